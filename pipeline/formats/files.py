@@ -1,0 +1,137 @@
+"""How every artefact reaches the disk: whole or not at all, with its sha256 on record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings import UserError
+
+
+class BrokenArtefact(UserError):
+    """A file of an artefact is missing, torn, or not what its manifest says."""
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted, indented, newline-ended JSON: equal values give equal bytes."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of `value`."""
+    return sha256_bytes(canonical_json(value))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to; on leaving it is synced and renamed onto `path`.
+
+    An exception, or a kill, leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Write atomically; returns the sha256."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return sha256_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> str:
+    """Write canonical JSON atomically; returns the sha256."""
+    return write_bytes(path, canonical_json(value))
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """The JSON in `path`.
+
+    Raises:
+        BrokenArtefact: if it is missing or no JSON; `made_by` says what would make it.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BrokenArtefact(f"{path} is missing; {made_by} makes it") from None
+    except ValueError as error:
+        raise BrokenArtefact(f"{path} is not valid JSON ({error}); remove it and let {made_by} make it anew") from None
+
+
+def verify(path: Path, sha256: str, made_by: str) -> None:
+    """Raise `BrokenArtefact` unless the file is there and has this sha256."""
+    if not path.is_file():
+        raise BrokenArtefact(f"{path} is missing; {made_by} makes it")
+    found = sha256_file(path)
+    if found != sha256:
+        raise BrokenArtefact(f"{path} has sha256 {found[:12]}…, its manifest says {sha256[:12]}…; run {made_by} again")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary sibling folder that becomes `path`, replacing what was there, on a clean exit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            _sync(file)
+        _sync(temporary)
+        if path.exists():
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep_temporaries(folder: Path, report: Callable[[str], None] | None = None) -> None:
+    """Remove what killed writers left in `folder`: only names that `replacing…` makes."""
+    if not folder.is_dir():
+        return
+    for pattern in (".*.tmp", ".*.old"):
+        for left in folder.glob(pattern):
+            if report:
+                report(f"removing {left.name}, left by a killed run")
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

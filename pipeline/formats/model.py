@@ -1,0 +1,88 @@
+"""The published model: one safetensors file a network and `model.json`, written last.
+
+    model/model.json               family, its whole Config, data spec, sha256 of every file
+    model/<network>.safetensors    averaged (EMA) weights and buffers
+
+Nothing in it names a time, a commit, a run or a path: equal training gives equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.formats import files
+from pipeline.types import DataSpec
+
+FORMAT_VERSION = 1
+MADE_BY = "the train stage"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is needed to build the networks again, and where the weights came from.
+
+    `provenance` holds hashes only (manifest, reference, settings) and library versions.
+    """
+
+    family: str
+    config: dict[str, Any]
+    spec: DataSpec
+    networks: tuple[str, ...]
+    examples_seen: int
+    step: int
+    seed: int
+    averaged: bool
+    provenance: dict[str, str]
+    files: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def weights_sha256(self) -> str:
+        """One hash for all weight files: what the registry knows the model by."""
+        return files.sha256_json(self.files)
+
+
+def save_model(folder: Path, card: ModelCard, states: Mapping[str, Mapping[str, Tensor]]) -> ModelCard:
+    """Write every network of `states`, then model.json; returns the card with its file hashes."""
+    hashes: dict[str, str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, state in sorted(states.items()):
+        path = folder / f"{name}.safetensors"
+        with files.replacing(path) as temporary:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, temporary)
+        hashes[path.name] = files.sha256_file(path)
+    finished = ModelCard(**{**_fields(card), "files": hashes, "networks": tuple(sorted(states))})
+    files.write_json(folder / "model.json", asdict(finished))
+    return finished
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card alone.
+
+    Raises:
+        BrokenArtefact: if it is missing, torn, or of a later format.
+    """
+    data = files.read_json(folder / "model.json", MADE_BY)
+    if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
+        raise files.BrokenArtefact(f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}")
+    spec = data["spec"]
+    data["spec"] = DataSpec(**{**spec, "shape": tuple(spec["shape"]), "classes": tuple(spec["classes"])})
+    data["networks"] = tuple(data["networks"])
+    return ModelCard(**data)
+
+
+def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:
+    """Every network's state dict, each file checked against the card's sha256 first."""
+    for name, sha256 in card.files.items():
+        files.verify(folder / name, sha256, MADE_BY)
+    return {name: load_file(folder / f"{name}.safetensors") for name in card.networks}
+
+
+def _fields(card: ModelCard) -> dict[str, Any]:
+    return {name: getattr(card, name) for name in card.__dataclass_fields__}

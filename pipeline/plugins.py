@@ -1,0 +1,80 @@
+"""Plug-ins are found by file name: one file in a room adds one thing, nothing else is edited.
+
+A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
+`Source`, `Family`, `Extractor`, `Metric`, `Loss`, `Penalty`. Files whose name begins with `_`
+are shared by their room and are no plug-ins.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from pipeline.settings import Settings, SettingsError, suggest, validate
+
+ROOMS: dict[str, str] = {
+    "data.sources": "Source",
+    "families": "Family",
+    "extractors": "Extractor",
+    "metrics": "Metric",
+    "losses": "Loss",
+    "penalties": "Penalty",
+}
+
+
+def names(room: str) -> list[str]:
+    """The plug-ins of a room, sorted: what its folder holds."""
+    package = importlib.import_module(f"pipeline.{room}")
+    return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
+
+
+def module(room: str, name: str, where: str | None = None) -> ModuleType:
+    """The plug-in file `name` of `room`.
+
+    Raises:
+        SettingsError: for an unknown name, with the nearest known one.
+    """
+    known = names(room)
+    if name not in known:
+        raise SettingsError(f"{where or room}: there is no '{name}' in {room}{suggest(name, known)}")
+    return importlib.import_module(f"pipeline.{room}.{name}")
+
+
+def configure(room: str, settings: Mapping[str, Any], where: str | None = None) -> Settings:
+    """The typed Config of `{"name": file, "preset": optional, …keys}`; a preset's values come first.
+
+    Raises:
+        SettingsError: for an unknown plug-in, preset or key, or a value out of range.
+    """
+    where = where or room
+    if "name" not in settings:
+        raise SettingsError(f"{where}.name: is required; known: {', '.join(names(room))}")
+    keys = {key: value for key, value in settings.items() if key not in {"name", "preset"}}
+    found = module(room, str(settings["name"]), f"{where}.name")
+    config: type[Settings] = found.Config
+    preset = settings.get("preset")
+    if preset is not None:
+        presets: dict[str, dict[str, Any]] = getattr(found, "PRESETS", {})
+        if preset not in presets:
+            raise SettingsError(f"{where}.preset: there is no preset '{preset}'{suggest(str(preset), list(presets))}")
+        keys = merge(presets[str(preset)], keys)
+    return validate(config, keys, where)
+
+
+def load(room: str, settings: Mapping[str, Any], where: str | None = None) -> Any:
+    """The plug-in itself, built from its Config: `load("families", {"name": "dcgan"})`."""
+    config = configure(room, settings, where)
+    return getattr(module(room, str(settings["name"])), ROOMS[room])(config)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, section by section; a plug-in choice (`name:`) replaces whole."""
+    result = dict(base)
+    for name, value in over.items():
+        below = result.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[name] = merge(below, value) if both and "name" not in value else value  # pyright: ignore
+    return result

@@ -1,0 +1,69 @@
+"""What travels between rooms: examples, batches and the description of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Modality = Literal["image", "waveform", "voxels", "video", "rows"]
+Array = NDArray[Any]
+
+
+class Batch(TypedDict, total=False):
+    """A typed dict of what a family asked for in its `needs`; never the latents.
+
+    Images are float32 in [-1, 1], shape (n, C, H, W); labels are int64, shape (n,).
+    """
+
+    x: Tensor
+    label: Tensor
+    attribute: Tensor
+    text: Tensor
+    pair: Tensor
+    unpaired: Tensor
+    irrelevant: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of the data set, as it is packed into a shard.
+
+    `x` is uint8 (C, H, W) for images and float32 (C, …) for every other modality.
+    """
+
+    key: str
+    x: Array
+    label: int | None = None
+    extra: dict[str, Array] = field(default_factory=lambda: {})
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """The shape of the data: what a family is built for and a manifest records.
+
+    `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
+    (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
+    """
+
+    modality: Modality
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    dtype: Literal["uint8", "float32"] = "uint8"
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def resolution(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    @property
+    def size(self) -> int:
+        """Numbers in one example."""
+        return int(np.prod(self.shape))
