@@ -55,6 +55,20 @@ class DataSpec:
     classes: tuple[str, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and strings, as manifests and model cards hold it."""
+        return {
+            "modality": self.modality,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> DataSpec:
+        """The inverse of `to_json`."""
+        return cls(data["modality"], tuple(data["shape"]), tuple(data["classes"]), data["dtype"])
+
     @property
     def channels(self) -> int:
         return self.shape[0]

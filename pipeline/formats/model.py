@@ -9,9 +9,9 @@ Nothing in it names a time, a commit, a run or a path: equal training gives equa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -57,8 +57,8 @@ def save_model(folder: Path, card: ModelCard, states: Mapping[str, Mapping[str, 
         with files.replacing(path) as temporary:
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, temporary)
         hashes[path.name] = files.sha256_file(path)
-    finished = ModelCard(**{**_fields(card), "files": hashes, "networks": tuple(sorted(states))})
-    files.write_json(folder / "model.json", asdict(finished))
+    finished = replace(card, files=hashes, networks=tuple(sorted(states)))
+    files.write_json(folder / "model.json", {**asdict(finished), "spec": finished.spec.to_json()})
     return finished
 
 
@@ -68,11 +68,11 @@ def load_card(folder: Path) -> ModelCard:
     Raises:
         BrokenArtefact: if it is missing, torn, or of a later format.
     """
-    data = files.read_json(folder / "model.json", MADE_BY)
-    if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
+    found = files.read_json(folder / "model.json", MADE_BY)
+    if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
         raise files.BrokenArtefact(f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}")
-    spec = data["spec"]
-    data["spec"] = DataSpec(**{**spec, "shape": tuple(spec["shape"]), "classes": tuple(spec["classes"])})
+    data = cast(dict[str, Any], found)
+    data["spec"] = DataSpec.from_json(data["spec"])
     data["networks"] = tuple(data["networks"])
     return ModelCard(**data)
 
@@ -82,7 +82,3 @@ def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:
     for name, sha256 in card.files.items():
         files.verify(folder / name, sha256, MADE_BY)
     return {name: load_file(folder / f"{name}.safetensors") for name in card.networks}
-
-
-def _fields(card: ModelCard) -> dict[str, Any]:
-    return {name: getattr(card, name) for name in card.__dataclass_fields__}
