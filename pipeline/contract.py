@@ -276,6 +276,9 @@ class Family(ABC, Generic[ConfigT]):
         return {}
 
 
+AnyFamily = Family[Any]
+
+
 # --- networks that keep counted state ---------------------------------------------------------
 
 

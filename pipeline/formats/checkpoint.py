@@ -1,0 +1,104 @@
+"""Checkpoints: a folder each, whole or not at all, and read back only when every hash agrees.
+
+    checkpoints/000000012800/state.json, history.jsonl, <group>.safetensors…, manifest.json
+
+They are scratch, kept outside DVC's outs, and are what a killed run goes on from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.formats import files
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything the loop needs to go on: tensors by group, plain state, the history so far."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in one folder, named by examples seen."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def path(self, examples_seen: int) -> Path:
+        return self.folder / f"{examples_seen:012d}"
+
+    def save(self, checkpoint: Checkpoint, name: str | None = None) -> Path:
+        """Write under `name` (default: examples seen), then drop all but the newest `keep`."""
+        path = self.folder / name if name else self.path(checkpoint.state["examples_seen"])
+        with files.replacing_folder(path) as folder:
+            for group, tensors in checkpoint.tensors.items():
+                plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                save_file(plain, folder / f"{group}.safetensors")
+            (folder / "state.json").write_bytes(files.canonical_json(checkpoint.state))
+            lines = [json.dumps(record, sort_keys=True) for record in checkpoint.history]
+            (folder / "history.jsonl").write_text("".join(line + "\n" for line in lines))
+            hashes = {file.name: files.sha256_file(file) for file in sorted(folder.iterdir())}
+            manifest = {"format_version": FORMAT_VERSION, "files": hashes}
+            (folder / "manifest.json").write_bytes(files.canonical_json(manifest))
+        if name is None:
+            for old in self.numbered()[: -self.keep]:
+                shutil.rmtree(old)
+        return path
+
+    def numbered(self) -> list[Path]:
+        """The ordinary checkpoints, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
+
+    def latest(self, note: Callable[[str], None]) -> Path | None:
+        """The newest whole checkpoint; torn ones are said and removed."""
+        files.sweep_temporaries(self.folder)
+        for path in reversed(self.numbered()):
+            problem = _problem(path)
+            if problem is None:
+                return path
+            note(f"checkpoint {path.name} is broken ({problem}); going back to the one before")
+            shutil.rmtree(path)
+        return None
+
+
+def load(path: Path) -> Checkpoint:
+    """Read one back.
+
+    Raises:
+        BrokenArtefact: if any file is missing or differs from the manifest.
+    """
+    problem = _problem(path)
+    if problem:
+        raise files.BrokenArtefact(f"checkpoint {path}: {problem}")
+    tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+    state = json.loads((path / "state.json").read_text())
+    history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    return Checkpoint(tensors, state, history)
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        manifest: Mapping[str, Any] = files.read_json(path / "manifest.json", "training")
+        if manifest.get("format_version") != FORMAT_VERSION:
+            return f"it is of format {manifest.get('format_version')}, not {FORMAT_VERSION}"
+        for name, sha256 in manifest["files"].items():
+            files.verify(path / name, sha256, "training")
+    except files.BrokenArtefact as error:
+        return str(error)
+    return None

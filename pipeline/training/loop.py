@@ -1,0 +1,249 @@
+"""The game loop: read, play the phases, average, tick. It names no family, no Ray, no MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from pipeline import randomness
+from pipeline.contract import AnyFamily, Phase, Record, Reporter, Scorer, State, World
+from pipeline.formats.checkpoint import CheckpointStore
+from pipeline.training import health, ticks
+from pipeline.training.averaging import Average
+from pipeline.training.resume import Snapshots
+from pipeline.training.settings import TrainSettings
+from pipeline.training.step import Stepper
+from pipeline.types import Batch, DataSpec
+
+
+class Batches(Protocol):
+    """Rows start…stop of the global batch that begins at `position` of the endless order."""
+
+    def batch(self, position: int, start: int, stop: int, device: torch.device) -> Batch: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `networks` are the averaged ones; `history` holds every tick's record."""
+
+    status: str
+    state: State
+    networks: dict[str, nn.Module]
+    history: list[Record]
+    scores: Mapping[str, float] = field(default_factory=lambda: {})
+    reason: str | None = None
+
+
+@dataclass
+class Run:
+    """What a run is made of. `stop_on_collapse` ends a trial early; a training only warns.
+
+    grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
+    """
+
+    settings: TrainSettings
+    family: AnyFamily
+    spec: DataSpec
+    batches: Batches | None
+    world: World
+    reporter: Reporter
+    store: CheckpointStore
+    scorer: Scorer | None = None
+    grid: Callable[[Mapping[str, nn.Module], int], None] | None = None
+    stop_on_collapse: bool = False
+
+
+def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device) -> dict[str, nn.Module]:
+    """Networks initialised from (seed, attempt), whatever torch's generator was used for before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(randomness.key(state.seed, "init", state.attempt))
+        return {name: network.to(device) for name, network in family.build(spec).items()}
+
+
+def fit(run: Run) -> Outcome:
+    """Train to `settings.examples`, going on from the newest checkpoint; every rank calls it.
+
+    Raises:
+        TrainingFailed: after `health.rollbacks` returns from NaN, naming phase and tensor.
+        SettingsError: if lanes do not divide among workers.
+    """
+    torch.set_num_threads(run.settings.threads_per_lane)
+    game = Game(run)
+    game.start()
+    while game.state.examples_seen < run.settings.examples:
+        try:
+            tick = game.step()
+        except health.NonFinite as error:
+            game.roll_back(error)
+            continue
+        if tick is not None and game.end_tick(tick):
+            return game.outcome("collapsed")
+    return game.outcome("finished")
+
+
+class Game:
+    """One run in motion: the state, the players' optimisers, the average and the clock."""
+
+    def __init__(self, run: Run) -> None:
+        settings = run.settings
+        self.run = run
+        self.state = State(seed=settings.seed)
+        self.networks = build(run.family, run.spec, self.state, run.world.device)
+        fast = settings.reduction == "fast"
+        self.stepper = Stepper(run.family, self.networks, run.world, settings.lanes, settings.batch_size, fast)
+        self.average = Average(self.networks, run.family.averaged, settings.averaging)
+        self.snapshots = Snapshots(run.store, run.world, run.reporter)
+        self.history: list[Record] = []
+        self.scores: Mapping[str, float] = {}
+        self.reason: str | None = None
+        self.segments = run.family.segments()
+        self._reals: list[Batch] = []
+
+    def start(self) -> None:
+        """From the newest checkpoint, or from the beginning."""
+        if not self.snapshots.restore(self):
+            self.begin(attempt=0)
+        elif self.run.world.rank == 0:
+            self.run.reporter.note(f"going on from the checkpoint at {self.state.examples_seen:,} examples")
+        self._clock = ticks.Clock(self.state.examples_seen)
+
+    def begin(self, attempt: int) -> None:
+        """A fresh start in place: new weights, empty optimisers, empty history."""
+        run = self.run
+        self.state = State(seed=run.settings.seed, attempt=attempt)
+        fresh = build(run.family, run.spec, self.state, run.world.device)
+        for name, network in self.networks.items():
+            network.load_state_dict(fresh[name].state_dict())
+        for name, averaged in self.average.networks.items():
+            averaged.load_state_dict(fresh[name].state_dict())
+        for optimiser in self.stepper.optimisers.values():
+            optimiser.reset()
+        self.state.tensors = {k: v.to(run.world.device) for k, v in run.family.state(run.spec).items()}
+        lane_size = self.stepper.lane_size
+        self.stepper.lane_state = [
+            {k: v.to(run.world.device) for k, v in run.family.lane_state(run.spec, lane_size).items()}
+            for _ in self.stepper.mine
+        ]
+        self.history = []
+
+    def step(self) -> ticks.Tick | None:
+        """One step of the current segment; the tick it completed, if it did.
+
+        Raises:
+            NonFinite: if a gradient or a part of an objective is not finite.
+        """
+        state, before = self.state, self.state.examples_seen
+        self.stepper.begin()
+        for phase in self._phases():
+            if state.step % phase.every or (phase.when and not phase.when(state)):
+                continue
+            repeats = phase.repeats if isinstance(phase.repeats, int) else phase.repeats(state)
+            for repeat in range(repeats):
+                self.stepper.turn(phase, repeat, self._read(phase), state)
+        observed = self.stepper.finish()
+        # A step that reads no data (bits drawn from counters) still moves the clock by its batch.
+        if state.examples_seen == before:
+            state.examples_seen += self.run.settings.batch_size
+        self.run.family.after_step(self.networks, state, observed)
+        self.average.update(state.examples_seen, state.examples_seen - before)
+        state.step += 1
+        return self._clock.count(observed, before, state.examples_seen, self.run.settings.tick)
+
+    def end_tick(self, tick: ticks.Tick) -> bool:
+        """Score, report and keep what is due at this tick; True if the run is to end here."""
+        run, seen = self.run, self.state.examples_seen
+        settings = run.settings
+        last = seen >= settings.examples
+        record: Record = {"examples_seen": seen, "step": self.state.step, "attempt": self.state.attempt}
+        record.update(tick.means)
+        collapsed = None
+        if run.scorer and (last or ticks.crossed(tick.before, seen, settings.score.every)):
+            self.scores = run.scorer(self.average.networks, run.world)
+            record.update(self.scores)
+            collapsed = health.collapse(self.scores, seen, settings.health)
+        self.snapshots.check_parity(self)
+        self.history.append(record)
+        if run.world.rank == 0:
+            self._report(record, tick, collapsed)
+        if last or ticks.crossed(tick.before, seen, settings.checkpoint):
+            self.snapshots.save(self)
+        if collapsed and run.stop_on_collapse:
+            self.reason = collapsed
+        return self.reason is not None
+
+    def roll_back(self, error: health.NonFinite) -> None:
+        """Back to the newest checkpoint with another attempt number, or the run has failed.
+
+        The attempt is part of every randomness key: the same noise would meet the same NaN.
+        """
+        where = self.stepper.name_non_finite(error.where)
+        attempt = self.state.attempt + 1
+        if attempt > self.run.settings.health.rollbacks:
+            raise health.TrainingFailed(
+                f"{where} is not finite at {self.state.examples_seen:,} examples, after "
+                f"{attempt - 1} returns to a checkpoint; lower the learning rates or raise the penalty"
+            )
+        if self.snapshots.restore(self):
+            self.state.attempt = attempt
+        else:
+            self.begin(attempt)
+        self._clock = ticks.Clock(self.state.examples_seen)
+        if self.run.world.rank == 0:
+            self.run.reporter.note(
+                f"{where} is not finite; back to {self.state.examples_seen:,} examples, attempt {attempt}"
+            )
+
+    def outcome(self, status: str) -> Outcome:
+        """What the caller gets: the averaged networks as they are now."""
+        return Outcome(status, self.state, self.average.networks, self.history, self.scores, self.reason)
+
+    def _phases(self) -> tuple[Phase, ...]:
+        """The current segment's phases; entering a segment may reset the optimisers."""
+        end = 0
+        for number, segment in enumerate(self.segments):
+            end += segment.examples or 0
+            if segment.examples is None or self.state.examples_seen < end or number == len(self.segments) - 1:
+                if number > self.state.segment:
+                    self.state.segment = number
+                    if segment.reset_optimisers:
+                        for optimiser in self.stepper.optimisers.values():
+                            optimiser.reset()
+                return segment.phases
+        return ()
+
+    def _read(self, phase: Phase) -> list[Batch]:
+        """This rank's lanes of the batch the phase asks for; fresh ones move the clock."""
+        if phase.batch == "none" or self.run.batches is None:
+            return []
+        if phase.batch == "fresh" or not self._reals:
+            size, stepper = self.stepper.lane_size, self.stepper
+            start, device = self.state.examples_seen, self.run.world.device
+            rows = self.run.batches.batch(start, stepper.mine.start * size, stepper.mine.stop * size, device)
+            self._reals = _cut(rows, size, len(stepper.mine))
+            self.state.examples_seen += self.run.settings.batch_size
+        return self._reals
+
+    def _report(self, record: Record, tick: ticks.Tick, collapsed: str | None) -> None:
+        run, seen = self.run, self.state.examples_seen
+        line: dict[str, Any] = {**record, **tick.rates(run.settings.examples - seen), "time": time.time()}
+        run.reporter.tick(line)
+        for warning in health.warnings(record, run.settings.health):
+            run.reporter.note(f"at {seen:,} examples {warning}")
+        if collapsed:
+            run.reporter.note(f"at {seen:,} examples the samples have collapsed: {collapsed}")
+        if run.grid and ticks.crossed(tick.before, seen, run.settings.grid):
+            run.grid(self.average.networks, seen)
+
+
+def _cut(batch: Batch, size: int, count: int) -> list[Batch]:
+    """Equal consecutive pieces of a batch."""
+    pieces: list[Batch] = []
+    for number in range(count):
+        piece: Any = {name: values[number * size : (number + 1) * size] for name, values in batch.items()}  # pyright: ignore
+        pieces.append(piece)
+    return pieces

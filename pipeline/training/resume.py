@@ -1,0 +1,158 @@
+"""Between the loop and its checkpoints: what is saved, how it is restored, whether ranks agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipeline.contract import Reporter, State, World
+from pipeline.formats import checkpoint as disk
+from pipeline.formats.checkpoint import Checkpoint, CheckpointStore
+from pipeline.training.health import TrainingFailed
+
+if TYPE_CHECKING:
+    from pipeline.training.loop import Game
+
+BEST = "best"
+
+
+class Snapshots:
+    """Saves and restores a `Game`; rank 0 writes, every rank reads the same checkpoint."""
+
+    def __init__(self, store: CheckpointStore, world: World, reporter: Reporter) -> None:
+        self.store = store
+        self.world = world
+        self.reporter = reporter
+        self.best: float | None = None
+
+    def save(self, game: Game) -> None:
+        """Write a checkpoint, and again as `best` where the score has never been better."""
+        lane_state = self._gather_lanes(game)
+        if self.world.rank == 0:
+            score = game.scores.get("frechet") if game.scores else None
+            better = score is not None and (self.best is None or score < self.best)
+            if better:
+                self.best = score
+            content = _content(game, lane_state, self.best)
+            if better:
+                self.store.save(content, BEST)
+            self.store.save(content)
+        self.world.barrier()
+
+    def restore(self, game: Game) -> bool:
+        """Load the newest whole checkpoint into the game; False where there is none."""
+        found = self.store.latest(self.reporter.note) if self.world.rank == 0 else None
+        number = torch.tensor([int(found.name) if found else -1], device=self.world.device)
+        # Rank 0 decides which one: the others may still see one that it has found torn.
+        number = int(self.world.gather(number)[0].item())
+        if number < 0:
+            return False
+        self._load(game, self.store.path(number))
+        self.world.barrier()
+        return True
+
+    def load_best(self, game: Game) -> bool:
+        """Put the best checkpoint's averaged networks into the game; False where none was scored."""
+        path = self.store.folder / BEST
+        if not path.is_dir():
+            return False
+        self._load(game, path)
+        return True
+
+    def check_parity(self, game: Game) -> None:
+        """Compare a checksum of all weights over the ranks.
+
+        Raises:
+            TrainingFailed: naming the ranks that differ: a silent divergence ends here.
+        """
+        if self.world.size == 1:
+            return
+        mine = _checksum(game.networks)
+        sums = [int(value.item()) for value in self.world.gather(mine.to(self.world.device))]
+        if len(set(sums)) > 1:
+            raise TrainingFailed(
+                f"ranks hold different weights at {game.state.examples_seen:,} examples "
+                f"(checksums {sums}); the run would not be reproducible from here"
+            )
+
+    def _gather_lanes(self, game: Game) -> dict[str, Tensor]:
+        """Every lane's own tensors, stacked in lane order: (lanes, …)."""
+        lanes = game.stepper.lane_state
+        if not lanes or not lanes[0]:
+            return {}
+        stacked = {name: torch.stack([lane[name] for lane in lanes]) for name in lanes[0]}
+        return {name: torch.cat(self.world.gather(values)) for name, values in stacked.items()}
+
+    def _load(self, game: Game, path: Path) -> None:
+        content = disk.load(path)
+        device = self.world.device
+        _into(game.networks, content.tensors["networks"])
+        _into(game.average.networks, content.tensors["averaged"])
+        for name, optimiser in game.stepper.optimisers.items():
+            optimiser.load(_under(content.tensors["optimisers"], name))
+        saved = content.state
+        game.state = State(
+            seed=saved["seed"],
+            step=saved["step"],
+            examples_seen=saved["examples_seen"],
+            attempt=saved["attempt"],
+            segment=saved["segment"],
+            tensors={name: value.to(device) for name, value in _under(content.tensors["state"], "state").items()},
+        )
+        lanes = _under(content.tensors["state"], "lanes")
+        game.stepper.lane_state = [
+            {name: values[lane].to(device, copy=True) for name, values in lanes.items()} for lane in game.stepper.mine
+        ]
+        game.history = content.history
+        game.scores = saved["scores"]
+        self.best = saved["best"]
+
+
+def _content(game: Game, lane_state: Mapping[str, Tensor], best: float | None) -> Checkpoint:
+    state = game.state
+    tensors = {
+        "networks": _flat({name: network.state_dict() for name, network in game.networks.items()}),
+        "averaged": _flat({name: network.state_dict() for name, network in game.average.networks.items()}),
+        "optimisers": _flat({name: optimiser.state() for name, optimiser in game.stepper.optimisers.items()}),
+        "state": _flat({"state": state.tensors, "lanes": lane_state}),
+    }
+    plain = {
+        "seed": state.seed,
+        "step": state.step,
+        "examples_seen": state.examples_seen,
+        "attempt": state.attempt,
+        "segment": state.segment,
+        "scores": dict(game.scores),
+        "best": best,
+    }
+    return Checkpoint(tensors, plain, [dict(record) for record in game.history])
+
+
+def _flat(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+
+
+def _under(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    prefix = f"{group}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _into(networks: Mapping[str, torch.nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    for name, network in networks.items():
+        network.load_state_dict(_under(tensors, name))
+
+
+def _checksum(networks: Mapping[str, torch.nn.Module]) -> Tensor:
+    """A 63-bit sum of every weight's bits, each tensor weighted by its place."""
+    total = torch.zeros((), dtype=torch.int64)
+    place = 1
+    for _, network in sorted(networks.items()):
+        for tensor in network.state_dict().values():
+            bits = tensor.detach().cpu().contiguous().view(torch.uint8).to(torch.int64)
+            total += bits.sum() * place + (bits * torch.arange(bits.numel()).view(bits.shape).remainder(8191)).sum()
+            place += 2
+    return total
