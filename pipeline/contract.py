@@ -8,13 +8,14 @@ a phase's objective sees one lane at a time, as a `Turn`, and is pure: networks 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline import randomness
@@ -28,15 +29,36 @@ Networks = Mapping[str, nn.Module]
 
 
 class Ramp(Settings):
-    """A value that moves from one end to the other over `examples`, then stays."""
+    """A value that moves from one end to the other over `examples`, then stays.
+
+    `geometric` moves by equal factors; both ends must then be above 0.
+    """
 
     start: float
     end: float
     examples: int = Field(gt=0)
-    shape: Literal["linear", "cosine"] = "linear"
+    shape: Literal["linear", "cosine", "geometric"] = "linear"
+
+    @model_validator(mode="after")
+    def _positive(self) -> Ramp:
+        if self.shape == "geometric" and min(self.start, self.end) <= 0:
+            raise ValueError("a geometric ramp needs both ends above 0")
+        return self
 
 
 Scheduled = float | Ramp
+
+
+def scheduled_value(scheduled: Scheduled, examples_seen: int) -> float:
+    """A setting at this point of the clock; ramps stay at their end."""
+    if isinstance(scheduled, (int, float)):
+        return float(scheduled)
+    share = min(examples_seen / scheduled.examples, 1.0)
+    if scheduled.shape == "geometric":
+        return scheduled.start * (scheduled.end / scheduled.start) ** share
+    if scheduled.shape == "cosine":
+        share = (1 - math.cos(math.pi * share)) / 2
+    return scheduled.start + (scheduled.end - scheduled.start) * share
 
 
 class Optimiser(Settings):
@@ -370,7 +392,12 @@ class Scorer(Protocol):
 
 
 class Loss(Protocol):
-    """A pair of pure functions of logits; both return a scalar mean over the batch."""
+    """A pair of pure functions of logits; both return a scalar mean over the batch.
+
+    needs_real: whether `generator` looks at logits on reals (relativistic losses do).
+    """
+
+    needs_real: bool
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the critic minimises."""
@@ -385,7 +412,12 @@ Critic = Callable[[Tensor], Tensor]
 
 
 class Penalty(Protocol):
-    """A pure function of (critic, real, fake), already weighted; scalar mean over the batch."""
+    """A pure function of (critic, real, fake), already weighted; scalar mean over the batch.
+
+    needs_fake: whether it looks at `fake`; where not, anything of its shape may be handed in.
+    """
+
+    needs_fake: bool
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor: ...
 

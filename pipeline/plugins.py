@@ -27,7 +27,7 @@ ROOMS: dict[str, str] = {
 
 def names(room: str) -> list[str]:
     """The plug-ins of a room, sorted: what its folder holds."""
-    package = importlib.import_module(f"pipeline.{room}")
+    package = importlib.import_module(f"{__package__}.{room}")
     return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
 
 
@@ -40,7 +40,7 @@ def module(room: str, name: str, where: str | None = None) -> ModuleType:
     known = names(room)
     if name not in known:
         raise SettingsError(f"{where or room}: there is no '{name}' in {room}{suggest(name, known)}")
-    return importlib.import_module(f"pipeline.{room}.{name}")
+    return importlib.import_module(f"{__package__}.{room}.{name}")
 
 
 def configure(room: str, settings: Mapping[str, Any], where: str | None = None) -> Settings:

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.contract import Networks, Optimiser, Player, Scheduled
-
-
-def value(scheduled: Scheduled, examples_seen: int) -> float:
-    """A setting at this point of the clock; ramps stay at their end."""
-    if isinstance(scheduled, (int, float)):
-        return float(scheduled)
-    share = min(examples_seen / scheduled.examples, 1.0)
-    if scheduled.shape == "cosine":
-        share = (1 - math.cos(math.pi * share)) / 2
-    return scheduled.start + (scheduled.end - scheduled.start) * share
+from pipeline.contract import Networks, Optimiser, Player
+from pipeline.contract import scheduled_value as value
 
 
 def owned(networks: Networks, player: Player) -> dict[str, nn.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,12 +148,9 @@ def _into(networks: Mapping[str, torch.nn.Module], tensors: Mapping[str, Tensor]
 
 
 def _checksum(networks: Mapping[str, torch.nn.Module]) -> Tensor:
-    """A 63-bit sum of every weight's bits, each tensor weighted by its place."""
-    total = torch.zeros((), dtype=torch.int64)
-    place = 1
+    """A 63-bit hash of every weight and buffer, as a tensor that ranks can exchange."""
+    digest = hashlib.blake2b(digest_size=8)
     for _, network in sorted(networks.items()):
         for tensor in network.state_dict().values():
-            bits = tensor.detach().cpu().contiguous().view(torch.uint8).to(torch.int64)
-            total += bits.sum() * place + (bits * torch.arange(bits.numel()).view(bits.shape).remainder(8191)).sum()
-            place += 2
-    return total
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return torch.tensor(int.from_bytes(digest.digest(), "big") >> 1)

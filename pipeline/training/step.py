@@ -75,13 +75,15 @@ class Stepper:
         parameters = list(optimiser.parameters.values())
         self._set_modes(phase)
         noise = self._noise(phase, repeat, state)
-        buffers = self._moving_buffers() if self.lanes > 1 else []
-        before = [buffer.clone() for buffer in buffers]
+        kept = self._training_buffers() if self.lanes > 1 else []
+        before = [buffer.clone() for buffer in kept]
+        # Counters (BatchNorm's num_batches_tracked) move alike in every lane; the rest is averaged.
+        buffers = [buffer for buffer in kept if buffer.is_floating_point()]
         tree = Tree()
         names: list[str] = []
         for position, lane in enumerate(self.mine):
             if position:
-                _restore(buffers, before)
+                _restore(kept, before)
             turn = Turn(
                 networks=self.networks,
                 batch=batches[position] if batches else {},
@@ -140,13 +142,9 @@ class Stepper:
                 for module in self._advancing[name]:
                     module.advance()  # pyright: ignore[reportCallIssue]
 
-    def _moving_buffers(self) -> list[Tensor]:
+    def _training_buffers(self) -> list[Tensor]:
         return [
-            buffer
-            for _, network in sorted(self.networks.items())
-            if network.training
-            for buffer in network.buffers()
-            if buffer.is_floating_point()
+            buffer for _, network in sorted(self.networks.items()) if network.training for buffer in network.buffers()
         ]
 
     def _observe(self, phase: Phase, names: list[str], values: Tensor, gradients: list[Tensor]) -> None:

@@ -1,0 +1,182 @@
+"""The search: Ray Tune over `tune.space`, with a journal from which a killed one is replayed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import spaces
+from pipeline.cluster.settings import TuneSettings
+from pipeline.cluster.trial import BAD, CLOCK, METRIC, run_trial
+from pipeline.formats.search import Best, Journal
+from pipeline.params import Params
+from pipeline.settings import UserError
+
+
+@dataclass(frozen=True)
+class Found:
+    """`rows`: a row a trial; `readings`: a row a reading. Neither holds a time."""
+
+    best: Best
+    rows: list[dict[str, Any]]
+    readings: list[dict[str, Any]]
+
+
+def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callable[[str], None], cpus: int) -> Found:
+    """Search inside a `session`; the same bytes however often it was killed on the way.
+
+    paths: what `Experiment` needs besides settings. scratch: the journal and the trials' folders.
+
+    Raises:
+        UserError: if no trial came to a usable score.
+    """
+    from ray import tune
+
+    tuning = params.tune
+    journal = Journal(scratch / "journal.jsonl")
+    if journal.entries:
+        note(f"replaying {len(journal.entries)} readings of a search that was interrupted")
+    storage = scratch / "ray"
+    shutil.rmtree(storage, ignore_errors=True)
+    searcher, scheduler = _algorithms(params)
+    watcher = _watcher(journal, note, tuning.trials)
+    setup = {"raw": params.raw, "paths": dict(paths), "scratch": str(scratch / "trials")}
+    trainable = tune.with_resources(
+        tune.with_parameters(_trainable, setup=setup, known=list(journal.entries)),
+        # A trial of several workers is a supervisor here; its workers ask for their own CPUs.
+        {"cpu": 1 if tuning.workers_per_trial == 1 else 0.01},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=tuning.trials,
+            max_concurrent_trials=_concurrent(params, cpus) if tuning.mode == "asynchronous" else None,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name="search", storage_path=str(storage), callbacks=[watcher], verbose=0),
+    )
+    results = tuner.fit()
+    errors = [str(error).strip().splitlines()[-1] for error in results.errors]
+    if errors:
+        raise UserError(f"a trial died: {errors[0]}")
+    configs: list[dict[str, Any]] = watcher.configs if tuning.mode == "asynchronous" else searcher.configs
+    if len(configs) < tuning.trials or any(not journal.of(config) for config in configs):
+        raise UserError(f"the search ended after {len(configs)} of {tuning.trials} trials; run it again to go on")
+    shutil.rmtree(storage, ignore_errors=True)
+    return _found(tuning, configs, journal)
+
+
+def _trainable(config: dict[str, Any], setup: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    from ray import tune
+
+    mine = sorted((entry for entry in known if entry["config"] == config), key=lambda entry: entry["reading"])
+    run_trial(config, setup, mine, tune.report)
+
+
+def _algorithms(params: Params) -> tuple[Any, Any]:
+    """Searcher and scheduler: repeatable batches, or asynchronous successive halving."""
+    import optuna
+    from optuna.samplers import TPESampler
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    from pipeline.cluster.batches_of_trials import BatchedHalving, BatchedSearcher
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    tuning = params.tune
+    space = spaces.define(tuning.space, params.train.family)
+    sampler = TPESampler(seed=tuning.seed, n_startup_trials=tuning.startup)
+    inner = OptunaSearch(space, metric=METRIC, mode="min", sampler=sampler)
+    if tuning.mode == "asynchronous":
+        halving = AsyncHyperBandScheduler(
+            CLOCK,
+            METRIC,
+            "min",
+            max_t=tuning.examples,
+            grace_period=tuning.first_rung,
+            reduction_factor=tuning.reduction,
+            stop_last_trials=False,
+        )
+        return inner, halving
+    searcher = BatchedSearcher(inner, tuning.batch, tuning.trials)
+    return searcher, BatchedHalving(CLOCK, METRIC, tuning.batch, rungs(tuning), tuning.reduction)
+
+
+def rungs(tuning: TuneSettings) -> list[int]:
+    """Where trials may be stopped: first_rung, first_rung·reduction, …, below the full length."""
+    found: list[int] = []
+    rung = float(tuning.first_rung)
+    while rung < tuning.examples:
+        found.append(int(rung))
+        rung *= tuning.reduction
+    return found
+
+
+def _concurrent(params: Params, cpus: int) -> int:
+    return params.run.concurrent_trials or max(1, cpus // params.tune.workers_per_trial)
+
+
+def _watcher(journal: Journal, note: Callable[[str], None], trials: int) -> Any:
+    """A Tune callback in the driver: journals each reading, and says a line where a trial ends."""
+    from ray.tune import Callback
+
+    class Watcher(Callback):
+        def __init__(self) -> None:
+            self.configs: list[dict[str, Any]] = []
+            self.ended = 0
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.configs.append(dict(trial.config))
+
+        def on_trial_result(
+            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            names = ("trial", "reading", "config", CLOCK, METRIC, "status", "reason")
+            journal.append({name: result[name] for name in names})
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.ended += 1
+            last = trial.last_result
+            settings = ", ".join(f"{key} {short(value)}" for key, value in trial.config.items())
+            early = "" if last.get("status") != "running" else " (stopped early)"
+            bad = f": {last['reason']}" if last.get("reason") else ""
+            note(f"trial {self.ended} of {trials_in_all}: score {last.get(METRIC, BAD):.4g}{early}{bad}   {settings}")
+
+    trials_in_all = trials
+    return Watcher()
+
+
+def short(value: Any) -> str:
+    """A value for a line of progress."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal) -> Found:
+    rows: list[dict[str, Any]] = []
+    readings: list[dict[str, Any]] = []
+    for number, config in enumerate(configs):
+        known = journal.of(config)
+        last = known[-1]
+        status = "stopped" if last["status"] == "running" else last["status"]
+        row = {"trial": number, METRIC: last[METRIC], "status": status, CLOCK: last[CLOCK]}
+        rows.append({**row, **config, "reason": last["reason"]})
+        readings += [{"trial": number, CLOCK: entry[CLOCK], METRIC: entry[METRIC]} for entry in known]
+    whole = [row for row in rows if row["status"] == "finished" and row[METRIC] < BAD]
+    if not whole:
+        reasons = sorted({str(row["reason"] or row["status"]) for row in rows})
+        raise UserError(f"tune: no trial of {len(rows)} came to a usable score: {'; '.join(reasons)}")
+    winner = min(whole, key=lambda row: (row[METRIC], row["trial"]))
+    asynchronous = tuning.mode == "asynchronous"
+    best = Best(
+        overrides=configs[winner["trial"]],
+        score=winner[METRIC],
+        trial=winner["trial"],
+        repeatable=not asynchronous,
+        note="asynchronous search: another run may find other settings" if asynchronous else "",
+    )
+    return Found(best, rows, readings)

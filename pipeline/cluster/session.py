@@ -1,0 +1,57 @@
+"""One Ray for one stage: an explicit address always, quiet, and gone when the stage ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from pipeline.cluster.settings import RunSettings
+from pipeline.settings import UserError
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+OBJECT_STORE = 256 * 2**20  # bytes: batches never travel through it
+
+
+@contextmanager
+def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
+    """Ray up for the block. An empty address is a private Ray, whatever the environment names.
+
+    Raises:
+        UserError: if the cluster at `run.address` cannot be joined.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    private = not run.address
+    if private:
+        # Nobody else speaks to a private Ray, and its token would be left in the home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    try:
+        ray.init(
+            address="local" if private else run.address,
+            num_cpus=cpus if private else None,
+            object_store_memory=OBJECT_STORE if private else None,
+            include_dashboard=False if private else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"run.address: cannot join Ray at {run.address or 'local'}: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

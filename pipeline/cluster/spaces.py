@@ -1,0 +1,42 @@
+"""`tune.space` as Optuna sees it: define-by-run, with branches for the chosen family's own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.cluster.settings import Range
+
+
+def active(space: Mapping[str, Range], family: str) -> dict[str, Range]:
+    """What is searched when `family` is trained: another family's keys play no part."""
+    return {
+        dotted: searched
+        for dotted, searched in space.items()
+        if not dotted.startswith("families.") or dotted.split(".")[1] == family
+    }
+
+
+def define(space: Mapping[str, Range], family: str) -> Callable[[Any], dict[str, Any] | None]:
+    """A function of an Optuna trial that suggests every active setting; the family comes first."""
+
+    def suggest(trial: Any) -> None:
+        chosen = family
+        if "train.family" in space:
+            chosen = _suggest(trial, "train.family", space["train.family"])
+        for dotted, searched in active(space, chosen).items():
+            if dotted != "train.family":
+                _suggest(trial, dotted, searched)
+
+    return suggest
+
+
+def _suggest(trial: Any, dotted: str, searched: Range) -> Any:
+    if searched.choice is not None:
+        return trial.suggest_categorical(dotted, searched.choice)
+    if searched.randint is not None:
+        return trial.suggest_int(dotted, *searched.randint)
+    if searched.loguniform is not None:
+        return trial.suggest_float(dotted, *searched.loguniform, log=True)
+    assert searched.uniform is not None
+    return trial.suggest_float(dotted, *searched.uniform)

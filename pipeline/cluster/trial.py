@@ -1,0 +1,142 @@
+"""One trial of the search: the same `fit_and_score` as a training, shorter, told to Tune as it goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import params as whole
+from pipeline.cluster.settings import RunSettings
+from pipeline.contract import LocalWorld, Record
+from pipeline.experiment import Experiment, fit_and_score
+from pipeline.formats.files import sha256_json
+from pipeline.params import Params
+from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
+
+BAD = 1e6  # finite, and worse than any distance: NaN would only be warned about by the sampler
+METRIC = "score"
+CLOCK = "examples_seen"
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """A trial is known by what it tries."""
+    return sha256_json(dict(config))[:12]
+
+
+def shortened(params: Params) -> dict[str, Any]:
+    """`train` for a trial: its budget, a reading at every rung's step, no way back from NaN."""
+    tune, train = params.tune, params.train.model_dump()
+    train["examples"] = tune.examples
+    train["score"] = {**train["score"], "every": tune.first_rung}
+    train["checkpoint"] = tune.first_rung
+    train["grid"] = tune.first_rung
+    train["keep"] = 1
+    train["publish"] = "last"
+    train["health"] = {**train["health"], "rollbacks": 0}
+    return train
+
+
+def reading(
+    config: Mapping[str, Any], number: int, record: Mapping[str, Any], status: str = "running"
+) -> dict[str, Any]:
+    """A line of the journal and a report to Tune: only what repeats, no times."""
+    value = record.get("frechet")
+    score = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else BAD
+    return {
+        "trial": name_of(config),
+        "reading": number,
+        "config": dict(config),
+        CLOCK: int(record.get(CLOCK) or 0),
+        METRIC: score if status in {"running", "finished"} else BAD,
+        "status": status,
+        "reason": str(record.get("reason") or ""),
+    }
+
+
+class Readings:
+    """Hands readings on in order, each once; a replay's are already known and cost nothing."""
+
+    def __init__(self, config: Mapping[str, Any], known: list[dict[str, Any]], report: Callable[..., None], end: int):
+        self._config = config
+        self._report = report
+        self._end = end
+        self._count = 0
+        self._seen = -1
+        self.ended = False
+        for entry in known:
+            self._hand_on(entry)
+
+    def tick(self, record: Record) -> None:
+        """A tick of the loop; those without a score, or known already, are passed over."""
+        seen = int(record[CLOCK] or 0)
+        if "frechet" in record and seen > self._seen and not self.ended:
+            status = "finished" if seen >= self._end else "running"
+            self._hand_on(reading(self._config, self._count, record, status))
+
+    def note(self, message: str) -> None:
+        """Notes of a trial stay in the trial."""
+
+    def end(self, status: str, reason: str) -> None:
+        """The trial ended early, with the worst of scores."""
+        if not self.ended:
+            self._hand_on(reading(self._config, self._count, {CLOCK: max(self._seen, 0), "reason": reason}, status))
+
+    def _hand_on(self, entry: dict[str, Any]) -> None:
+        self._count += 1
+        self._seen = entry[CLOCK]
+        self.ended = entry["status"] != "running"
+        self._report(dict(entry))
+
+
+def run_trial(
+    config: Mapping[str, Any],
+    setup: Mapping[str, Any],
+    known: list[dict[str, Any]],
+    report: Callable[..., None],
+) -> None:
+    """Train with these overrides, or replay what the journal knows and go on from there.
+
+    setup: `raw` params, `paths` for `Experiment`, `scratch` folder of all trials.
+    """
+    end = int(setup["raw"].get("tune", {}).get("examples", 0)) or whole.TuneSettings().examples
+    readings = Readings(config, known, report, end)
+    if readings.ended:
+        return
+    try:
+        params = whole.check(unsearched(setup["raw"], config))
+        scratch = str(Path(setup["scratch"]) / name_of(config))
+        experiment = Experiment(
+            train=shortened(params),
+            family=params.family,
+            scratch=scratch,
+            stop_on_collapse=True,
+            grids=False,
+            **setup["paths"],
+        )
+        if params.tune.workers_per_trial > 1:
+            _distributed(experiment, params.run, params.tune.workers_per_trial, readings)
+            return
+        outcome = fit_and_score(experiment, LocalWorld(), readings)
+        if outcome.status == "collapsed":
+            readings.end("collapsed", outcome.reason or "")
+    except TrainingFailed as error:
+        readings.end("failed", str(error))
+    except UserError as error:
+        readings.end("refused", str(error))
+
+
+def unsearched(raw: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of one trial: its overrides laid on, and nothing left to search."""
+    from pipeline.settings import override
+
+    return override(raw, {"tune.space": {}, **config})
+
+
+def _distributed(experiment: Experiment, run: RunSettings, workers: int, readings: Readings) -> None:
+    """Ray Train inside the trial; ticks come back through the mailbox's thread."""
+    from pipeline.cluster import launch
+
+    launch.train(experiment, run.model_copy(update={"num_workers": workers}), readings)

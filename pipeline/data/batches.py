@@ -1,0 +1,143 @@
+"""Shards → batches: any rows of the global batch at any position of the endless order, in any process."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import randomness
+from pipeline.data import cache as caching
+from pipeline.data.ordering import Ordering, hashed
+from pipeline.formats import shards
+from pipeline.formats.files import BrokenArtefact
+from pipeline.formats.shards import Manifest, Split
+from pipeline.settings import UserError
+from pipeline.types import Array, Batch, DataSpec
+
+OPEN_SHARDS = 64
+TOP_BIT = np.uint64(63)
+
+
+class Reader:
+    """The examples of one split by their number, from a decoded cache or straight from the shards.
+
+    cache: where decoded examples are kept for all processes of the machine; None: read the shards.
+    cache_budget: bytes; a split that takes more is read from its shards, with the same result.
+        The cache was checked by sha256 against the shards; reading without it notices missing and
+        truncated shards at once, damaged members when they are met.
+
+    Raises:
+        BrokenArtefact: if the shards are missing or not what the manifest says.
+    """
+
+    def __init__(self, folder: Path, split: str, *, cache: Path | None = None, cache_budget: int = 0) -> None:
+        self.manifest: Manifest = Manifest.load(folder)
+        self.split: Split = self.manifest.split(split)
+        shards.check_sizes(folder, self.split)
+        self._index = shards.load_index(folder, self.split)
+        self.labels: NDArray[np.int64] | None = None
+        if self.spec.classes:
+            self.labels = np.ascontiguousarray(self._index[:, 3])
+            self.labels.flags.writeable = False
+        self.cached = cache is not None and caching.decoded_bytes(self.manifest, split) <= cache_budget
+        self._files = _Files([folder / shard.name for shard in self.split.shards])
+        self._data: Array | None = None
+        if cache is not None and self.cached:
+            self._data = caching.decoded(folder, self.manifest, split, cache)
+
+    def __len__(self) -> int:
+        return self.split.examples
+
+    @property
+    def spec(self) -> DataSpec:
+        """The shape of one example, and the classes."""
+        return self.manifest.spec
+
+    def examples(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+        """`x` (n, *shape) in the spec's type, and `label` int64 (n,) where the data is labelled; fresh arrays."""
+        found: dict[str, Array] = {"x": self._streamed(indices) if self._data is None else self._data[indices]}
+        if self.labels is not None:
+            found["label"] = self.labels[indices]
+        return found
+
+    def _streamed(self, indices: NDArray[np.int64]) -> Array:
+        x = np.empty((len(indices), *self.spec.shape), dtype=self.spec.dtype)
+        for row, (number, offset, length, _) in enumerate(self._index[indices].tolist()):
+            data = self._files.read(number, offset, length)
+            x[row] = shards.decode(data, self.spec, f"{self._files.paths[number]} at byte {offset}")
+        return x
+
+
+class _Files:
+    """Shards opened as they are needed, the most recent `OPEN_SHARDS` of them kept open."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self._open: OrderedDict[int, int] = OrderedDict()
+        weakref.finalize(self, _close, self._open)
+
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        """`length` bytes at `offset` of shard `number`."""
+        if number not in self._open:
+            if len(self._open) >= OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+            try:
+                self._open[number] = os.open(self.paths[number], os.O_RDONLY)
+            except OSError as error:
+                raise BrokenArtefact(f"{self.paths[number]} cannot be opened ({error.strerror})") from None
+        self._open.move_to_end(number)
+        return os.pread(self._open[number], length, offset)
+
+
+def _close(descriptors: OrderedDict[int, int]) -> None:
+    while descriptors:
+        os.close(descriptors.popitem()[1])
+
+
+def as_float(x: Array, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 → float32 in [-1, 1] (x / 127.5 - 1), moved first, as bytes are fewer; float32 stays as it is."""
+    moved = torch.from_numpy(x).to(device)
+    return moved.float().div_(127.5).sub_(1) if x.dtype == np.uint8 else moved
+
+
+class Batches:
+    """Batches in the endless order of (reader, seed): a pure function of the position.
+
+    flip: mirror half of the images, drawn anew at every position of the order.
+
+    Raises:
+        UserError: if the split is empty, or is to be flipped and holds no images.
+    """
+
+    def __init__(self, reader: Reader, seed: int, flip: bool = False) -> None:
+        if len(reader) == 0:
+            raise UserError(f"the split '{reader.split.name}' holds no examples; see ingest.holdout_fraction")
+        if flip and reader.spec.modality != "image":
+            raise UserError(f"only images can be flipped, not {reader.spec.modality}")
+        self.reader = reader
+        self.ordering = Ordering(len(reader), seed)
+        self._flip_key = randomness.key(seed, "flip") if flip else None
+
+    def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
+        """Rows `start` … `stop - 1` of the global batch that begins at `position`.
+
+        `x` is float32 (n, *shape), images in [-1, 1]; `label` is int64 (n,), where the data is labelled.
+        """
+        first, count = position + start, stop - start
+        examples = self.reader.examples(self.ordering.take(first, count))
+        x = examples["x"]
+        if self._flip_key is not None:
+            drawn = hashed(self._flip_key, np.arange(first, first + count, dtype=np.int64)) >> TOP_BIT
+            mirrored = np.flatnonzero(drawn)
+            x[mirrored] = x[mirrored][..., ::-1]
+        batch = Batch(x=as_float(x, device))
+        if "label" in examples:
+            batch["label"] = torch.from_numpy(examples["label"]).to(device)
+        return batch

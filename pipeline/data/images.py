@@ -1,0 +1,165 @@
+"""One image: stored bytes → uint8 pixels → the channels and resolution that were asked for.
+
+What is done with unusual images is decided here, once:
+
+    EXIF orientation        applied
+    palette, 1 bit          RGB (RGBA where the palette has transparency), grey
+    grey with alpha         RGBA
+    16 bits a channel       rejected: which bits matter is the owner's to say
+    CMYK and other spaces   rejected: a conversion needs the right colour profile
+    embedded colour profile ignored, as image models read plain values
+    animated                rejected; of an MPO (a camera's JPEG with previews) the first picture is taken
+    alpha 0                 its hidden colour becomes 0, so that equal looks have equal content
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from pipeline.data.settings import IngestSettings
+from pipeline.data.source import Limits, Rejected
+
+Pixels = NDArray[np.uint8]
+FORMATS = ("JPEG", "PNG", "WEBP")
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, IndexError, OverflowError, struct.error)
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MODES = {"1": "L", "L": "L", "LA": "RGBA", "La": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
+
+
+def decode(data: bytes, limits: Limits) -> Pixels:
+    """JPEG, PNG or WebP bytes → uint8 (H, W, C) with 1, 3 or 4 channels.
+
+    Raises:
+        Rejected: for anything else, and for what the table above rejects.
+    """
+    if len(data) > limits.max_bytes:
+        raise Rejected("too many bytes", f"{len(data)}, allowed are {limits.max_bytes}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata is no reason to refuse an image
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _refuse(image, limits)
+                image.load()
+                return _pixels(ImageOps.exif_transpose(image))
+        except UnidentifiedImageError:
+            raise Rejected("not an image", "neither JPEG, PNG nor WebP") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise Rejected("too many pixels", f"allowed are {limits.max_pixels}") from None
+        except (*DAMAGE, zlib.error) as error:
+            raise Rejected("damaged image", _without_addresses(error)) from None
+
+
+def _refuse(image: ImageFile.ImageFile, limits: Limits) -> None:
+    """Reject by the header alone, before anything is unpacked."""
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise Rejected("too many pixels", f"{width}×{height}, allowed are {limits.max_pixels}")
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1 and image.format != "MPO":
+        raise Rejected("animated", f"{frames} frames")
+    if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
+        raise Rejected("more than 8 bits a channel", f"mode {image.mode}; convert it to 8 bits first")
+    if image.mode not in MODES and image.mode not in ("P", "PA"):
+        raise Rejected("unsupported colours", f"mode {image.mode}; convert it to RGB first")
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """uint8 (H, W, C) of an image of an accepted mode."""
+    see_through = image.mode == "PA" or "transparency" in image.info
+    mode = "RGBA" if see_through else MODES.get(image.mode, "RGB")
+    array = np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _without_addresses(error: Exception) -> str:
+    """The library's words without what differs from run to run, so that rejects.csv repeats."""
+    return re.sub(r"\s*<[^>]* at 0x[0-9a-f]+>", "", str(error)).replace("\n", " ")[:200]
+
+
+# --- fitting ----------------------------------------------------------------------------------
+
+
+def fit(pixels: Pixels, settings: IngestSettings) -> Pixels:
+    """(H, W, C) → contiguous (C', H', W') with the channels and resolution of `settings`.
+
+    Raises:
+        Rejected: where `transparency` or `resize` say that such an image is to be set aside.
+    """
+    channels = settings.channels or pixels.shape[2]
+    pixels = with_channels(pixels, channels, settings.transparency)
+    size = settings.size
+    if size is not None and size != pixels.shape[:2]:
+        pixels = resized(pixels, size, settings)
+    if channels == 4:
+        pixels = np.where(pixels[:, :, 3:] == 0, np.uint8(0), pixels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def with_channels(pixels: Pixels, channels: int, transparency: Literal["white", "black", "reject"]) -> Pixels:
+    """(H, W, C) → (H, W, channels): grey is ITU-R 601 luma, alpha is laid over `transparency`."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if pixels.shape[2] == 4:
+        pixels = _opaque(pixels, transparency)
+    if pixels.shape[2] == channels:
+        return pixels
+    target = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    return _array(_image(pixels).convert(target))
+
+
+def _opaque(pixels: Pixels, transparency: Literal["white", "black", "reject"]) -> Pixels:
+    """RGBA → RGB over a plain ground, rounded to nearest."""
+    alpha = pixels[:, :, 3:].astype(np.uint32)
+    if transparency == "reject" and bool((alpha < 255).any()):
+        raise Rejected("transparent", "ingest.transparency is reject")
+    ground = 255 if transparency == "white" else 0
+    return ((pixels[:, :, :3] * alpha + ground * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def resized(pixels: Pixels, size: tuple[int, int], settings: IngestSettings) -> Pixels:
+    """(h, w, C) → (H, W, C) by `settings.resize`; RGBA is filtered with premultiplied alpha."""
+    height, width = pixels.shape[:2]
+    if settings.resize == "none":
+        raise Rejected("another resolution", f"{height}×{width}, asked for is {size[0]}×{size[1]}")
+    resample = FILTERS[settings.filter]
+    image = _image(pixels)
+    if settings.resize == "stretch":
+        return _array(image.resize((size[1], size[0]), resample))
+    if settings.resize == "center_crop":
+        scale = min(height / size[0], width / size[1])
+        crop_height, crop_width = size[0] * scale, size[1] * scale
+        left, top = max(0.0, (width - crop_width) / 2), max(0.0, (height - crop_height) / 2)
+        box = (left, top, min(width, left + crop_width), min(height, top + crop_height))
+        return _array(image.resize((size[1], size[0]), resample, box=box))
+    scale = min(size[0] / height, size[1] / width)
+    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    small = _array(image.resize((inner[1], inner[0]), resample))
+    ground = 0 if pixels.shape[2] == 4 else settings.pad_value
+    padded = np.full((*size, pixels.shape[2]), ground, dtype=np.uint8)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    padded[top : top + inner[0], left : left + inner[1]] = small
+    return padded
+
+
+def _image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def _array(image: Image.Image) -> Pixels:
+    array = np.asarray(image, dtype=np.uint8)
+    return array[:, :, None] if array.ndim == 2 else array

@@ -1,0 +1,109 @@
+"""What every source is: a list of entries in a fixed order, and a way to read one of them."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.settings import Settings
+from pipeline.types import Modality
+
+
+class Rejected(Exception):
+    """One item cannot be used and is set aside, with a short reason that can be counted, and details."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one item may cost: bytes as stored, pixels once decoded."""
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One item of a source, not yet read.
+
+    key: the name a person knows it by (a relative path, a record's number).
+    where: what `read` needs to find it; only its source understands it.
+    problem: why it cannot be used, (reason, detail), where listing it has shown that already.
+    """
+
+    key: str
+    where: str | tuple[int, ...]
+    label: str | None = None
+    problem: tuple[str, str] | None = None
+
+
+ConfigT = TypeVar("ConfigT", bound=Settings)
+
+
+class DataSource(ABC, Generic[ConfigT]):
+    """A file in `sources/` holds `Config` and one subclass named `Source`, built from it.
+
+    A source travels to other processes as its Config alone. Listing is cheap; reading one entry
+    neither needs nor changes any other.
+    """
+
+    modality: ClassVar[Modality] = "image"
+    paths: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config,)
+
+    def check(self, where: str = "ingest.source") -> None:
+        """Refuse, with a `SettingsError` that names the key under `where`, files that are not there. Reads no data."""
+
+    def native_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of its images where that is known without reading them all, else None."""
+        return None
+
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of their numbers; empty where nothing is labelled."""
+
+    def expected_classes(self) -> tuple[str, ...]:
+        """`classes()`, as far as they are known before anything large is unpacked."""
+        return self.classes()
+
+    @abstractmethod
+    def entries(self) -> Sequence[Entry]:
+        """Every item, good or bad, in an order that depends on nothing but the data."""
+
+    @abstractmethod
+    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
+        """One image, uint8 (H, W, C) with 1, 3 or 4 channels.
+
+        Raises:
+            Rejected: if this item cannot be used.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) nothing."""
+        dumped = self.config.model_dump(mode="json")
+        settings = {field: value for field, value in dumped.items() if not field.startswith("max_")}
+        for field in self.paths:
+            if settings.get(field):
+                settings[field] = Path(settings[field]).name
+        return {"name": type(self).__module__.rpartition(".")[2], **settings}
+
+
+def printable(name: str) -> str:
+    """A file name as UTF-8 can hold it: bytes that are none are written as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

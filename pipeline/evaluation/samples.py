@@ -1,0 +1,179 @@
+"""From a trained model to pixels, by counted noise: sample i is the same bytes however it is asked for.
+
+Noise is drawn per fixed chunk of 64 and networks always see whole chunks, because the bits of a
+float depend on the size of its batch. This module travels inside the registered model: it needs
+torch, numpy, and the rooms contract, plugins, formats and randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline import plugins, randomness
+from pipeline.contract import AnyFamily, draw_latents
+from pipeline.formats.model import ModelCard, load_card, load_states
+from pipeline.settings import UserError
+from pipeline.types import Batch, DataSpec
+
+CHUNK = 64
+Labels = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+
+
+@contextmanager
+def fixed_threads(count: int) -> Generator[None, None, None]:
+    """Torch at `count` threads inside, as before outside: bits may depend on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def evaluating(networks: Mapping[str, nn.Module]) -> Generator[None, None, None]:
+    """Every module in evaluation mode inside, in its own mode again outside."""
+    modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+    for network in networks.values():
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def quantise(x: Tensor) -> Tensor:
+    """[-1, 1] floats → uint8 pixels, rounded; what lies outside is cut off."""
+    return x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+class SampleSource:
+    """A family's networks as a source of samples."""
+
+    def __init__(
+        self,
+        family: AnyFamily,
+        networks: Mapping[str, nn.Module],
+        spec: DataSpec,
+        *,
+        device: str | torch.device = "cpu",
+        threads: int = 1,
+    ) -> None:
+        self.family = family
+        self.networks = networks
+        self.spec = spec
+        self.device = torch.device(device)
+        self.threads = threads
+
+    @property
+    def conditional(self) -> bool:
+        return self.family.conditional and bool(self.spec.classes)
+
+    def default_labels(self, n: int, start: int = 0) -> Labels:
+        """Balanced: sample i asks for class i mod classes; zeros where nothing is asked."""
+        classes = len(self.spec.classes) if self.conditional else 1
+        return (np.arange(start, start + n) % classes).astype(np.int64)
+
+    def latents(self, seed: int, chunk: int) -> dict[str, Tensor]:
+        """The noise of samples 64·chunk … 64·chunk + 63, on the CPU."""
+        return draw_latents(self.family.latents, CHUNK, randomness.generator(seed, "sample", chunk))
+
+    @torch.no_grad()
+    def decode(self, latents: Mapping[str, Tensor], labels: Labels, truncation: float = 1.0) -> Tensor:
+        """Float samples (64, *spec.shape), not cut to [-1, 1], of one whole chunk of latents and labels (64,)."""
+        condition: Batch = {}
+        if self.conditional:
+            condition["label"] = torch.as_tensor(labels, dtype=torch.int64).to(self.device)
+        moved = {name: latent.to(self.device) for name, latent in latents.items()}
+        with fixed_threads(self.threads), evaluating(self.networks):
+            return self.family.sample(self.networks, moved, condition, truncation)
+
+    def chunk(self, seed: int, index: int, labels: Labels | None = None, truncation: float = 1.0) -> Tensor:
+        """Float samples of chunk `index`, with labels (64,) or the default ones."""
+        if labels is None:
+            labels = self.default_labels(CHUNK, index * CHUNK)
+        return self.decode(self.latents(seed, index), labels, truncation)
+
+    def sample(
+        self, n: int, labels: Labels | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
+    ) -> Pixels:
+        """Samples `start` … `start + n - 1` as uint8 (n, *spec.shape).
+
+        Sample i depends on (seed, i, its label, truncation) alone. `labels` (n,) are theirs.
+
+        Raises:
+            UserError: for labels of another number or out of range, or non-finite samples.
+        """
+        asked = self._asked(n, labels, start)
+        result = np.empty((n, *self.spec.shape), dtype=np.uint8)
+        for index in range(start // CHUNK, -(-(start + n) // CHUNK)):
+            begin, end = max(start, index * CHUNK), min(start + n, (index + 1) * CHUNK)
+            wanted = self.default_labels(CHUNK, index * CHUNK)
+            wanted[begin - index * CHUNK : end - index * CHUNK] = asked[begin - start : end - start]
+            made = self.chunk(seed, index, wanted, truncation)[begin - index * CHUNK : end - index * CHUNK]
+            result[begin - start : end - start] = pixels(made)
+        return result
+
+    def grid(self, seed: int = 0, rows: int = 8, columns: int = 10) -> Pixels:
+        """Samples (rows, columns, *spec.shape) of one seed; where classes are asked for, a column is a class."""
+        if self.conditional:
+            columns = min(columns, len(self.spec.classes))
+        labels = np.tile(np.arange(columns, dtype=np.int64), rows) if self.conditional else None
+        return self.sample(rows * columns, labels, seed).reshape(rows, columns, *self.spec.shape)
+
+    def _asked(self, n: int, labels: Labels | None, start: int) -> Labels:
+        if n < 0 or start < 0:
+            raise UserError(f"cannot make {n} samples from the {start}-th: neither may be negative")
+        if labels is None:
+            return self.default_labels(n, start)
+        if not self.conditional:
+            raise UserError(f"labels were asked for, but this {type(self.family).__module__} model has no classes")
+        found = np.asarray(labels, dtype=np.int64)
+        if found.shape != (n,):
+            raise UserError(f"{n} samples need {n} labels, and here are {found.size}")
+        classes = len(self.spec.classes)
+        if n and (found.min() < 0 or found.max() >= classes):
+            raise UserError(f"labels must be 0 … {classes - 1}, and here are {found.min()} … {found.max()}")
+        return found
+
+
+def pixels(made: Tensor) -> Pixels:
+    """Float samples → uint8 on the CPU.
+
+    Raises:
+        UserError: if any number is not finite.
+    """
+    if not bool(made.isfinite().all()):
+        raise UserError("the generator gives non-finite samples: its weights are broken; train it again")
+    return quantise(made).cpu().numpy()
+
+
+def open_model(folder: Path, *, device: str | torch.device = "cpu", threads: int = 1) -> tuple[SampleSource, ModelCard]:
+    """The published model in `folder`, verified, its networks in evaluation mode.
+
+    Raises:
+        BrokenArtefact: if a file is missing or changed.
+        UserError: if the weights don't fit the family as it is now.
+    """
+    card = load_card(folder)
+    states = load_states(folder, card)
+    family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
+    with torch.random.fork_rng(devices=[]):
+        built = family.build(card.spec)
+    networks: dict[str, nn.Module] = {}
+    for name, state in states.items():
+        try:
+            built[name].load_state_dict(state)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"{folder}: network '{name}' does not fit the family '{card.family}': {error}") from None
+        networks[name] = built[name].eval().requires_grad_(False).to(device)
+    return SampleSource(family, networks, card.spec, device=device, threads=threads), card

@@ -1,0 +1,76 @@
+"""What a person may choose about measuring: the sections `reference` and `evaluate` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from pipeline import plugins
+from pipeline.settings import Settings
+
+METRICS: list[dict[str, Any]] = [
+    {"name": "frechet"},
+    {"name": "inception_score"},
+    {"name": "kernel"},
+    {"name": "precision_recall"},
+    {"name": "density_coverage"},
+    {"name": "label_agreement"},
+    {"name": "memorisation"},
+]
+
+
+class ReferenceSettings(Settings):
+    """The measuring stick."""
+
+    extractor: dict[str, Any] = Field(default={"name": "classifier"}, description="a file of extractors/ and its keys")
+    seed: int = Field(default=0, ge=0, description="of the extractor's training")
+    threads: int = Field(
+        default=2, ge=1, description="of the extractor, here and wherever it is used: part of the bits"
+    )
+
+    @field_validator("extractor")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        plugins.configure("extractors", value, "reference.extractor")
+        return value
+
+
+class GallerySettings(Settings):
+    """What the report shows."""
+
+    per_class: int = Field(default=10, ge=1, description="samples of each class (columns of the grid)")
+    rows: int = Field(default=8, ge=1, description="rows of the grid where nothing is labelled")
+    classes: int = Field(default=20, ge=1, description="at most so many classes are shown")
+    interpolations: int = Field(default=6, ge=1, description="walks from one latent to another")
+    steps: int = Field(default=10, ge=2, description="samples on each walk, its ends included")
+    neighbours: int = Field(default=12, ge=1, description="pairs of a sample and its nearest train example")
+    searched: int = Field(default=512, ge=1, description="samples among which the closest pairs are sought")
+    side: int = Field(default=48, ge=8, description="smaller images are enlarged to about this many pixels")
+
+
+class EvaluateSettings(Settings):
+    """One pass of samples feeds every metric."""
+
+    samples: int | None = Field(default=None, ge=16, description="samples a repeat; null = as many as train has")
+    repeats: int = Field(default=3, ge=1, description="values are means over so many seeds, spreads their deviation")
+    seed: int = Field(default=0, ge=0, description="of the first repeat; the others count up from it")
+    truncation: float = Field(default=1.0, gt=0, description="of the scored samples; 1 = none")
+    threads: int = Field(default=1, ge=1, description="of the generator: part of the bits")
+    metrics: list[dict[str, Any]] = Field(default=METRICS, description="files of metrics/ and their keys")
+    truncations: list[float] = Field(default=[0.4, 0.6, 0.8, 1.0], description="rows of the truncation sweep")
+    gallery: GallerySettings = GallerySettings()
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for index, metric in enumerate(value):
+            plugins.configure("metrics", metric, f"evaluate.metrics[{index}]")
+        return value
+
+    @field_validator("truncations")
+    @classmethod
+    def _positive(cls, value: list[float]) -> list[float]:
+        if not value or min(value) <= 0:
+            raise ValueError("must hold at least one number, all above 0")
+        return value

@@ -1,0 +1,138 @@
+"""`fit_and_score`: the one function that train, every trial and bench call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline import plugins
+from pipeline.contract import AnyFamily, Reporter, Scorer, World
+from pipeline.data.batches import Batches, Reader
+from pipeline.evaluation.gallery import save_grid
+from pipeline.evaluation.samples import SampleSource
+from pipeline.evaluation.scorer import InTrainingScorer
+from pipeline.formats.checkpoint import CheckpointStore
+from pipeline.formats.files import sha256_json
+from pipeline.formats.model import ModelCard, save_model
+from pipeline.formats.reference import Reference
+from pipeline.formats.shards import Manifest
+from pipeline.settings import SettingsError, validate
+from pipeline.training.loop import Outcome, Run, fit
+from pipeline.training.settings import TrainSettings
+from pipeline.types import DataSpec
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training: what is computed (`train`, `family`) and where its files are.
+
+    Plain and picklable by value as JSON: it travels to workers. Paths are absolute.
+    """
+
+    train: dict[str, Any]
+    family: dict[str, Any]
+    shards: str
+    reference: str
+    scratch: str
+    cache: str
+    cache_budget: int
+    stop_on_collapse: bool = False
+    grids: bool = True
+
+    @property
+    def settings(self) -> TrainSettings:
+        return validate(TrainSettings, self.train, "train")
+
+    def load_family(self) -> AnyFamily:
+        """The family, configured."""
+        name = self.settings.family
+        return plugins.load("families", {"name": name, **self.family}, f"families.{name}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values only."""
+        return asdict(self)
+
+
+def check_data(family: AnyFamily, spec: DataSpec) -> None:
+    """Refuse data the family cannot be trained on, before any work.
+
+    Raises:
+        SettingsError: saying what is wrong and what would do.
+    """
+    if family.conditional and len(spec.classes) < 2:
+        raise SettingsError(
+            f"families: the family is conditional and the data has {len(spec.classes)} classes; "
+            "set conditional: false, or give the data labels (class sub-folders, or a labels csv)"
+        )
+    family.check(spec)
+
+
+def fit_and_score(experiment: Experiment, world: World, reporter: Reporter) -> Outcome:
+    """Train to the end, scored on the way; goes on from the newest checkpoint in `scratch`.
+
+    Every rank calls it and gets the same networks. Its result depends on neither the number
+    of ranks nor how often it was killed.
+    """
+    settings = experiment.settings
+    family = experiment.load_family()
+    # The lanes' arithmetic, the reader's and the scorer's alike: threads decide bytes.
+    torch.set_num_threads(settings.threads_per_lane)
+    shards = Path(experiment.shards)
+    spec = Manifest.load(shards).spec
+    check_data(family, spec)
+    reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
+    scratch = Path(experiment.scratch)
+
+    def grid(networks: Mapping[str, nn.Module], examples_seen: int) -> None:
+        source = SampleSource(family, dict(networks), spec)
+        save_grid(scratch / "grids" / f"{examples_seen:012d}.png", source.grid(seed=settings.seed))
+
+    return fit(
+        Run(
+            settings=settings,
+            family=family,
+            spec=spec,
+            batches=Batches(reader, settings.seed, settings.flip) if family.needs else None,
+            world=world,
+            reporter=reporter,
+            store=CheckpointStore(scratch / "checkpoints", settings.keep),
+            scorer=_scorer(experiment, family, spec),
+            grid=grid if experiment.grids else None,
+            stop_on_collapse=experiment.stop_on_collapse,
+        )
+    )
+
+
+def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
+    """Write the averaged networks as a model folder; equal trainings give equal bytes."""
+    settings = experiment.settings
+    family = experiment.load_family()
+    card = ModelCard(
+        family=settings.family,
+        config=family.config.model_dump(mode="json"),
+        spec=Manifest.load(Path(experiment.shards)).spec,
+        networks=family.averaged,
+        examples_seen=outcome.state.examples_seen,
+        step=outcome.state.step,
+        seed=settings.seed,
+        averaged=True,
+        provenance={
+            "manifest_sha256": Manifest.load(Path(experiment.shards)).sha256,
+            "reference": Reference.load(Path(experiment.reference)).key,
+            "settings_sha256": sha256_json({"train": experiment.train, "family": experiment.family}),
+            "torch": torch.__version__,
+        },
+        files={},
+    )
+    return save_model(out, card, {name: network.state_dict() for name, network in outcome.networks.items()})
+
+
+def _scorer(experiment: Experiment, family: AnyFamily, spec: DataSpec) -> Scorer:
+    settings = experiment.settings.score
+    reference = Reference.load(Path(experiment.reference))
+    return InTrainingScorer(reference, family, n=settings.samples, seed=settings.seed)

@@ -1,0 +1,195 @@
+"""What the families share: plug-in choices in a Config, geometry, labels, lazy optimisers, common checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, cast
+
+import torch
+from pydantic import AfterValidator, BeforeValidator
+from torch import Tensor, nn
+
+from pipeline import plugins
+from pipeline.contract import Loss, Optimiser, Penalty, Ramp, Scheduled, Turn
+from pipeline.settings import SettingsError
+from pipeline.types import DataSpec
+
+# --- plug-in choices ------------------------------------------------------------------------
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _valid(room: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            plugins.configure(room, value, "it")
+        except SettingsError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return value
+
+    return check
+
+
+LossChoice = Annotated[dict[str, Any], AfterValidator(_valid("losses")), BeforeValidator(_named)]
+"""`hinge`, or `{name: hinge, …its own keys}`."""
+
+PenaltyChoice = Annotated[dict[str, Any], AfterValidator(_valid("penalties")), BeforeValidator(_named)]
+"""`r1`, or `{name: r1, gamma: 1.0}`."""
+
+
+def load_loss(choice: dict[str, Any]) -> Loss:
+    """The loss that a validated choice names."""
+    return cast(Loss, plugins.load("losses", choice))
+
+
+def load_penalty(choice: dict[str, Any]) -> Penalty:
+    """The penalty that a validated choice names."""
+    return cast(Penalty, plugins.load("penalties", choice))
+
+
+# --- checks ---------------------------------------------------------------------------------
+
+
+def check_image(family: str, spec: DataSpec) -> None:
+    """Refuse what is no image.
+
+    Raises:
+        SettingsError: naming the modality.
+    """
+    if spec.modality != "image":
+        raise SettingsError(f"families.{family}: makes images, and the data is {spec.modality}; choose another family")
+
+
+def check_classes(family: str, conditional: bool, spec: DataSpec) -> None:
+    """Refuse a conditional design for data without classes.
+
+    Raises:
+        SettingsError: naming `conditional`.
+    """
+    if conditional and not spec.classes:
+        raise SettingsError(
+            f"families.{family}.conditional: is true, but the data has no classes; set it to false or use labelled data"
+        )
+
+
+# --- geometry -------------------------------------------------------------------------------
+
+
+def count_levels(resolution: tuple[int, ...], smallest: int) -> int:
+    """How often every axis can be halved without a remainder and stay at `smallest` or above."""
+    levels = 0
+    while all(axis % 2 ** (levels + 1) == 0 and axis // 2 ** (levels + 1) >= smallest for axis in resolution):
+        levels += 1
+    return levels
+
+
+def find_base(
+    family: str, resolution: tuple[int, ...], levels: int | None, smallest: int
+) -> tuple[tuple[int, ...], int]:
+    """The smallest map and the number of doublings from it to the resolution: H×W = base·2^levels.
+
+    Without `levels`, as many as leave a base of `smallest` or above.
+
+    Raises:
+        SettingsError: where the resolution is no base·2^levels, with what would do.
+    """
+    written = "×".join(str(axis) for axis in resolution)
+    most = count_levels(resolution, 1)
+    chosen = count_levels(resolution, smallest) if levels is None else levels
+    if levels is not None and levels > most:
+        raise SettingsError(
+            f"families.{family}.levels: {written} cannot be halved {levels} times without a remainder; "
+            f"{_advice(resolution, most)}"
+        )
+    if chosen == 0:
+        raise SettingsError(
+            f"families.{family}: {written} is no base·2^k with k ≥ 1 and a base of {smallest} or above; "
+            f"{_advice(resolution, most)}"
+        )
+    return tuple(axis // 2**chosen for axis in resolution), chosen
+
+
+def check_doublings(family: str, key: str, resolution: tuple[int, ...], doublings: int) -> None:
+    """Refuse a resolution that the stages listed under `key` do not end in.
+
+    Raises:
+        SettingsError: with the number of stages that would do.
+    """
+    written = "×".join(str(axis) for axis in resolution)
+    most = count_levels(resolution, 1)
+    if doublings > most:
+        raise SettingsError(
+            f"families.{family}.{key}: {doublings + 1} stages need sides that are multiples of {2**doublings}, and "
+            f"the data is {written}; list {most + 1} stages or fewer, or resize the images at ingest"
+        )
+
+
+def _advice(resolution: tuple[int, ...], most: int) -> str:
+    near = "×".join(str(max(4, round(axis / 8) * 8)) for axis in resolution)
+    resize = f"resize the images at ingest, for example to {near}"
+    return f"set levels to {most} or below, or {resize}" if most else resize
+
+
+# --- turns ----------------------------------------------------------------------------------
+
+
+def real_of(turn: Turn) -> Tensor:
+    """The batch's examples (n, *shape)."""
+    if "x" not in turn.batch:
+        raise KeyError(f"phase {turn.phase} needs a batch with x")
+    return turn.batch["x"]
+
+
+def label_of(turn: Turn, conditional: bool) -> Tensor | None:
+    """The batch's labels (n,) where the design is conditional."""
+    return turn.batch["label"] if conditional and "label" in turn.batch else None
+
+
+def without_graph(make: Callable[[], Tensor]) -> Tensor:
+    """What `make` gives, with no graph back to the networks that made it."""
+    with torch.no_grad():
+        return make()
+
+
+def critic_means(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Mean critic outputs on reals and fakes."""
+    return {"real": real.detach().mean(), "fake": fake.detach().mean()}
+
+
+def critic_parts(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Mean logits on reals and fakes, and the share of both on their own side of 0."""
+    right = (real.detach() > 0).float().mean() + (fake.detach() < 0).float().mean()
+    return {**critic_means(real, fake), "accuracy": right / 2}
+
+
+# --- optimisers -----------------------------------------------------------------------------
+
+
+def lazy(optimiser: Optimiser, every: int) -> Optimiser:
+    """Adam for a player with a lazy phase every k steps: lr·c and β^c, c = k/(k + 1).
+
+    StyleGAN2's correction (Karras et al. 2020, appendix B): k + 1 updates now do the work of k.
+    """
+    if every <= 1 or optimiser.name != "adam":
+        return optimiser
+    share = every / (every + 1)
+    return optimiser.model_copy(
+        update={
+            "lr": _mapped(optimiser.lr, lambda lr: lr * share),
+            "beta1": _mapped(optimiser.beta1, lambda beta: beta**share),
+            "beta2": _mapped(optimiser.beta2, lambda beta: beta**share),
+        }
+    )
+
+
+def _mapped(value: Scheduled, change: Callable[[float], float]) -> Scheduled:
+    if isinstance(value, Ramp):
+        return value.model_copy(update={"start": change(value.start), "end": change(value.end)})
+    return change(value)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Numbers the optimiser owns."""
+    return sum(parameter.numel() for parameter in network.parameters())

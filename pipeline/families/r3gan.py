@@ -1,0 +1,220 @@
+"""R3GAN: a relativistic loss with R1 and R2 at every step, on a pair of networks without norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pipeline.contract import Family as BaseFamily
+from pipeline.contract import (
+    Latent,
+    LatentSpec,
+    Networks,
+    Optimiser,
+    Phase,
+    Player,
+    Ramp,
+    Scheduled,
+    Turn,
+    scheduled_value,
+)
+from pipeline.families import _shared
+from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
+from pipeline.networks.layers import one_hot
+from pipeline.penalties._shared import input_gradients, leaf, squared_norm
+from pipeline.settings import Settings
+from pipeline.types import Batch, DataSpec
+
+
+def decay(start: float, end: float, examples: int = 20_000_000) -> Ramp:
+    """A cosine ramp whose length is written on the reference's clock.
+
+    The reference counts a step's batch once though D and G each read their own; this project's
+    clock counts both, so that a ramp lasts twice as many examples and as many steps.
+    """
+    return Ramp(start=start, end=end, examples=2 * examples, shape="cosine")
+
+
+class PlayerOptimiser(Optimiser):
+    """Adam: 2e-4 → 5e-5, β₁ 0, β₂ 0.9 → 0.99 over the reference's 20 million images."""
+
+    lr: Scheduled = decay(2e-4, 5e-5)
+    beta1: Scheduled = 0.0
+    beta2: Scheduled = decay(0.9, 0.99)
+
+
+class Config(Settings):
+    """Huang et al. 2024 for CIFAR-10; stages run from the smallest map up, one doubling between them."""
+
+    conditional: bool = Field(default=False, description="labels enter both networks")
+    latent: int = Field(default=64, ge=1, description="numbers of noise")
+    label_embedding: int = Field(default=64, ge=1, description="numbers a label becomes beside the noise")
+    widths: tuple[int, ...] = Field(default=(768, 768, 768, 768), min_length=1, description="maps a stage")
+    blocks: tuple[int, ...] = Field(default=(2, 2, 2, 2), description="residual blocks a stage")
+    groups: tuple[int, ...] = Field(default=(96, 96, 96, 96), description="groups of the 3×3 convolutions a stage")
+    expansion: int = Field(default=2, ge=1, description="inner over outer width of a block")
+    loss: _shared.LossChoice = Field(default={"name": "relativistic"}, description="a file of pipeline/losses")
+    gamma: Scheduled = Field(
+        default=decay(0.05, 0.005), description="γ of γ/2 (R1 + R2); grows with the number of pixels"
+    )
+    generator: PlayerOptimiser = PlayerOptimiser()
+    discriminator: PlayerOptimiser = PlayerOptimiser()
+
+    @model_validator(mode="after")
+    def _stages(self) -> Config:
+        if not len(self.widths) == len(self.blocks) == len(self.groups):
+            raise ValueError("widths, blocks and groups need one number a stage each")
+        if min(*self.widths, *self.blocks, *self.groups) < 1:
+            raise ValueError("widths, blocks and groups must be 1 or above")
+        for width, groups in zip(self.widths, self.groups, strict=True):
+            if width * self.expansion % groups:
+                raise ValueError(f"groups: {groups} do not divide the inner width {width}·{self.expansion}")
+        return self
+
+
+def _stages(widths: list[int], groups: list[int], gamma: Ramp) -> dict[str, Any]:
+    return {"widths": widths, "blocks": [2] * len(widths), "groups": groups, "gamma": gamma.model_dump()}
+
+
+def _imagenet(stages: int, gamma: Ramp) -> dict[str, Any]:
+    slow = {
+        "lr": decay(2e-4, 5e-5, 200_000_000).model_dump(),
+        "beta2": decay(0.9, 0.99, 200_000_000).model_dump(),
+    }
+    shape = _stages([1536] * stages, [96] * stages, gamma)
+    return {"conditional": True, **shape, "generator": slow, "discriminator": slow}
+
+
+# γ outside CIFAR-10 is from memory of the reference's launcher: confirm before claiming its scores.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {"conditional": True},
+    "ffhq64": _stages([768] * 4 + [384], [96] * 4 + [48], decay(2.0, 0.2)),
+    "ffhq256": _stages([768] * 4 + [384, 192, 96], [96] * 4 + [48, 24, 12], decay(150.0, 15.0)),
+    "imagenet32": _imagenet(4, decay(0.5, 0.05, 200_000_000)),
+    "imagenet64": _imagenet(5, decay(1.0, 0.1, 200_000_000)),
+    "small": {
+        "label_embedding": 32,
+        "widths": [48, 32, 16],
+        "blocks": [1, 1, 1],
+        "groups": [6, 4, 2],
+        "gamma": 0.5,
+        "generator": {"lr": 4e-4, "beta2": 0.99},
+        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+    },
+}
+
+
+class Generator(nn.Module):
+    """Noise (n, latent) and label (n,) → (n, C, H, W), unbounded."""
+
+    def __init__(self, config: Config, plan: GroupedPlan, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.embedding = linear(classes, config.label_embedding) if classes else None
+        self.stack = GroupedGenerator(plan, config.latent + (config.label_embedding if classes else 0))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.embedding is not None and label is not None:
+            z = torch.cat([z, self.embedding(one_hot(label, self.classes))], dim=1)
+        return self.stack(z)
+
+
+class Discriminator(nn.Module):
+    """x (n, C, H, W) and label (n,) → logits (n,); with labels, ⟨features, embedding⟩."""
+
+    def __init__(self, plan: GroupedPlan, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        width = plan.widths[0]
+        self.stack = GroupedCritic(plan, width if classes else 1)
+        self.embedding = linear(classes, width, 1 / math.sqrt(width)) if classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        features = self.stack(x)
+        if self.embedding is not None and label is not None:
+            return (features * self.embedding(one_hot(label, self.classes))).sum(1)
+        return features.flatten()
+
+
+class Family(BaseFamily[Config]):
+    """“The GAN is dead; long live the GAN!”, Huang et al. 2024."""
+
+    paper = "Huang, Gokaslan, Kuleshov, Tompkin 2024, arXiv:2501.05441"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._loss = _shared.load_loss(config.loss)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
+
+    @property
+    def latents(self) -> LatentSpec:
+        return (Latent("z", (self.config.latent,)),)
+
+    def check(self, spec: DataSpec) -> None:
+        _shared.check_image("r3gan", spec)
+        _shared.check_classes("r3gan", self.config.conditional, spec)
+        _shared.check_doublings("r3gan", "widths", spec.resolution, len(self.config.widths) - 1)
+
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
+        config = self.config
+        height, width = (axis // 2 ** (len(config.widths) - 1) for axis in spec.resolution)
+        plan = GroupedPlan(
+            (height, width), config.widths, config.blocks, config.groups, spec.channels, config.expansion
+        )
+        classes = len(spec.classes) if config.conditional else 0
+        return {"generator": Generator(config, plan, classes), "discriminator": Discriminator(plan, classes)}
+
+    def players(self) -> tuple[Player, ...]:
+        return (
+            Player("discriminator", ("discriminator",), self.config.discriminator),
+            Player("generator", ("generator",), self.config.generator),
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """D, then G; each reads reals and noise of its own."""
+        return (
+            Phase("discriminator", "discriminator", self._discriminator),
+            Phase("generator", "generator", self._generator),
+        )
+
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        """The generator has no output activation: what leaves [−1, 1] is cut here, and only here."""
+        label = condition["label"] if "label" in condition and self.config.conditional else None
+        return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
+
+    # --- objectives ---
+
+    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
+        """Loss + γ/2 (R1 + R2): one backward for both gradients, the second through what it recorded."""
+        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
+        real = leaf(_shared.real_of(turn))
+        fake = leaf(_shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"], label)))
+        on_real, on_fake = network(real, label), network(fake, label)
+        at_real, at_fake = input_gradients([on_real, on_fake], [real, fake])
+        r1, r2 = squared_norm(at_real).mean(), squared_norm(at_fake).mean()
+        gamma = scheduled_value(self.config.gamma, turn.state.examples_seen)
+        loss = self._loss.critic(on_real, on_fake)
+        return {
+            "total": loss + 0.5 * gamma * (r1 + r2),
+            "loss": loss,
+            "r1": r1,
+            "r2": r2,
+            **_shared.critic_means(on_real, on_fake),
+        }
+
+    def _generator(self, turn: Turn) -> dict[str, Tensor]:
+        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
+        on_real = _shared.without_graph(lambda: network(_shared.real_of(turn), label))
+        on_fake = network(turn.networks["generator"](turn.latents["z"], label), label)
+        return {"total": self._loss.generator(on_real, on_fake), **_shared.critic_means(on_real, on_fake)}

@@ -1,0 +1,126 @@
+"""What the search hands on: best.yaml (the overrides, exact), trials.csv, and its journal's form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from pipeline.formats import files
+
+FORMAT_VERSION = 1
+MADE_BY = "the tune stage"
+
+
+@dataclass(frozen=True)
+class Best:
+    """`overrides` are dotted settings; `score` is None where nothing was searched."""
+
+    overrides: dict[str, Any]
+    score: float | None = None
+    trial: int | None = None
+    repeatable: bool = True
+    note: str = ""
+    format_version: int = field(default=FORMAT_VERSION)
+
+
+def save_best(folder: Path, best: Best) -> None:
+    """Write best.yaml."""
+    content = {
+        "format_version": best.format_version,
+        "note": best.note,
+        "repeatable": best.repeatable,
+        "score": best.score,
+        "trial": best.trial,
+        "overrides": best.overrides,
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    files.write_bytes(folder / "best.yaml", text.encode())
+
+
+def load_best(folder: Path) -> Best:
+    """Read best.yaml.
+
+    Raises:
+        BrokenArtefact: if it is missing or not of this format.
+    """
+    path = folder / "best.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
+    except yaml.YAMLError as error:
+        raise files.BrokenArtefact(f"{path} is not valid YAML: {error}; run {MADE_BY} again") from None
+    if not isinstance(data, dict) or cast(dict[str, Any], data).get("format_version") != FORMAT_VERSION:
+        raise files.BrokenArtefact(f"{path} is not a search result of format {FORMAT_VERSION}; run {MADE_BY} again")
+    found = cast(dict[str, Any], data)
+    return Best(**{name: found[name] for name in ("overrides", "score", "trial", "repeatable", "note")})
+
+
+def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A csv with the union of the rows' columns, in order of first sight; numbers as repr gives them."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_bytes(path, text.getvalue().encode())
+
+
+class Journal:
+    """One fsynced JSON line per report of a trial: what a killed search is replayed from.
+
+    A torn last line, which a kill may leave, is cut off when the journal is opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[dict[str, Any]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = b""
+        if path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                entry = _parsed(line)
+                if entry is None:
+                    break
+                self.entries.append(entry)
+                whole += line
+            if len(whole) != path.stat().st_size:
+                with path.open("r+b") as file:
+                    file.truncate(len(whole))
+                    os.fsync(file.fileno())
+        self._known = {(entry["trial"], entry["reading"]) for entry in self.entries}
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add a reading once: one that is already known (a replay) is not written again."""
+        name = (entry["trial"], entry["reading"])
+        if name in self._known:
+            return
+        self._known.add(name)
+        self.entries.append(entry)
+        with self.path.open("ab") as file:
+            file.write((json.dumps(entry, sort_keys=True) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def of(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The readings of the trial with exactly this configuration, in order."""
+        found = [entry for entry in self.entries if entry["config"] == dict(config)]
+        return sorted(found, key=lambda entry: entry["reading"])
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return cast(dict[str, Any], entry) if isinstance(entry, dict) else None

@@ -1,0 +1,265 @@
+"""The shards on disk: webdataset tars, an index a split, and `manifest.json`, written last.
+
+    shards/train-000000.tar …     <key>.png (images) or <key>.npy, and <key>.cls where labelled
+    shards/index-train.npy        int64 (n, 4): shard number, offset and length of x, label or -1
+    shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects
+
+Nothing in it names a time, a user or an absolute path: equal data gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.formats import files
+from pipeline.settings import suggest
+from pipeline.types import Array, DataSpec, Example
+
+FORMAT_VERSION = 1
+MADE_BY = "the ingest stage"
+MANIFEST = "manifest.json"
+TAR_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar: its name in the folder, its size in bytes, its sha256, how many examples it holds."""
+
+    name: str
+    bytes: int
+    sha256: str
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`train` or `holdout`; the histogram counts examples by class name and is empty where nothing is labelled."""
+
+    name: str
+    examples: int
+    shards: tuple[Shard, ...]
+    index: str
+    index_sha256: str
+    histogram: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder of shards holds.
+
+    source: which source, with its settings; folders and files by their last name only.
+    packing: how examples were fitted to the spec (resize, filter, transparency …).
+    duplicates: `policy`, `examples` (repeats of an earlier content), `conflicting` (those with another label).
+    rejects: how many items were set aside, by reason; rejects.csv beside the manifest names them.
+    """
+
+    spec: DataSpec
+    splits: dict[str, Split]
+    source: dict[str, Any]
+    packing: dict[str, Any]
+    duplicates: dict[str, int | str]
+    rejects: dict[str, int]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of manifest.json: it covers every shard and index through theirs."""
+        return files.sha256_json(self.to_json())
+
+    def split(self, name: str) -> Split:
+        """The split `name`.
+
+        Raises:
+            BrokenArtefact: if there is none of this name.
+        """
+        if name not in self.splits:
+            raise files.BrokenArtefact(f"there is no split '{name}' in the shards{suggest(name, list(self.splits))}")
+        return self.splits[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifest.json holds it."""
+        return {**asdict(self), "spec": self.spec.to_json()}
+
+    def save(self, folder: Path) -> None:
+        """Write manifest.json; every file it names must be there already."""
+        files.write_json(folder / MANIFEST, self.to_json())
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """The manifest of `folder`; shards and indices are not looked at, see `verify`.
+
+        Raises:
+            BrokenArtefact: if it is missing, torn, or of another format.
+        """
+        path = folder / MANIFEST
+        found = files.read_json(path, MADE_BY)
+        if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
+            raise files.BrokenArtefact(
+                f"{path} is not a shard manifest of format {FORMAT_VERSION}; run {MADE_BY} again"
+            )
+        data = cast(dict[str, Any], found)
+        try:
+            splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
+            values: dict[str, Any] = {**data, "spec": DataSpec.from_json(data["spec"]), "splits": splits}
+            return cls(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise files.BrokenArtefact(f"{path} lacks parts of a manifest ({error}); run {MADE_BY} again") from None
+
+
+def _split_from_json(data: Mapping[str, Any]) -> Split:
+    values: dict[str, Any] = {**data, "shards": tuple(Shard(**shard) for shard in data["shards"])}
+    split = Split(**values)
+    for name in (split.index, *(shard.name for shard in split.shards)):
+        if Path(name).name != name:
+            raise files.BrokenArtefact(
+                f"the manifest names '{name}', which is no plain file name; refusing to follow it"
+            )
+    return split
+
+
+def index_name(split: str) -> str:
+    """The index file of a split."""
+    return f"index-{split}.npy"
+
+
+def shard_name(split: str, number: int) -> str:
+    """The tar of a split's shard."""
+    return f"{split}-{number:06d}.tar"
+
+
+def is_shard(file: str, splits: Iterable[str]) -> bool:
+    """Whether `file` is named as a shard of one of these splits."""
+    return any(re.fullmatch(rf"{re.escape(split)}-\d{{6,}}\.tar", file) for split in splits)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_shard(path: Path, examples: Iterable[Example], png_level: int) -> tuple[Shard, NDArray[np.int64]]:
+    """Write one tar atomically; the same examples give the same bytes on every run.
+
+    Keys must be unique, ASCII, and free of dots and slashes, as webdataset splits names at the first dot.
+    Returns the shard and int64 rows (examples, 3): offset and length of x's data in the tar, label or -1.
+    """
+    rows: list[tuple[int, int, int]] = []
+    with files.replacing(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for example in examples:
+                extension, data = encode(example.x, png_level)
+                offset = _add(tar, f"{example.key}.{extension}", data)
+                if example.label is not None:
+                    _add(tar, f"{example.key}.cls", str(example.label).encode())
+                rows.append((offset, len(data), -1 if example.label is None else example.label))
+        shard = Shard(path.name, temporary.stat().st_size, files.sha256_file(temporary), len(rows))
+    return shard, np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a member that tells nothing of when, where and by whom; returns where its data begins."""
+    member = tarfile.TarInfo(name)  # its defaults: mtime 0, uid and gid 0, no user and group names
+    member.size = len(data)
+    member.mode = 0o444
+    offset = tar.offset + TAR_BLOCK  # a USTAR header is one block, its name being short ASCII
+    tar.addfile(member, io.BytesIO(data))
+    return offset
+
+
+def write_index(folder: Path, split: str, rows: NDArray[np.int64]) -> tuple[str, str]:
+    """Write a split's index of int64 (n, 4) rows; returns its name and sha256."""
+    buffer = io.BytesIO()
+    np.save(buffer, rows, allow_pickle=False)
+    name = index_name(split)
+    return name, files.write_bytes(folder / name, buffer.getvalue())
+
+
+def encode(x: Array, png_level: int = 6) -> tuple[str, bytes]:
+    """The extension and bytes of one example: PNG for uint8 images (C, H, W) of 1, 3 or 4 channels, else npy."""
+    buffer = io.BytesIO()
+    if x.dtype == np.uint8 and x.ndim == 3 and x.shape[0] in (1, 3, 4):
+        pixels = np.ascontiguousarray(x[0] if x.shape[0] == 1 else x.transpose(1, 2, 0))
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=png_level)
+        return "png", buffer.getvalue()
+    np.save(buffer, x, allow_pickle=False)
+    return "npy", buffer.getvalue()
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def decode(data: bytes, spec: DataSpec, where: str) -> Array:
+    """The inverse of `encode`: an array of `spec`'s shape and type; `where` names the example in errors.
+
+    Raises:
+        BrokenArtefact: if the bytes are damaged or hold something of another shape.
+    """
+    try:
+        x = _decode_png(data) if spec.modality == "image" else _decode_npy(data)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
+    if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
+        raise files.BrokenArtefact(f"{where} is {x.dtype} {x.shape}, its manifest says {spec.dtype} {spec.shape}")
+    return x
+
+
+def _decode_png(data: bytes) -> Array:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _decode_npy(data: bytes) -> Array:
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def load_index(folder: Path, split: Split) -> NDArray[np.int64]:
+    """The index of a split, int64 (n, 4).
+
+    Raises:
+        BrokenArtefact: if it is missing, altered, or of another length than the manifest says.
+    """
+    path = folder / split.index
+    files.verify(path, split.index_sha256, MADE_BY)
+    rows = np.load(path, allow_pickle=False)
+    if rows.dtype != np.int64 or rows.shape != (split.examples, 4):
+        raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 ({split.examples}, 4)")
+    return cast(NDArray[np.int64], rows)
+
+
+def check_sizes(folder: Path, split: Split) -> None:
+    """Notice missing and truncated shards without reading them.
+
+    Raises:
+        BrokenArtefact: naming the first one.
+    """
+    for shard in split.shards:
+        path = folder / shard.name
+        if not path.is_file():
+            raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it")
+        size = path.stat().st_size
+        if size != shard.bytes:
+            raise files.BrokenArtefact(f"{path} has {size} bytes, its manifest says {shard.bytes}; run {MADE_BY} again")
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, after every shard and index was read and found to have its sha256.
+
+    Raises:
+        BrokenArtefact: naming the first file that is missing, truncated or altered.
+    """
+    manifest = Manifest.load(folder)
+    for split in manifest.splits.values():
+        check_sizes(folder, split)
+        for shard in split.shards:
+            files.verify(folder / shard.name, shard.sha256, MADE_BY)
+        load_index(folder, split)
+    return manifest

@@ -1,0 +1,39 @@
+"""The relativistic logistic losses of Jolicoeur-Martineau 2019: pairs, or against the average."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.settings import Settings
+
+
+class Config(Settings):
+    """`average` compares with the other side's mean (RaGAN) in place of the pair's other half (RpGAN)."""
+
+    average: bool = False
+
+
+class Loss:
+    """“The relativistic discriminator”, Jolicoeur-Martineau 2019; R3GAN's loss, Huang et al. 2024, equation 2.
+
+    pairs      critic E[softplus(−(D(x) − D(G)))], generator the same with x and G exchanged
+    average    critic E[softplus(−(D(x) − E D(G)))] + E[softplus(D(G) − E D(x))], generator exchanged
+
+    Real i is paired with fake i; a conditional design gives both the same label.
+    """
+
+    needs_real = True
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        if self.config.average:
+            return F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()
+        return F.softplus(fake - real).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        if real is None:
+            raise ValueError("a relativistic loss compares with logits on reals: hand them in")
+        return self.critic(fake, real)

@@ -1,0 +1,70 @@
+"""Memorisation: are samples nearer to training examples than real examples unseen in training are?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.metrics._shared import DISTANCE_BUDGET, Need, Score, Statistics, centred, nearest
+from pipeline.settings import Settings
+
+
+class Config(Settings):
+    """What counts as typical, and a bound on the quadratic cost."""
+
+    quantile: float = Field(default=0.5, gt=0, lt=1, description="of the holdout's distances; 0.5 = their median")
+    limit: int = Field(default=10_000, ge=8, description="at most so many samples and holdout examples")
+
+
+class Metric:
+    """The fraction of samples nearer to train than the holdout typically is, the holdout as control.
+
+    Samples spread as the holdout give `quantile`; a generator that copies gives 1. Beside it the
+    ratio of the median distances: 1 when spread alike, 0 for copies.
+    """
+
+    needs: frozenset[Need] = frozenset({"features", "holdout"})
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def compute(self, statistics: Statistics) -> list[Score]:
+        if statistics.holdout is None:
+            raise RuntimeError("memorisation was asked for without a holdout")
+        limit, seed = self.config.limit, statistics.seed
+        real = statistics.real.rows()
+        fake = statistics.fake.subset(limit, seed, "memorisation/fake").rows()
+        holdout = statistics.holdout.subset(limit, 0, "memorisation/holdout").rows()
+        fraction, ratio = memorisation(real, fake, holdout, self.config.quantile)
+        control = f"{len(holdout)} holdout examples give {self.config.quantile:.2f}"
+        return [
+            Score("memorisation", fraction, len(real), len(fake), "train", f"{control}; copies give 1"),
+            Score(
+                "nearest_train_ratio",
+                ratio,
+                len(real),
+                len(fake),
+                "train",
+                "median distance to the nearest train example, samples over holdout; copies give 0",
+            ),
+        ]
+
+
+def memorisation(
+    real: NDArray[Any],
+    fake: NDArray[Any],
+    holdout: NDArray[Any],
+    quantile: float = 0.5,
+    budget: int = DISTANCE_BUDGET,
+) -> tuple[float, float]:
+    """(fraction of fakes strictly nearer to `real` than the holdout's quantile, ratio of medians)."""
+    real, fake, holdout = centred(real, fake, holdout)
+    of_fake, _ = nearest(fake, real, budget)
+    of_holdout, _ = nearest(holdout, real, budget)
+    typical = float(np.quantile(of_holdout, quantile))
+    middle = float(np.median(of_holdout))
+    ratio = float(np.median(of_fake)) / middle if middle > 0 else 1.0
+    return float((of_fake < typical).mean()), ratio

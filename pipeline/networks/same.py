@@ -1,0 +1,65 @@
+"""Convolutions padded as TensorFlow's SAME: asymmetric where kernel − stride is odd."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.networks.initialisation import uniform_variance
+from pipeline.networks.layers import CONVOLUTIONS, TRANSPOSED
+
+
+def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis so that ⌈length/stride⌉ positions come out; the odd one goes after."""
+    outputs = math.ceil(length / stride)
+    total = max((outputs - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2
+
+
+class SameConv(nn.Module):
+    """(n, inputs, …) → (n, outputs, ⌈…/stride⌉)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dimensions: int = 2) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+        self.conv = CONVOLUTIONS[dimensions](inputs, outputs, kernel, stride)
+        fan = kernel**dimensions * (inputs + outputs / stride**dimensions)
+        uniform_variance(self.conv.weight, 4 / fan)
+        nn.init.zeros_(_bias(self.conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for length in reversed(x.shape[2:]):  # F.pad counts axes from the last
+            padding += same_padding(length, self.kernel, self.stride)
+        return self.conv(F.pad(x, padding))
+
+
+class SameTransposed(nn.Module):
+    """(n, inputs, …) → (n, outputs, …·stride): what SameConv of that size would carry backwards.
+
+    The full transposed convolution, cut to begin at (kernel − stride)//2.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dimensions: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
+        self.begin = (kernel - stride) // 2
+        self.conv = TRANSPOSED[dimensions](inputs, outputs, kernel, stride)
+        fan = kernel**dimensions * (inputs / stride**dimensions + outputs)
+        uniform_variance(self.conv.weight, 4 / fan)
+        nn.init.zeros_(_bias(self.conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        full = self.conv(x)
+        for axis, length in enumerate(x.shape[2:], start=2):
+            full = full.narrow(axis, self.begin, length * self.stride)
+        return full
+
+
+def _bias(layer: nn.Module) -> Tensor:
+    bias = layer.bias
+    assert isinstance(bias, Tensor)
+    return bias

@@ -1,0 +1,111 @@
+"""DCGAN's pair of convolutional stacks for any number of dimensions, any base and any channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.networks.layers import CONVOLUTIONS, TRANSPOSED, upsample_nearest
+from pipeline.networks.normalisation import NormName, make_norm, normalise
+
+Upsampling = Literal["transposed", "nearest"]
+SLOPE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What both stacks are built from.
+
+    base: the smallest map, one number an axis.
+    widths: maps at each resolution from the smallest up, one a doubling; a generator that
+        doubles by repetition has one more, at full resolution.
+    channels: of the data. bias: whether convolutions have one.
+    classes: above 0, labels enter (generator: batch norm per class; critic: projection).
+    """
+
+    base: tuple[int, ...]
+    widths: tuple[int, ...]
+    channels: int
+    norm: NormName = "batch"
+    bias: bool = False
+    classes: int = 0
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.base)
+
+
+class UpwardStack(nn.Module):
+    """Noise (n, inputs) → tanh output (n, channels, base·2^k…) (Radford et al. 2016).
+
+    `transposed` doubles by a 4/2/1 transposed convolution, the last of which gives the output;
+    `nearest` doubles by repetition and a 3/1/1 convolution, with one more for the output.
+    """
+
+    def __init__(self, plan: StackPlan, inputs: int, upsampling: Upsampling = "transposed") -> None:
+        super().__init__()
+        self.upsampling = upsampling
+        dimensions = plan.dimensions
+        transposed, convolution = TRANSPOSED[dimensions], CONVOLUTIONS[dimensions]
+        targets = plan.widths[1:]
+        self.axes = (1,) * dimensions
+        self.first = transposed(inputs, plan.widths[0], plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
+        self.levels = nn.ModuleList()
+        before = plan.widths[0]
+        for width in targets:
+            layer = (
+                transposed(before, width, 4, 2, 1, bias=plan.bias)
+                if upsampling == "transposed"
+                else convolution(before, width, 3, 1, 1, bias=plan.bias)
+            )
+            self.levels.append(layer)
+            before = width
+        self.norms = nn.ModuleList(make_norm(plan.norm, width, plan.classes, dimensions) for width in plan.widths)
+        self.last = (
+            transposed(before, plan.channels, 4, 2, 1, bias=plan.bias)
+            if upsampling == "transposed"
+            else convolution(before, plan.channels, 3, 1, 1, bias=True)
+        )
+
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        x = self.first(noise.view(*noise.shape, *self.axes))
+        x = F.relu(normalise(self.norms[0], x, label))
+        for level, norm in zip(self.levels, list(self.norms)[1:], strict=True):
+            if self.upsampling == "nearest":
+                x = upsample_nearest(x)
+            x = F.relu(normalise(norm, level(x), label))
+        return torch.tanh(self.last(x))
+
+
+class DownwardStack(nn.Module):
+    """x (n, channels, base·2^k…) → logits (n,); 4/2/1 convolutions, leaky relu 0.2, no norm in the first.
+
+    With classes, Miyato & Koyama's (2018) projection ⟨V y, Σ h⟩ is added to the logit.
+    """
+
+    def __init__(self, plan: StackPlan) -> None:
+        super().__init__()
+        dimensions = plan.dimensions
+        convolution = CONVOLUTIONS[dimensions]
+        widths = plan.widths[::-1]
+        self.levels = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        before = plan.channels
+        for index, width in enumerate(widths):
+            self.levels.append(convolution(before, width, 4, 2, 1, bias=plan.bias))
+            self.norms.append(make_norm(plan.norm if index else "none", width, 0, dimensions))
+            before = width
+        self.head = convolution(before, 1, plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
+        self.projection = nn.Embedding(plan.classes, before) if plan.classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        for level, norm in zip(self.levels, self.norms, strict=True):
+            x = F.leaky_relu(norm(level(x)), SLOPE)
+        logits = self.head(x).flatten()
+        if self.projection is not None and label is not None:
+            logits = logits + (self.projection(label) * x.flatten(2).sum(2)).sum(1)
+        return logits

@@ -1,0 +1,34 @@
+"""R1: the critic's gradient at reals is drawn towards zero (Mescheder et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.contract import Critic
+from pipeline.penalties._shared import input_gradients, leaf, squared_norm
+from pipeline.settings import Settings
+
+
+class Config(Settings):
+    """γ grows with the number of pixels: 10 at 256 px and above, 0.01 to 1 for small images."""
+
+    gamma: float = Field(default=10.0, ge=0, description="γ of γ/2 · E‖∇D(x)‖²")
+
+
+class Penalty:
+    """“Which training methods for GANs do actually converge?”, Mescheder et al. 2018, equation 9.
+
+    γ/2 · E[‖∇ₓ D(x)‖²] at reals; the norm is over all numbers of an example.
+    """
+
+    needs_fake = False
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+        x = leaf(real)
+        (gradient,) = input_gradients([critic(x)], [x])
+        return 0.5 * self.config.gamma * squared_norm(gradient).mean()

@@ -1,0 +1,261 @@
+"""Registered models: one version for the same weights, its tags, and the aliases it goes by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from pipeline.evaluation.samples import open_model
+from pipeline.formats import files
+from pipeline.formats.model import ModelCard, load_card
+from pipeline.formats.report import ScoreRecord, load_scores
+from pipeline.registry import promotion, serving, tracking
+from pipeline.registry.settings import RegisterSettings
+from pipeline.registry.store import Store, opened
+from pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+LONGEST_TAG = 5000
+PREVIOUS = "previous_champion"
+RECORD = "record."
+
+
+class Registered(TypedDict):
+    """Where a training has been put: version is the model's, run_id the training's."""
+
+    name: str
+    version: int
+    run_id: str
+    aliases: list[str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version as a table shows it; `scores` by the report's names."""
+
+    version: int
+    aliases: tuple[str, ...]
+    scores: dict[str, float]
+    tags: dict[str, str]
+
+
+def register_run(training: tracking.Training, settings: RegisterSettings, root: Path) -> Registered:
+    """Record a training and register its model, in the store of the project in `root`.
+
+    Repeating it makes neither a second run nor a second version.
+
+    Raises:
+        UserError: if an artefact is missing or broken, or the store cannot be used.
+    """
+    with opened(root) as store, store.locked("registering"):
+        run_id = tracking.record(store, settings.experiment, training)
+        return register(store, settings, training, run_id)
+
+
+def register(store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str) -> Registered:
+    """The version of these weights: found by their sha256, or made; tags and aliases brought up to date.
+
+    It becomes `candidate`, and `champion` where there is none.
+    """
+    card = load_card(training.model)
+    tags = _tags(training, card)
+    found = _by_weights(store, settings.name, card.weights_sha256)
+    if not found:
+        _make(store, settings, training, run_id, tags)
+        found = _by_weights(store, settings.name, card.weights_sha256)
+    version, *later = found
+    # Without a lock two clients of one server may both have made a version: the first stays.
+    for double in later:
+        store.client.delete_model_version(settings.name, double)
+    known = store.client.get_model_version(settings.name, version).tags
+    for key, value in {**tags, "run_id": run_id}.items():
+        if known.get(key) != value:
+            store.client.set_model_version_tag(settings.name, version, key, value)
+    store.client.set_registered_model_alias(settings.name, settings.candidate, version)
+    if settings.champion not in _model(store, settings.name).aliases:
+        store.client.set_registered_model_alias(settings.name, settings.champion, version)
+    aliases = _model(store, settings.name).aliases
+    own = sorted(alias for alias, held in aliases.items() if str(held) == version)
+    return Registered(name=settings.name, version=int(version), run_id=run_id, aliases=own)
+
+
+def versions(store: Store, name: str) -> list[Version]:
+    """Every version of the model, the newest first.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    aliases = _model(store, name).aliases
+    found = [_version(version, aliases) for version in _all_versions(store, f"name = '{name}'")]
+    return sorted(found, key=lambda each: -each.version)
+
+
+def promote(store: Store, settings: RegisterSettings, version: int, forced: str | None = None) -> promotion.Decision:
+    """Move `champion` to `version` where the decision allows it, or a reason is given to force it.
+
+    The version keeps who was champion before, when, and why.
+
+    Raises:
+        UserError: with both records, if it is refused; or if there is no such version.
+    """
+    candidate = _get(store, settings.name, version)
+    champion = _champion(store, settings)
+    if champion == version:
+        return promotion.Decision(True, (f"version {version} is {settings.champion} already",))
+    if champion is None:
+        decision = promotion.Decision(True, (f"there is no {settings.champion} yet",))
+    else:
+        incumbent = _get(store, settings.name, champion)
+        decision = promotion.decide(_record(candidate, settings), _record(incumbent, settings), settings)
+    if not decision.allowed and not forced:
+        raise UserError(
+            f"version {version} of {settings.name} is not promoted over version {champion}:\n{decision.text}\n"
+            'to promote it nevertheless: --force "reason"'
+        )
+    tags = {
+        "promotion.time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "promotion.reason": forced or decision.reasons[0],
+        "promotion.forced": "yes" if not decision.allowed else "no",
+        "promotion.decision": decision.text,
+        **({PREVIOUS: str(champion)} if champion is not None else {}),
+    }
+    # Tags before the alias: a kill between the two leaves a note on a version that did not move.
+    for key, value in tags.items():
+        store.client.set_model_version_tag(settings.name, str(version), key, tracking.cut(value, LONGEST_TAG))
+    store.client.set_registered_model_alias(settings.name, settings.champion, str(version))
+    return decision
+
+
+def rollback(store: Store, settings: RegisterSettings) -> tuple[int, int]:
+    """Move `champion` back to the one before; returns (from, to).
+
+    Each promotion is undone once, so that repeating it ends where knowledge does.
+
+    Raises:
+        UserError: if there is no champion, none before it, or that one has been deleted.
+    """
+    current = _champion(store, settings)
+    if current is None:
+        raise UserError(f"{settings.name} has no {settings.champion}: there is nothing to roll back")
+    before = _get(store, settings.name, current).tags.get(PREVIOUS)
+    if before is None:
+        raise UserError(f"no {settings.champion} is known before version {current} of {settings.name}: it stays")
+    _get(store, settings.name, int(before))
+    store.client.set_registered_model_alias(settings.name, settings.champion, before)
+    store.client.set_model_version_tag(
+        settings.name, str(current), "rolled_back", datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    store.client.delete_model_version_tag(settings.name, str(current), PREVIOUS)
+    return current, int(before)
+
+
+# --- making a version -------------------------------------------------------------------------
+
+
+def _make(
+    store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str, tags: Mapping[str, str]
+) -> None:
+    generator, card = open_model(training.model)
+    logged = serving.log(store, training.model, card, generator.conditional, run_id)
+    _make_model(store, settings.name)
+    store.client.create_model_version(settings.name, f"models:/{logged}", run_id, dict(tags), model_id=logged)
+
+
+def _make_model(store: Store, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _tags(training: tracking.Training, card: ModelCard) -> dict[str, str]:
+    """Flat strings: identity, scores, their records, lineage, provenance."""
+    records = {record.name: record for record in load_scores(training.report)}
+    tags = {
+        tracking.WEIGHTS_TAG: card.weights_sha256,
+        "family": card.family,
+        "examples_seen": str(card.examples_seen),
+        "format_version": str(card.format_version),
+        **{f"score.{name}": repr(value) for name, value in tracking.scores(training.report).items()},
+        **{f"{RECORD}{name}": _compact(record.to_json()) for name, record in records.items()},
+        **{f"lineage.{name}": value for name, value in training.lineage.items()},
+        **{f"provenance.{name}": value for name, value in card.provenance.items()},
+    }
+    return {key: tracking.cut(value, LONGEST_TAG) for key, value in tags.items()}
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def _model(store: Store, name: str) -> RegisteredModel:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(f"{store.address.shown} holds no model '{name}'; the register stage makes it") from None
+
+
+def _get(store: Store, name: str, version: int) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        known = ", ".join(str(each.version) for each in versions(store, name)) or "none"
+        raise UserError(f"{name} has no version {version}; it has {known}") from None
+
+
+def _champion(store: Store, settings: RegisterSettings) -> int | None:
+    held = _model(store, settings.name).aliases.get(settings.champion)
+    return None if held is None else int(held)
+
+
+def _by_weights(store: Store, name: str, weights_sha256: str) -> list[str]:
+    """Versions of these weights, the oldest first."""
+    wanted = f"name = '{name}' and tags.`{tracking.WEIGHTS_TAG}` = '{weights_sha256}'"
+    return [str(number) for number in sorted(int(each.version) for each in _all_versions(store, wanted))]
+
+
+def _all_versions(store: Store, wanted: str) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_model_versions(wanted, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
+
+
+def _version(version: ModelVersion, aliases: Mapping[str, Any]) -> Version:
+    own = sorted(alias for alias, held in aliases.items() if str(held) == str(version.version))
+    scored = {name.removeprefix("score."): value for name, value in version.tags.items() if name.startswith("score.")}
+    return Version(
+        int(version.version), tuple(own), {name: float(value) for name, value in scored.items()}, dict(version.tags)
+    )
+
+
+def _record(version: ModelVersion, settings: RegisterSettings) -> ScoreRecord | None:
+    found = version.tags.get(f"{RECORD}{settings.metric}")
+    try:
+        return None if found is None else ScoreRecord.from_json(json.loads(found))
+    except (ValueError, files.BrokenArtefact):
+        return None

@@ -1,0 +1,165 @@
+"""The trained model as an MLflow model: weights, travelling code, signature; no pickle, no local path."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats import files
+from pipeline.formats.model import ModelCard
+from pipeline.registry import packaging
+from pipeline.registry.store import Store
+from pipeline.registry.tracking import WEIGHTS_TAG
+from pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import PyFuncModel
+
+CODE = "served_model.py"
+MODEL_NAME = "generator"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A registered model opened with the code it was published with; no classes = unconditional."""
+
+    model: PyFuncModel
+    classes: tuple[str, ...]
+
+    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[np.uint8]:
+        """Samples (n, H, W, C), the bytes that serving it gives; `labels` (n,) where it is conditional."""
+        import pandas as pd
+
+        frame = pd.DataFrame({"n": [n]} if labels is None else {"label": list(labels)})
+        made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
+        return made
+
+
+def load(uri: str) -> Served:
+    """The model at `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder; inside `store.opened`.
+
+    Raises:
+        UserError: if it is none of this project's, or its files are gone.
+    """
+    import mlflow.pyfunc
+
+    try:
+        model = mlflow.pyfunc.load_model(uri)
+    except OSError as error:
+        raise UserError(f"{uri}: its files cannot be read from the artefact store ({error})") from None
+    about: dict[str, Any] = model.metadata.metadata or {}
+    if "package" not in about:
+        raise UserError(f"{uri} was not registered by this project: it is no generator")
+    return Served(model, tuple(about["classes"]) if about["conditional"] else ())
+
+
+def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> None:
+    """Write the MLflow model of the artefact in `model` to the new folder `target`. Needs no store.
+
+    It loads by `mlflow.pyfunc.load_model(target)` wherever its requirements are installed.
+    """
+    import mlflow.pyfunc
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        folder = Path(name)
+        package = packaging.pack(card.family, folder)
+        weights = folder / "model"
+        weights.mkdir()
+        for file in ("model.json", *card.files):
+            shutil.copyfile(model / file, weights / file)
+        shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
+        files.write_json(folder / "serving.json", described(card, package.name, conditional))
+        example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
+        mlflow.pyfunc.save_model(
+            target,
+            python_model=str(folder / CODE),
+            artifacts={"model": str(weights), "serving": str(folder / "serving.json")},
+            code_paths=[str(package.folder)],
+            signature=signature(card, conditional),
+            input_example=(pd.DataFrame(example), {"seed": 0, "truncation": 1.0}),
+            pip_requirements=list(package.requirements),
+            metadata=described(card, package.name, conditional),
+        )
+    _forget_paths(target)
+
+
+def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any]:
+    """What the served model reads before anything else; also the MLflow model's metadata."""
+    from pipeline.registry.served_model import FORMAT_VERSION
+
+    return {
+        "format_version": FORMAT_VERSION,
+        "package": package,
+        "family": card.family,
+        "conditional": conditional,
+        "classes": list(card.spec.classes),
+        "modality": card.spec.modality,
+        "shape": list(card.spec.shape),
+        "weights_sha256": card.weights_sha256,
+    }
+
+
+def signature(card: ModelCard, conditional: bool) -> ModelSignature:
+    """`label` by name or index, params seed and truncation; out come pixels, channels last.
+
+    An unconditional model takes `n`, or rows whose label is null: MLflow drops the rows of a
+    frame that has no columns.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    from pipeline.registry.served_model import PARAMS
+
+    label = ColSpec(AnyType(), "label", required=conditional)
+    columns: list[ColSpec | TensorSpec] = [label] if conditional else [label, ColSpec("long", "n", required=False)]
+    channels, *rest = card.spec.shape
+    params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
+    return ModelSignature(
+        inputs=Schema(columns),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *rest, channels))]),
+        params=ParamSchema(params),
+    )
+
+
+def log(store: Store, model: Path, card: ModelCard, conditional: bool, run_id: str) -> str:
+    """The id of the run's logged model of these weights: one that is there whole, or a new one."""
+    from mlflow.entities import LoggedModelOutput
+
+    experiment = store.client.get_run(run_id).info.experiment_id
+    wanted = f"tags.`{WEIGHTS_TAG}` = '{card.weights_sha256}' and source_run_id = '{run_id}'"
+    for found in store.client.search_logged_models([experiment], wanted):
+        if found.status == "READY":
+            return found.model_id
+        store.client.delete_logged_model(found.model_id)  # what a kill left
+    # By the client, since `log_model` would tag it with the person's name and a script's path.
+    tags = {WEIGHTS_TAG: card.weights_sha256, "family": card.family}
+    logged = store.client.create_logged_model(experiment, MODEL_NAME, run_id, tags=tags)
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        folder = Path(name) / MODEL_NAME
+        build(model, card, conditional=conditional, target=folder)
+        store.client.log_model_artifacts(logged.model_id, str(folder))
+    store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, card.examples_seen)])
+    store.client.finalize_logged_model(logged.model_id, "READY")
+    return logged.model_id
+
+
+def _forget_paths(target: Path) -> None:
+    """MLmodel records where the code and the artefacts were copied from; loading reads base names."""
+    from mlflow.models import Model
+
+    model = Model.load(target)
+    flavour: dict[str, Any] = model.flavors["python_function"]
+    flavour["model_code_path"] = CODE
+    for artefact in flavour["artifacts"].values():
+        artefact["uri"] = artefact["path"]
+    model.save(str(target / "MLmodel"))

@@ -1,0 +1,214 @@
+"""One MLflow run a training: parameters, curves, data, files; written again it stays the same run."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.formats import files
+from pipeline.formats.model import ModelCard, load_card
+from pipeline.registry import lineage as lineage_of
+from pipeline.registry.store import Store
+from pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+WEIGHTS_TAG = "zerosum.weights_sha256"
+LINEAGE_TAG = "zerosum.lineage_sha256"
+METRICS_A_CALL = 1000
+PARAMS_A_CALL = 100
+LONGEST_PARAM = 6000
+LONGEST_KEY = 250
+DIGEST = 36  # what MLflow keeps of a data set's digest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training leaves to be recorded.
+
+    model, report: the folders of those artefacts. params: every setting by its dotted name.
+    history: rows of `examples_seen` and metrics. lineage: as `registry.lineage.gather` gives it.
+    attachments: files kept as they are (params.yaml, dvc.lock).
+    """
+
+    model: Path
+    report: Path
+    params: Mapping[str, object] = field(default_factory=lambda: {})
+    history: Sequence[Mapping[str, object]] = ()
+    lineage: Mapping[str, str] = field(default_factory=lambda: {})
+    attachments: Sequence[Path] = ()
+
+
+def experiment_id(store: Store, name: str) -> str:
+    """The experiment's id, made on first use; two processes at once get the same.
+
+    Raises:
+        UserError: if it was deleted, which MLflow keeps the name of.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = store.client.get_experiment_by_name(name)
+    if found is None:
+        location = store.address.artifacts
+        try:
+            return store.client.create_experiment(name, f"{location}/{_plain(name)}" if location else None)
+        except MlflowException:
+            found = store.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"the MLflow experiment '{name}' was deleted; bring it back with"
+            f" `mlflow experiments restore -x {found.experiment_id}`, or name another in register.experiment"
+        )
+    return found.experiment_id
+
+
+def record(store: Store, experiment: str, training: Training) -> str:
+    """The id of the training's run: found by weights and lineage, or made; then brought up to date.
+
+    What is there already is left; a run that a kill left half written is completed.
+    """
+    card = load_card(training.model)
+    run = _run(store, experiment_id(store, experiment), card, training)
+    run_id, begun = run.info.run_id, run.info.start_time
+    _log_params(store, run, training.params)
+    _log_metrics(store, run_id, [*_curves(training.history, begun), *_scores(training.report, card, begun)])
+    _log_dataset(store, run_id, card, training.lineage)
+    _log_files(store, run_id, training)
+    store.client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def scores(report: Path) -> dict[str, float]:
+    """The report's flat metrics that have a finite value."""
+    found: dict[str, object] = files.read_json(report / "metrics.json", "the evaluate stage")
+    numbers = {name: _number(value) for name, value in found.items()}
+    return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
+
+
+# --- parts of a run ---------------------------------------------------------------------------
+
+
+def _run(store: Store, experiment: str, card: ModelCard, training: Training) -> Run:
+    tags = {WEIGHTS_TAG: card.weights_sha256, LINEAGE_TAG: lineage_of.key(training.lineage)}
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found = store.client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"])
+    if found:
+        return found[0]
+    described = {
+        **tags,
+        "zerosum.family": card.family,
+        "zerosum.examples_seen": str(card.examples_seen),
+        **{f"lineage.{name}": value for name, value in training.lineage.items()},
+    }
+    # The client, unlike `start_run`, adds no user name and no path of a script.
+    return store.client.create_run(experiment, run_name=f"{card.family}-{card.weights_sha256[:8]}", tags=described)
+
+
+def _log_params(store: Store, run: Run, params: Mapping[str, object]) -> None:
+    """Parameters MLflow does not hold yet: it keeps the first value of each for good."""
+    from mlflow.entities import Param
+
+    new = {name: value for name, value in params.items() if _plain(name) not in run.data.params}
+    rows = [Param(_plain(name), _text(value, store.root)) for name, value in new.items()]
+    for chunk in _chunks(rows, PARAMS_A_CALL):
+        store.client.log_batch(run.info.run_id, params=chunk)
+
+
+def _log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
+    for chunk in _chunks(metrics, METRICS_A_CALL):
+        store.client.log_batch(run_id, metrics=chunk)
+
+
+def _curves(history: Sequence[Mapping[str, object]], begun: int) -> Iterator[Metric]:
+    """History over examples seen. Times are counted, not taken, so that a repeat adds no point.
+
+    NaN and infinities pass: MLflow marks the one and clips the other.
+    """
+    from mlflow.entities import Metric
+
+    for row, entry in enumerate(history):
+        step = _number(entry.get("examples_seen"))
+        for name, value in entry.items():
+            number = _number(value)
+            if number is not None and name != "examples_seen":
+                yield Metric(_plain(name), number, begun + row, int(step or 0))
+
+
+def _scores(report: Path, card: ModelCard, begun: int) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    for name, value in scores(report).items():
+        yield Metric(_plain(f"score/{name}"), value, begun, card.examples_seen)
+
+
+def _log_dataset(store: Store, run_id: str, card: ModelCard, lineage: Mapping[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    manifest = lineage.get("manifest_sha256", lineage_of.NONE)
+    if manifest == lineage_of.NONE:
+        return
+    dataset = Dataset(
+        name="shards",
+        digest=manifest[:DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": "artifacts/shards", "manifest_sha256": manifest}, sort_keys=True),
+        profile=json.dumps(card.spec.to_json(), sort_keys=True),
+    )
+    store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _log_files(store: Store, run_id: str, training: Training) -> None:
+    """The report's folder, the model's card and the attachments, under names without a path."""
+    store.client.log_artifacts(run_id, str(training.report), "report")
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
+        for source in [training.model / "model.json", *training.attachments]:
+            if source.is_file():
+                (Path(folder) / source.name).write_bytes(source.read_bytes())
+        store.client.log_artifacts(run_id, folder, "provenance")
+
+
+# --- values MLflow takes ----------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    """A key of the letters MLflow allows, and of the length."""
+    return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
+
+
+def _text(value: object, root: Path) -> str:
+    """A parameter as text: the project's own and the person's home folder left out, long ones cut."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    text = text.replace(str(root), ".").replace(str(Path.home()), "~") if str(Path.home()) != "/" else text
+    return cut(text, LONGEST_PARAM)
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or as much of it as fits with its sha256 behind."""
+    if len(text) <= longest:
+        return text
+    tail = f"… (sha256 {files.sha256_bytes(text.encode())[:16]})"
+    return text[: longest - len(tail)] + tail
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _chunks(rows: Sequence[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

@@ -1,0 +1,61 @@
+"""Every file of `metrics/` keeps the room's contract."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from pipeline import plugins
+from pipeline.metrics._shared import Metric, Need, Side, Statistics
+from pipeline.settings import Settings
+
+METRICS = plugins.names("metrics")
+
+
+def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
+    draw, other = np.random.default_rng(7), np.random.default_rng(fake_seed)
+
+    def side(source: np.random.Generator, n: int, shift: float = 0.0) -> Side:
+        labels = np.arange(n) % 3
+        features = source.normal(shift, 1, (n, 5)).astype(np.float32)
+        return Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
+
+    return Statistics(side(draw, 60), side(other, 50, 0.3), side(draw, 20), "toy", seed, True, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_it_has_a_config_and_names_its_needs(name: str) -> None:
+    module = plugins.module("metrics", name)
+    assert issubclass(module.Config, Settings)
+    metric: Metric = plugins.load("metrics", {"name": name})
+    assert metric.needs <= set(get_args(Need))
+    assert metric.needs
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_it_gives_finite_named_scores_that_repeat(name: str) -> None:
+    metric: Metric = plugins.load("metrics", {"name": name})
+    scores = metric.compute(statistics())
+    assert scores
+    assert scores == metric.compute(statistics())
+    for score in scores:
+        assert re.fullmatch(r"[a-z0-9_]+", score.name)
+        assert type(score.value) is float
+        assert np.isfinite(score.value)
+        assert score.n_fake > 0
+        assert (score.n_real > 0) == (score.split is not None)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_its_names_don_t_claim_to_be_inception_s(name: str) -> None:
+    metric: Metric = plugins.load("metrics", {"name": name})
+    for score in metric.compute(statistics()):
+        assert score.name not in {"fid", "kid", "inception_score"}
+
+
+def test_no_two_metrics_report_one_name() -> None:
+    names = [score.name for name in METRICS for score in plugins.load("metrics", {"name": name}).compute(statistics())]
+    assert len(names) == len(set(names))

@@ -1,0 +1,103 @@
+"""Every file of `data/sources` keeps the contract of a source."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import plugins
+from pipeline.data.source import DataSource, Limits, Rejected
+from pipeline.settings import Settings, SettingsError
+
+ROOM = "data.sources"
+
+
+def make_digits(folder: Path) -> dict[str, Any]:
+    return {}
+
+
+def make_image_folder(folder: Path) -> dict[str, Any]:
+    for label in ("a", "b"):
+        (folder / label).mkdir()
+        Image.new("RGB", (4, 5), label and (1, 2, 3)).save(folder / label / "x.png")
+    (folder / "a" / "broken.png").touch()
+    return {"folder": str(folder)}
+
+
+def make_idx(folder: Path) -> dict[str, Any]:
+    (folder / "images.gz").write_bytes(gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 5) + bytes(range(40))))
+    (folder / "labels").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"\1\0")
+    return {"images": str(folder / "images.gz"), "labels": str(folder / "labels")}
+
+
+def make_cifar10(folder: Path) -> dict[str, Any]:
+    (folder / "data_batch_1.bin").write_bytes((b"\3" + bytes(3072)) * 2 + b"\xff" + bytes(3072))
+    return {"path": str(folder)}
+
+
+MAKERS = {"digits": make_digits, "image_folder": make_image_folder, "idx": make_idx, "cifar10": make_cifar10}
+
+
+@pytest.fixture(params=plugins.names(ROOM))
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> DataSource[Any]:
+    name: str = request.param
+    assert name in MAKERS, f"say here how to make a small data set for the source '{name}'"
+    return plugins.load(ROOM, {"name": name, **MAKERS[name](tmp_path)}, "ingest.source")
+
+
+def test_it_is_a_source_with_a_config(source: DataSource[Any]) -> None:
+    assert isinstance(source, DataSource)
+    assert isinstance(source.config, Settings)
+    source.check("ingest.source")
+
+
+def test_entries_come_in_one_order_with_known_labels(source: DataSource[Any]) -> None:
+    entries = list(source.entries())
+    assert entries
+    assert entries == list(source.entries())
+    assert len({entry.key for entry in entries}) == len(entries)
+    classes = source.classes()
+    assert len(set(classes)) == len(classes)
+    assert all(entry.label in classes for entry in entries if entry.problem is None)
+    assert source.expected_classes() == classes
+
+
+def test_every_good_entry_is_an_image_and_every_other_a_reject(source: DataSource[Any]) -> None:
+    shapes: set[tuple[int, ...]] = set()
+    for entry in source.entries():
+        if entry.problem is None:
+            with contextlib.suppress(Rejected):
+                x = source.read(entry, Limits())
+                assert x.dtype == np.uint8
+                shapes.add((x.shape[2], x.shape[0], x.shape[1]))
+    assert len(shapes) == 1
+    assert source.native_shape() in (None, *shapes)
+
+
+def test_it_travels_to_other_processes(source: DataSource[Any]) -> None:
+    entries = list(source.entries())  # opened before it is sent
+    there: DataSource[Any] = pickle.loads(pickle.dumps(source))
+    assert there.config == source.config
+    assert list(there.entries()) == entries
+    assert np.array_equal(there.read(entries[-1], Limits()), source.read(entries[-1], Limits())) or entries[-1].problem
+    assert len(pickle.dumps(source)) < 1000
+
+
+def test_it_describes_itself_without_the_place(source: DataSource[Any], tmp_path: Path) -> None:
+    described = source.describe()
+    assert described["name"] in plugins.names(ROOM)
+    assert str(tmp_path) not in str(described)
+
+
+@pytest.mark.parametrize("name", plugins.names(ROOM))
+def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ingest\.source\.colour: unknown key"):
+        plugins.configure(ROOM, {"name": name, **MAKERS[name](tmp_path), "colour": 1}, "ingest.source")
