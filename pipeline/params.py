@@ -12,6 +12,7 @@ import yaml
 
 from pipeline import plugins
 from pipeline.cluster.settings import RunSettings, TuneSettings
+from pipeline.contract import AnyFamily
 from pipeline.data.settings import IngestSettings
 from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
 from pipeline.registry.settings import RegisterSettings
@@ -46,6 +47,11 @@ class Params:
     def family(self) -> dict[str, Any]:
         """The chosen family's own keys."""
         return dict((self.raw.get("families") or {}).get(self.train.family) or {})
+
+    def load_family(self) -> AnyFamily:
+        """The chosen family, configured."""
+        name = self.train.family
+        return plugins.load("families", {**self.family, "name": name}, f"families.{name}")
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Params:
         """The same with dotted keys replaced, validated again."""

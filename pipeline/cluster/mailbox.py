@@ -48,9 +48,10 @@ class Mailbox:
 
     def __init__(self, reporter: Reporter, every: float = 0.5, on_tick: Callable[[Record], None] | None = None) -> None:
         import ray
-        import ray.exceptions
+        from ray.exceptions import RayError
 
         self._ray: Any = ray
+        self._errors = RayError
         self.actor: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
         self.failure: str | None = None
         self._reporter = reporter
@@ -79,7 +80,7 @@ class Mailbox:
         """Hand on what has arrived."""
         try:
             letters: list[tuple[str, Any]] = self._ray.get(self.actor.fetch.remote(), timeout=30)
-        except self._ray.exceptions.RayError:
+        except self._errors:
             return
         for kind, content in letters:
             if kind == "tick":

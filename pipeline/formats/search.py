@@ -64,11 +64,11 @@ def load_best(folder: Path) -> Best:
     return Best(**{name: found[name] for name in ("overrides", "score", "trial", "repeatable", "note")})
 
 
-def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A csv with the union of the rows' columns, in order of first sight; numbers as repr gives them."""
+def save_table(path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> None:
+    """A csv (or tsv) of the union of the rows' columns, in order of first sight; numbers as repr gives them."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write_bytes(path, text.getvalue().encode())

@@ -12,6 +12,7 @@ from pipeline.settings import UserError
 
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SECRET_QUERY = r"(?i)\b(password|passwd|pwd|token|secret|api_key)=([^&\s]+)"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def redact(text: str, uri: str = "", environment: Mapping[str, str] = os.environ
     """`text` without the credentials of `uri`, of any other URI in it, and of MLflow's variables."""
     secrets = [environment.get(name, "") for name in _SECRET_VARIABLES]
     login = uri.partition("://")[2].partition("?")[0].rpartition("@")[0]
-    secrets.extend([login, login.partition(":")[2]])
+    secrets.extend([login, login.partition(":")[2], *(found[1] for found in re.findall(_SECRET_QUERY, uri))])
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
     text = re.sub(r"(\w://)[^\s/]+@", r"\1***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd|token|secret|api_key)=[^&\s]+", r"\1=***", text)
+    return re.sub(_SECRET_QUERY, r"\1=***", text)

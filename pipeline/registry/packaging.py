@@ -8,6 +8,7 @@ side by side. So the copy is a package named for the sha256 of its content, and 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def renamed(source: str, package: str) -> str:
             continue
         # Columns count bytes of UTF-8, and what stands before an import is white space.
         line, start = lines[node.lineno - 1], node.col_offset
-        lines[node.lineno - 1] = line[:start] + line[start:].replace(f" {TOP}", f" {package}")
+        count = 1 if isinstance(node, ast.ImportFrom) else 0
+        lines[node.lineno - 1] = line[:start] + re.sub(rf" {TOP}(?=\.| )", f" {package}", line[start:], count=count)
     return "".join(lines)
 
 

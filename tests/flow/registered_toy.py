@@ -33,23 +33,29 @@ def record(value: float, extractor: str = "cd" * 32, seed: int = 0) -> ScoreReco
     )
 
 
-def project(root: Path, *, seed: int = 0, value: float = 3.0, conditional: bool = True, channels: int = 1) -> Training:
-    """Write params.yaml, artifacts/model and artifacts/report; other seeds give other weights."""
+SMALL: dict[str, dict[str, object]] = {
+    "dcgan": {"generator_width": 4, "discriminator_width": 4, "latent": 8, "smallest": 2, "loss": {"name": "hinge"}},
+    "gan": {"latent": 8, "generator_widths": [16], "discriminator_units": [8]},
+    "r3gan": {"latent": 8, "widths": [8, 8], "blocks": [1, 1], "groups": [2, 2]},
+    "wgan_gp": {"latent": 8, "generator_widths": [8, 8], "critic_widths": [8, 8]},
+}
+
+
+def model(folder: Path, family: str = "dcgan", *, seed: int = 0, conditional: bool = True, channels: int = 1) -> None:
+    """Write an untrained model of three classes; other seeds give other weights."""
     spec = DataSpec("image", (channels, 8, 8), ("zero", "one", "two"))
-    config = {
-        "conditional": conditional,
-        "generator_width": 4,
-        "discriminator_width": 4,
-        "latent": 8,
-        "smallest": 2,
-        "loss": {"name": "relativistic"},
-    }
-    family = plugins.load("families", {"name": "dcgan", **config})
+    config = {"conditional": conditional, **SMALL[family]}
+    loaded = plugins.load("families", {"name": family, **config})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks = family.build(spec)
-    card = ModelCard("dcgan", config, spec, (), 1280, 20, seed, True, {"manifest_sha256": "ab" * 32}, {})
-    save_model(root / "artifacts/model", card, {"generator": networks["generator"].state_dict()})
+        networks = loaded.build(spec)
+    card = ModelCard(family, config, spec, (), 1280, 20, seed, True, {"manifest_sha256": "ab" * 32}, {})
+    save_model(folder, card, {"generator": networks["generator"].state_dict()})
+
+
+def project(root: Path, *, seed: int = 0, value: float = 3.0, conditional: bool = True, channels: int = 1) -> Training:
+    """Write params.yaml, artifacts/model and artifacts/report; other seeds give other weights."""
+    model(root / "artifacts/model", seed=seed, conditional=conditional, channels=channels)
     save_scores(root / "artifacts/report", [record(value)])
     (root / "artifacts/report/report.html").write_text("<html></html>")
     (root / "params.yaml").write_text("register: {}\n")

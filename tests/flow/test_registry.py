@@ -36,7 +36,7 @@ SETTINGS = RegisterSettings(name="toy")
 PYTHON = sys.executable
 
 # Serves the champion where importing the project is impossible, and prints what it drew.
-STRANGER = """
+WITHOUT_THE_PROJECT = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -44,11 +44,26 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import hashlib, mlflow.pyfunc, pandas
+"""
+
+STRANGER = (
+    WITHOUT_THE_PROJECT
+    + """
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/toy@champion")
 drawn = model.predict(pandas.DataFrame({"label": ["zero", 1, "2"]}), params={"seed": 7})
 print(drawn.shape, drawn.dtype, hashlib.sha256(drawn.tobytes()).hexdigest())
 """
+)
+
+SIDE_BY_SIDE = (
+    WITHOUT_THE_PROJECT
+    + """
+models = [mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:]]
+rows = pandas.DataFrame({"label": [0, 1, 2]})
+print(*(hashlib.sha256(model.predict(rows, params={"seed": 7}).tobytes()).hexdigest() for model in models))
+"""
+)
 
 REGISTER = """
 import sys
@@ -220,6 +235,20 @@ def test_a_process_without_this_project_draws_the_same_bytes(registered: Path, t
     uri = f"sqlite:///{registered / 'mlflow.db'}"
     for process in [_start(STRANGER, uri, cwd=tmp_path) for _ in range(2)]:
         assert _answer(process) == expected
+
+
+def test_models_of_every_family_are_served_side_by_side(tmp_path: Path) -> None:
+    expected: list[str] = []
+    for family in toy.SMALL:
+        folder = tmp_path / family
+        toy.model(folder, family)
+        generator, card = open_model(folder)
+        serving.build(folder, card, conditional=generator.conditional, target=folder / "served")
+        drawn = np.moveaxis(generator.sample(3, np.array([0, 1, 2]), seed=7), 1, -1)
+        expected.append(hashlib.sha256(np.ascontiguousarray(drawn).tobytes()).hexdigest())
+    assert len(set(expected)) == len(toy.SMALL)
+    folders = [str(tmp_path / family / "served") for family in toy.SMALL]
+    assert _answer(_start(SIDE_BY_SIDE, *folders, cwd=tmp_path)).split() == expected
 
 
 def test_wrong_requests_are_refused_in_words(store: Store) -> None:

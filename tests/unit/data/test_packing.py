@@ -53,6 +53,12 @@ def test_digits_are_packed_whole(pack: Pack) -> None:
     assert shards.verify(folder) == manifest == Manifest.load(folder)
 
 
+def stock(urls: list[str], *decoders: str) -> list[dict[str, Any]]:
+    """What webdataset's own reader makes of shards."""
+    dataset: Any = WebDataset(urls, shardshuffle=False, empty_check=False)
+    return list(dataset.decode(*decoders))
+
+
 STOCK_READER_LEAKS = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
@@ -60,7 +66,7 @@ STOCK_READER_LEAKS = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWa
 def test_a_stock_webdataset_reads_every_example(pack: Pack) -> None:
     folder, manifest = pack({"name": "digits"}, shard_examples=700, limit=900)
     urls = [str(folder / shard.name) for shard in manifest.split("train").shards]
-    found = list(WebDataset(urls, shardshuffle=False, empty_check=False).decode("l8"))
+    found = stock(urls, "l8")
     reader = Reader(folder, "train")
     examples = reader.examples(np.arange(len(reader)))
     assert len(found) == len(reader) == 720
@@ -394,7 +400,7 @@ def test_other_modalities_are_packed_as_npy(tmp_path: Path) -> None:
     chosen = IngestSettings(max_rejected_fraction=0.1, holdout_fraction=0.0)
     manifest = packing.pack(Waves(Config()), chosen, tmp_path)
     assert (manifest.spec.modality, manifest.spec.shape, manifest.spec.dtype) == ("waveform", (1, 50), "float32")
-    found = list(WebDataset([str(tmp_path / "train-000000.tar")], shardshuffle=False).decode())
+    found = stock([str(tmp_path / "train-000000.tar")])
     reader = Reader(tmp_path, "train", cache=tmp_path / "cache", cache_budget=10**6)
     assert np.array_equal(np.stack([item["npy"] for item in found]), reader.examples(np.arange(9))["x"])
     assert sorted(item["__key__"][9:] for item in found) == [f"wave_{number}" for number in range(10) if number != 3]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 import torch
 from measured_toys import SPEC, Halves, Toy, toy_networks
 from PIL import Image
+from torch import Tensor
 
-from pipeline.contract import Latent
+from pipeline.contract import Latent, Networks
 from pipeline.evaluation import gallery
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
 from pipeline.formats.reference import Reference
+from pipeline.types import Batch
 
 SOURCE = SampleSource(Toy(), toy_networks(Toy()), SPEC)
 SHOW = GallerySettings(per_class=3, rows=2, interpolations=2, steps=4, neighbours=5, searched=70, side=8)
@@ -108,7 +111,9 @@ def test_the_neighbours_of_copies_are_the_originals(measured: Reference, halves:
     train = halves[0]
 
     class Copier(Toy):
-        def sample(self, networks, latents, condition, truncation=1.0):  # type: ignore[no-untyped-def]
+        def sample(
+            self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+        ) -> Tensor:
             index = (latents["z"][:, 0].abs() * 1000).long() % len(train)
             return torch.as_tensor(train.x)[index].float() / 127.5 - 1
 

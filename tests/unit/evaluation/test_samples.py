@@ -53,17 +53,17 @@ def test_networks_keep_their_mode_and_torch_its_threads_and_stream() -> None:
     networks = toy_networks(FAMILY)
     networks["generator"].train()
     before, state = torch.get_num_threads(), torch.get_rng_state()
-    running = networks["generator"][1].running_mean.clone()  # pyright: ignore
+    running = networks["generator"][1].running_mean.clone()
     SampleSource(FAMILY, networks, SPEC, threads=2).sample(3)
     assert networks["generator"].training
     assert torch.get_num_threads() == before
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(networks["generator"][1].running_mean, running)  # pyright: ignore
+    assert torch.equal(networks["generator"][1].running_mean, running)
 
 
 def test_modes_and_threads_come_back_after_a_fault() -> None:
     networks = toy_networks(FAMILY)
-    networks["generator"][1].eval()  # pyright: ignore
+    networks["generator"][1].eval()
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), fixed_threads(before + 1), evaluating(networks):
         1 / 0  # noqa: B018

@@ -12,7 +12,7 @@ from pipeline.extractors import _shared, classifier
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec
 
-SMALL = classifier.Config(examples=1200, width=4, dimension=8)
+SMALL = classifier.Config(examples=3000, width=4, dimension=8, batch_size=16)
 TWO = ("up", "down")
 
 

@@ -76,6 +76,7 @@ def test_requirements_are_pinned_to_what_is_installed(tmp_path: Path) -> None:
         ("from pipeline.types import (\n    Batch,\n)\n", "from z.types import (\n    Batch,\n)\n"),
         ("def f():\n    from pipeline.a import pipeline\n", "def f():\n    from z.a import pipeline\n"),
         ("import pipeline.a as b\n", "import z.a as b\n"),
+        ("import pipeline as p, pipeline.a as pipeline\n", "import z as p, z.a as pipeline\n"),
         ("from pipelines import x\n", "from pipelines import x\n"),
         (
             "# from pipeline import x\nname = 'from pipeline import x'\n",

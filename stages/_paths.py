@@ -1,0 +1,30 @@
+"""What an `Experiment` needs besides settings: where shards, reference and cache are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.formats.reference import Reference
+from pipeline.formats.shards import Manifest
+from pipeline.params import Params
+from stages._stage import Project
+
+
+def paths(params: Params, project: Project) -> dict[str, Any]:
+    """Absolute paths: workers have another working directory."""
+    return {
+        "shards": str(project.artefact("shards")),
+        "reference": str(project.artefact("reference")),
+        "cache": str(project.work(params) / "cache"),
+        "cache_budget": params.run.cache_megabytes * 2**20,
+    }
+
+
+def inputs(project: Project) -> dict[str, str]:
+    """The identity of the data a training sees, for its fingerprint.
+
+    Raises:
+        BrokenArtefact: if the reference was measured on other shards.
+    """
+    manifest = Manifest.load(project.artefact("shards")).sha256
+    return {"manifest": manifest, "reference": Reference.load(project.artefact("reference"), manifest).key}

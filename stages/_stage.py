@@ -1,0 +1,105 @@
+"""What every stage does: settings first, signals heard, code unchanged while it ran, honest exit codes.
+
+Exit codes: 0 done; 1 the work failed; 2 a mistake in settings or data; 3 the code changed while
+the stage ran; 130 and 143 interrupted. DVC records a stage only at 0.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import yaml
+
+from pipeline import params as whole
+from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
+from pipeline.params import Params
+from pipeline.settings import UserError
+
+PR_SET_PDEATHSIG = 1
+FAILED, WRONG, DRIFTED = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where things are: `root` is the folder of params.yaml, the stage's working directory."""
+
+    root: Path
+    stage: str
+    code_sha256: str
+
+    def artefact(self, name: str) -> Path:
+        """`artifacts/<name>`, absolute."""
+        return self.root / "artifacts" / name
+
+    def work(self, params: Params) -> Path:
+        """The scratch folder, outside DVC's outs."""
+        return (self.root / params.run.storage).resolve()
+
+    def scratch(self, params: Params, computed: Any) -> Path:
+        """`.work/<stage>-<fingerprint>`: equal settings, data and code come back to the same place."""
+        fingerprint = sha256_json({"computed": computed, "code": self.code_sha256})[:12]
+        return self.work(params) / f"{self.stage}-{fingerprint}"
+
+
+def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
+    """Run one stage and leave with its exit code. A user's mistake is a sentence, no traceback."""
+    _end_with_parent()
+    signal.signal(signal.SIGTERM, _terminated)
+    root = Path.cwd()
+    try:
+        params = whole.load(root / "params.yaml")
+        before = code_sha256(root, stage)
+        work(params, Project(root, stage, before))
+        if code_sha256(root, stage) != before:
+            print(f"{stage}: source files changed while it ran; DVC would record the new ones. Run it again.")
+            _leave(DRIFTED)
+    except UserError as error:
+        print(f"\n{stage}: {error}", file=sys.stderr)
+        _leave(WRONG)
+    except KeyboardInterrupt:
+        print(f"\n{stage}: interrupted; run it again to go on", file=sys.stderr)
+        _leave(130)
+    _leave(0)
+
+
+def code_sha256(root: Path, stage: str) -> str:
+    """One hash over the source files this stage depends on, as dvc.yaml names them."""
+    stages: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    named = [str(dep) for dep in stages[stage].get("deps", []) if not str(dep).startswith("artifacts/")]
+    found: list[Path] = []
+    for dep in named:
+        path = root / dep
+        found += sorted(path.rglob("*")) if path.is_dir() else [path]
+    kept = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    lines = [f"{path.relative_to(root)} {sha256_file(path)}" for path in kept]
+    return sha256_bytes("\n".join(lines).encode())
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def hear_signals() -> None:
+    """Take SIGTERM back: `ray.init` installs a handler that aborts the process without cleaning up."""
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when DVC dies: it would leave this process behind (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A library's threads must not turn the code around on the way out.
+    os._exit(code)

@@ -1,0 +1,77 @@
+"""evaluate: one pass of samples feeds every metric → metrics.json, scores.json, report.html."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.contract import LocalWorld
+from pipeline.data.batches import Reader
+from pipeline.evaluation import gallery
+from pipeline.evaluation.evaluate import confusion, evaluate
+from pipeline.evaluation.report import ReportInputs, write_report
+from pipeline.evaluation.samples import open_model
+from pipeline.formats.reference import Reference
+from pipeline.formats.search import load_best
+from pipeline.formats.shards import Manifest
+from pipeline.params import Params
+from stages import _stage
+
+
+def main(params: Params, project: _stage.Project) -> None:
+    model, shards = project.artefact("model"), project.artefact("shards")
+    manifest = Manifest.load(shards)
+    reference = Reference.load(project.artefact("reference"), manifest.sha256)
+    result = evaluate(params.evaluate, reference, model, LocalWorld(), progress=print)
+    source, card = open_model(model, threads=params.evaluate.threads)
+    cache = project.work(params) / "cache"
+    train = Reader(shards, "train", cache=cache, cache_budget=params.run.cache_megabytes * 2**20)
+    print("drawing the report")
+    best = load_best(project.artefact("search"))
+    computed = {name: params.raw.get(name) for name in ("ingest", "reference", "train", "evaluate")}
+    computed["families"] = {card.family: card.config}
+    inputs = ReportInputs(
+        title=f"{params.register.name} · {card.family}",
+        records=result.records,
+        gallery=gallery.build(params.evaluate, source, reference, train),
+        grids=[(path.stem.lstrip("0"), path.read_bytes()) for path in sorted((model / "grids").glob("*.png"))],
+        curves=table(model / "history.tsv", "\t"),
+        trials=table(project.artefact("search") / "trials.csv", ","),
+        settings=yaml.safe_dump({**computed, "searched": best.overrides}, sort_keys=False, allow_unicode=True),
+        provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
+        confusion=confusion(result.seen, manifest.spec.classes),
+        accuracy=reference.card.report.get("accuracy"),
+    )
+    write_report(project.artefact("report"), inputs)
+    for record in result.records:
+        spread = f" ± {record.spread:.3g}" if record.spread is not None else ""
+        print(f"  {record.name:32} {record.value:.4f}{spread}")
+    print("open artifacts/report/report.html")
+
+
+def table(path: Path, delimiter: str) -> list[dict[str, Any]]:
+    """A table's rows with numbers as numbers; empty where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {name: number(value) for name, value in row.items() if value != ""}
+            for row in csv.DictReader(file, delimiter=delimiter)
+        ]
+
+
+def number(text: str) -> Any:
+    """`text` as an int or float where it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    _stage.run("evaluate", main)

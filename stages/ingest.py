@@ -1,0 +1,57 @@
+"""ingest: the source's examples → webdataset shards and their manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.cluster import spread
+from pipeline.cluster.session import session
+from pipeline.data import packing
+from pipeline.formats.shards import Manifest
+from pipeline.params import Params
+from stages import _checks, _stage
+
+
+def main(params: Params, project: _stage.Project) -> None:
+    _checks.before_ingest(params)
+    out = project.artefact("shards")
+    run = params.run
+    items = len(packing.open_source(params.ingest).entries())
+    print(f"{items:,} items from {params.ingest.source['name']}")
+    if run.num_workers > 1 and items >= run.spread_from:
+        with session(run):
+            _stage.hear_signals()
+            manifest = packing.ingest(params.ingest, out, map_shards=spread.in_order, progress=progress)
+    else:
+        manifest = packing.ingest(params.ingest, out, progress=progress)
+    _checks.after_ingest(params, out)
+    describe(manifest)
+
+
+def progress(answers: Iterable[Any]) -> Iterable[Any]:
+    """A dot for every piece of work that has come back."""
+    for answer in answers:
+        print(".", end="", flush=True)
+        yield answer
+    print()
+
+
+def describe(manifest: Manifest) -> None:
+    """What was packed, in a few lines."""
+    spec = manifest.spec
+    shape = "×".join(str(side) for side in spec.shape)
+    print(f"{spec.modality} {shape}, {len(spec.classes)} classes")
+    for name, split in manifest.splits.items():
+        size = sum(shard.bytes for shard in split.shards)
+        print(f"{name}: {split.examples:,} examples in {len(split.shards)} shards, {size / 2**20:.1f} MiB")
+        if split.histogram:
+            print("  " + "  ".join(f"{label}: {count}" for label, count in split.histogram.items()))
+    if manifest.duplicates.get("examples"):
+        print(f"duplicates: {manifest.duplicates['examples']} ({manifest.duplicates['policy']})")
+    for reason, count in manifest.rejects.items():
+        print(f"set aside: {count} × {reason} (artifacts/shards/rejects.csv)")
+
+
+if __name__ == "__main__":
+    _stage.run("ingest", main)

@@ -1,0 +1,94 @@
+"""train: Ray Train around the one loop, with the search's settings → the published generator."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import launch
+from pipeline.cluster.session import session
+from pipeline.contract import Record
+from pipeline.experiment import Experiment
+from pipeline.formats import files
+from pipeline.formats.search import load_best, save_table
+from pipeline.params import Params
+from pipeline.training.progress import ConsoleReporter
+from stages import _checks, _stage
+from stages._paths import inputs, paths
+
+
+def main(params: Params, project: _stage.Project) -> None:
+    best = load_best(project.artefact("search"))
+    params = params.with_overrides({"tune.space": {}, **best.overrides})
+    _checks.after_ingest(params, project.artefact("shards"))
+    train = params.train.model_dump(mode="json")
+    # Not `examples`: raising it goes on with a finished run instead of starting another.
+    clockless = {name: value for name, value in train.items() if name != "examples"}
+    computed = {"train": clockless, "family": params.family, "inputs": inputs(project)}
+    scratch = project.scratch(params, computed)
+    scratch.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(train, params.family, scratch=str(scratch), **paths(params, project))
+    marker = Marker(project.work(params) / "train.json", scratch)
+    reporter = ConsoleReporter(params.train.examples)
+    workers = params.run.num_workers
+    print(f"{params.train.family}, {params.train.lanes} lanes on {workers} worker{'s' if workers > 1 else ''}")
+    with session(params.run, max(workers, round(workers * params.run.cpus_per_worker))):
+        _stage.hear_signals()
+        published = launch.train(experiment, params.run, reporter, marker.tick)
+    publish(project, published, scratch)
+
+
+class Marker:
+    """`.work/train.json`: the pid and how far it is, for people and tools that look in; and the rates."""
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        self._path = path
+        self._scratch = scratch
+        self._write(0)
+
+    def tick(self, record: Record) -> None:
+        """Called for every tick, in the driver."""
+        self._write(int(record.get("examples_seen") or 0))
+        rates = {name: record.get(name) for name in ("examples_seen", "examples_per_second", "time")}
+        with (self._scratch / "rates.jsonl").open("a") as file:
+            file.write(json.dumps(rates) + "\n")
+
+    def _write(self, examples_seen: int) -> None:
+        content = {"pid": os.getpid(), "examples_seen": examples_seen, "scratch": self._scratch.name}
+        files.write_json(self._path, content)
+
+
+def publish(project: _stage.Project, published: Path, scratch: Path) -> None:
+    """From scratch to the outs: the model, its history and grids, and (apart) what holds times."""
+    out = project.artefact("model")
+    with files.replacing_folder(out) as folder:
+        for file in sorted(published.iterdir()):
+            if file.name != "history.jsonl":
+                shutil.copy2(file, folder / file.name)
+        history = rows(published / "history.jsonl")
+        save_table(folder / "history.tsv", history, delimiter="\t")
+        seen = {int(row["examples_seen"]) for row in history}
+        for grid in sorted((scratch / "grids").glob("*.png")):
+            if int(grid.stem) in seen:
+                (folder / "grids").mkdir(exist_ok=True)
+                shutil.copy2(grid, folder / "grids" / grid.name)
+    save_table(project.artefact("curves") / "training" / "rates.tsv", rows(scratch / "rates.jsonl"), delimiter="\t")
+    print(f"published {out.relative_to(project.root)}")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file; a torn last line is passed over."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    _stage.run("train", main)

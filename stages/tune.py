@@ -1,0 +1,52 @@
+"""tune: search `tune.space` for the settings with the least distance → best.yaml."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+from pipeline.cluster import search, spaces
+from pipeline.cluster.session import session
+from pipeline.formats.search import Best, save_best, save_table
+from pipeline.params import Params
+from stages import _checks, _stage
+from stages._paths import inputs, paths
+
+
+def main(params: Params, project: _stage.Project) -> None:
+    _checks.after_ingest(params, project.artefact("shards"))
+    space = params.tune.space
+    searched = params.tune.trials and (spaces.active(space, params.train.family) or "train.family" in space)
+    if not searched:
+        why = "tune.trials is 0" if not params.tune.trials else f"tune.space has no key of {params.train.family}"
+        print(f"{why}: using the settings as they are")
+        publish(project, search.Found(Best({}, note=f"{why}: the settings as they are"), [], []), 0.0)
+        return
+    computed = {"tune": params.raw.get("tune"), "train": params.raw.get("train"), "inputs": inputs(project)}
+    computed["families"] = params.raw.get("families")
+    scratch = project.scratch(params, computed)
+    started = time.monotonic()
+    cpus = params.run.concurrent_trials or os.cpu_count() or 1
+    print(f"{params.tune.trials} trials of {params.tune.examples:,} examples, {params.tune.batch} side by side")
+    with session(params.run, cpus):
+        _stage.hear_signals()
+        found = search.search(params, paths(params, project), scratch, print, cpus)
+    print(f"best: trial {found.best.trial} with {params.train.family} at {found.best.score:.4g}")
+    for dotted, value in found.best.overrides.items():
+        print(f"  {dotted}: {search.short(value)}")
+    publish(project, found, time.monotonic() - started)
+    shutil.rmtree(scratch / "trials", ignore_errors=True)
+
+
+def publish(project: _stage.Project, found: search.Found, seconds: float) -> None:
+    """The artefacts, best.yaml last: without it there is no result."""
+    out, curves = project.artefact("search"), project.artefact("curves") / "search"
+    save_table(out / "trials.csv", found.rows)
+    save_table(out / "readings.csv", found.readings)
+    save_table(curves / "times.csv", [{"trials": len(found.rows), "seconds": round(seconds, 1)}])
+    save_best(out, found.best)
+
+
+if __name__ == "__main__":
+    _stage.run("tune", main)
