@@ -76,15 +76,27 @@ class InTrainingScorer:
 
 
 def asked_labels(reference: Reference, generator: SampleSource, seed: int) -> Callable[[int], Labels]:
-    """Chunk index → the labels (64,) to ask for: train's own, in a seeded order, so that classes are as frequent.
+    """Chunk index → the labels (64,) to ask for, each class as frequent as in train in *every* prefix.
 
-    A balanced choice would count against a generator wherever the data are not balanced.
+    A balanced choice would count against a generator wherever the data are not balanced, and a
+    shuffled one would add the noise of its first n labels to every score at small n.
     """
     labels = reference.labels("train")
     if not generator.conditional:
         labels = np.zeros(1, dtype=np.int64)
-    order = shuffled(len(labels), seed, "scorer/labels")
-    return lambda chunk: labels[order[np.arange(chunk * CHUNK, (chunk + 1) * CHUNK) % len(labels)]]
+    order = stratified(labels, seed)
+    return lambda chunk: order[np.arange(chunk * CHUNK, (chunk + 1) * CHUNK) % len(order)]
+
+
+def stratified(labels: Labels, seed: int) -> Labels:
+    """The same labels, ordered so that any prefix holds each class in proportion, to within about one.
+
+    Class c's k-th label stands at (k + u_c) / n_c, with a seeded shift u_c in [0, 1).
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    shifts = (shuffled(len(classes), seed, "scorer/labels") + 0.5) / len(classes)
+    places = np.concatenate([(np.arange(n) + u) / n for n, u in zip(counts, shifts, strict=True)])
+    return np.repeat(classes, counts)[np.argsort(places, kind="stable")].astype(np.int64)
 
 
 class Seen:
