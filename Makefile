@@ -22,7 +22,7 @@ check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) pytest -q -m "not slow"
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
-	@$(ENV) python -m tests.bench
+	@$(ENV) python tests/bench/loop.py
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000

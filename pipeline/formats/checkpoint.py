@@ -55,7 +55,9 @@ class CheckpointStore:
             manifest = {"format_version": FORMAT_VERSION, "files": hashes}
             (folder / "manifest.json").write_bytes(files.canonical_json(manifest))
         if name is None:
-            for old in self.numbered()[: -self.keep]:
+            # A longer run of the same settings may have left later ones; they are not ours to drop.
+            ours = [old for old in self.numbered() if int(old.name) <= int(path.name)]
+            for old in ours[: -self.keep]:
                 shutil.rmtree(old)
         return path
 
@@ -65,10 +67,12 @@ class CheckpointStore:
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
 
-    def latest(self, note: Callable[[str], None]) -> Path | None:
-        """The newest whole checkpoint; torn ones are said and removed."""
+    def latest(self, note: Callable[[str], None], limit: int | None = None) -> Path | None:
+        """The newest whole checkpoint, of at most `limit` examples; torn ones are said and removed."""
         files.sweep_temporaries(self.folder)
         for path in reversed(self.numbered()):
+            if limit is not None and int(path.name) > limit:
+                continue
             problem = _problem(path)
             if problem is None:
                 return path

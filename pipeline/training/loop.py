@@ -29,7 +29,10 @@ class Batches(Protocol):
 
 @dataclass
 class Outcome:
-    """How a run ended. `networks` are the averaged ones; `history` holds every tick's record."""
+    """How a run ended. `history` holds every tick's record.
+
+    networks: the averaged ones as `settings.publish` asks, of `published_at` examples.
+    """
 
     status: str
     state: State
@@ -37,6 +40,7 @@ class Outcome:
     history: list[Record]
     scores: Mapping[str, float] = field(default_factory=lambda: {})
     reason: str | None = None
+    published_at: int = 0
 
 
 @dataclass
@@ -123,13 +127,15 @@ class Game:
             averaged.load_state_dict(fresh[name].state_dict())
         for optimiser in self.stepper.optimisers.values():
             optimiser.reset()
+        self.snapshots.best = None
+        self.scores = {}
+        self.history = []
         self.state.tensors = {k: v.to(run.world.device) for k, v in run.family.state(run.spec).items()}
         lane_size = self.stepper.lane_size
         self.stepper.lane_state = [
             {k: v.to(run.world.device) for k, v in run.family.lane_state(run.spec, lane_size).items()}
             for _ in self.stepper.mine
         ]
-        self.history = []
 
     def step(self) -> ticks.Tick | None:
         """One step of the current segment; the tick it completed, if it did.
@@ -139,6 +145,7 @@ class Game:
         """
         state, before = self.state, self.state.examples_seen
         self.stepper.begin()
+        self._reals = []
         for phase in self._phases():
             if state.step % phase.every or (phase.when and not phase.when(state)):
                 continue
@@ -199,8 +206,11 @@ class Game:
             )
 
     def outcome(self, status: str) -> Outcome:
-        """What the caller gets: the averaged networks as they are now."""
-        return Outcome(status, self.state, self.average.networks, self.history, self.scores, self.reason)
+        """What the caller gets: the averaged networks as they are now, or as they scored best."""
+        seen = self.state.examples_seen
+        if self.run.settings.publish == "best":
+            seen = self.snapshots.best_average(self) or seen
+        return Outcome(status, self.state, self.average.networks, self.history, self.scores, self.reason, seen)
 
     def _phases(self) -> tuple[Phase, ...]:
         """The current segment's phases; entering a segment may reset the optimisers."""

@@ -45,8 +45,12 @@ class Snapshots:
         self.world.barrier()
 
     def restore(self, game: Game) -> bool:
-        """Load the newest whole checkpoint into the game; False where there is none."""
-        found = self.store.latest(self.reporter.note) if self.world.rank == 0 else None
+        """Load the newest whole checkpoint into the game; False where there is none.
+
+        Checkpoints of a longer run of the same settings, beyond `examples`, are left alone.
+        """
+        limit = game.run.settings.examples
+        found = self.store.latest(self.reporter.note, limit) if self.world.rank == 0 else None
         number = torch.tensor([int(found.name) if found else -1], device=self.world.device)
         # Rank 0 decides which one: the others may still see one that it has found torn.
         number = int(self.world.gather(number)[0].item())
@@ -56,13 +60,17 @@ class Snapshots:
         self.world.barrier()
         return True
 
-    def load_best(self, game: Game) -> bool:
-        """Put the best checkpoint's averaged networks into the game; False where none was scored."""
+    def best_average(self, game: Game) -> int | None:
+        """Put the best-scored average into the game; at how many examples it was, None without one."""
         path = self.store.folder / BEST
         if not path.is_dir():
-            return False
-        self._load(game, path)
-        return True
+            return None
+        content = disk.load(path)
+        seen = int(content.state["examples_seen"])
+        if seen > game.run.settings.examples:
+            return None
+        _into(game.average.networks, content.tensors["averaged"])
+        return seen
 
     def check_parity(self, game: Game) -> None:
         """Compare a checksum of all weights over the ranks.

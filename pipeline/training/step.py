@@ -46,9 +46,10 @@ class Stepper:
         self._latents = family.latents
 
     def begin(self) -> None:
-        """A new step: forget what its phases shared and observed."""
+        """A new step: forget what its phases shared and observed, and what a broken step held back."""
         self._memory = [{} for _ in self.mine]
         self._observed = {}
+        self._held = []
 
     def finish(self) -> dict[str, float]:
         """Apply what simultaneous phases held back; the step's observations as floats.
@@ -113,13 +114,13 @@ class Stepper:
         else:
             optimiser.step(gradients, state.examples_seen)
 
-    def name_non_finite(self, phase: str) -> str:
-        """The first parameter of the phase's player that is not finite, for a message."""
+    def name_non_finite(self, where: str) -> str:
+        """`where`, with the first parameter that is not finite, for a message."""
         for optimiser in self.optimisers.values():
             for name, parameter in optimiser.parameters.items():
                 if not bool(torch.isfinite(parameter).all()):
-                    return f"{phase}; the first tensor with it is {name}"
-        return phase
+                    return f"{where} (and first of the weights {name})"
+        return where
 
     def _rows(self, lane: int) -> slice:
         return slice(lane * self.lane_size, (lane + 1) * self.lane_size)
