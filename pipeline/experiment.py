@@ -117,7 +117,7 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
         config=family.config.model_dump(mode="json"),
         spec=Manifest.load(Path(experiment.shards)).spec,
         networks=family.averaged,
-        examples_seen=outcome.published_at,
+        examples_seen=outcome.state.examples_seen,
         step=outcome.state.step,
         seed=settings.seed,
         averaged=True,

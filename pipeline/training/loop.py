@@ -31,7 +31,7 @@ class Batches(Protocol):
 class Outcome:
     """How a run ended. `history` holds every tick's record.
 
-    networks: the averaged ones as `settings.publish` asks, of `published_at` examples.
+    networks: the averaged ones as `settings.publish` asks; state: where the run stood with them.
     """
 
     status: str
@@ -40,7 +40,6 @@ class Outcome:
     history: list[Record]
     scores: Mapping[str, float] = field(default_factory=lambda: {})
     reason: str | None = None
-    published_at: int = 0
 
 
 @dataclass
@@ -207,10 +206,10 @@ class Game:
 
     def outcome(self, status: str) -> Outcome:
         """What the caller gets: the averaged networks as they are now, or as they scored best."""
-        seen = self.state.examples_seen
+        state = self.state
         if self.run.settings.publish == "best":
-            seen = self.snapshots.best_average(self) or seen
-        return Outcome(status, self.state, self.average.networks, self.history, self.scores, self.reason, seen)
+            state = self.snapshots.best_average(self) or state
+        return Outcome(status, state, self.average.networks, self.history, self.scores, self.reason)
 
     def _phases(self) -> tuple[Phase, ...]:
         """The current segment's phases; entering a segment may reset the optimisers."""

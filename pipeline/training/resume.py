@@ -60,17 +60,16 @@ class Snapshots:
         self.world.barrier()
         return True
 
-    def best_average(self, game: Game) -> int | None:
-        """Put the best-scored average into the game; at how many examples it was, None without one."""
+    def best_average(self, game: Game) -> State | None:
+        """Put the best-scored average into the game; where the run stood then, None without one."""
         path = self.store.folder / BEST
         if not path.is_dir():
             return None
         content = disk.load(path)
-        seen = int(content.state["examples_seen"])
-        if seen > game.run.settings.examples:
+        if int(content.state["examples_seen"]) > game.run.settings.examples:
             return None
         _into(game.average.networks, content.tensors["averaged"])
-        return seen
+        return _state(content, self.world)
 
     def check_parity(self, game: Game) -> None:
         """Compare a checksum of all weights over the ranks.
@@ -103,22 +102,27 @@ class Snapshots:
         _into(game.average.networks, content.tensors["averaged"])
         for name, optimiser in game.stepper.optimisers.items():
             optimiser.load(_under(content.tensors["optimisers"], name))
-        saved = content.state
-        game.state = State(
-            seed=saved["seed"],
-            step=saved["step"],
-            examples_seen=saved["examples_seen"],
-            attempt=saved["attempt"],
-            segment=saved["segment"],
-            tensors={name: value.to(device) for name, value in _under(content.tensors["state"], "state").items()},
-        )
+        game.state = _state(content, self.world)
         lanes = _under(content.tensors["state"], "lanes")
         game.stepper.lane_state = [
             {name: values[lane].to(device, copy=True) for name, values in lanes.items()} for lane in game.stepper.mine
         ]
         game.history = content.history
-        game.scores = saved["scores"]
-        self.best = saved["best"]
+        game.scores = content.state["scores"]
+        self.best = content.state["best"]
+
+
+def _state(content: Checkpoint, world: World) -> State:
+    saved = content.state
+    tensors = _under(content.tensors["state"], "state")
+    return State(
+        seed=saved["seed"],
+        step=saved["step"],
+        examples_seen=saved["examples_seen"],
+        attempt=saved["attempt"],
+        segment=saved["segment"],
+        tensors={name: value.to(world.device) for name, value in tensors.items()},
+    )
 
 
 def _content(game: Game, lane_state: Mapping[str, Tensor], best: float | None) -> Checkpoint:
