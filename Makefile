@@ -4,12 +4,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 QUIET := DVC_NO_ANALYTICS=1 DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true RAY_USAGE_STATS_ENABLED=0
 ENV := $(QUIET) PATH="$(CURDIR)/$(BIN):$$PATH"
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
 .PHONY: repro test check bench ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
 	@$(ENV) zerosum models
+	@echo "report: artifacts/report/report.html"
 
 test: .venv/dev  ## every test
 	@$(ENV) pytest
@@ -30,16 +34,22 @@ ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 .venv/ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) -r requirements.lock $(SHOWN_ON_FAILURE)
+	@$(PIP) --no-deps --no-build-isolation -e . $(SHOWN_ON_FAILURE)
 	@touch $@
 
 .venv/dev: .venv/ready requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@echo "installing the tools for tests"
+	@$(PIP) -r requirements-dev.lock $(SHOWN_ON_FAILURE)
 	@touch $@
 
-lock: .venv/dev  ## write the installed versions back into the lock files
-	@$(BIN)/python infra/lock.py
+# A new environment from pyproject.toml, whose versions become the lock files. setuptools builds the package itself.
+lock:  ## resolve pyproject.toml anew and pin what was found
+	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
+	.work/lock/bin/pip install --quiet . && .work/lock/bin/pip freeze --all | $(PINS) | sort -f > .work/lock/run
+	.work/lock/bin/pip install --quiet '.[dev]' && .work/lock/bin/pip freeze --all | $(PINS) | sort -f > .work/lock/all
+	(head -1 requirements.lock; cat .work/lock/run) > .work/lock/new && mv .work/lock/new requirements.lock
+	(head -1 requirements-dev.lock; comm -13 .work/lock/run .work/lock/all) > .work/lock/new && mv .work/lock/new requirements-dev.lock
 
 clean:  ## everything that `make repro` made, but the registry and the environment
 	rm -rf .work artifacts .pytest_cache .ruff_cache .hypothesis dvc_plots
