@@ -1,6 +1,6 @@
 # What a person, CI and the commit hook all run. `make repro` is the whole thing.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 QUIET := DVC_NO_ANALYTICS=1 DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true RAY_USAGE_STATS_ENABLED=0
 ENV := $(QUIET) PATH="$(CURDIR)/$(BIN):$$PATH"
