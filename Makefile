@@ -12,7 +12,6 @@ PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
-	@$(ENV) zerosum models
 	@echo "report: artifacts/report/report.html"
 
 test: .venv/dev  ## every test

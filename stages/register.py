@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from pipeline.formats import files
+from pipeline.formats.model import load_card
+from pipeline.formats.report import load_scores
 from pipeline.formats.search import load_best
 from pipeline.params import Params
+from pipeline.settings import SettingsError, suggest
 from stages import _stage
 from stages.evaluate import table
 
@@ -16,14 +19,20 @@ from stages.evaluate import table
 def main(params: Params, project: _stage.Project) -> None:
     from pipeline.registry import lineage
     from pipeline.registry.models import register_run
-    from pipeline.registry.tracking import Training
+    from pipeline.registry.tracking import Training, scores
 
-    model = project.artefact("model")
+    model, report = project.artefact("model"), project.artefact("report")
+    load_card(model)
+    scores(report)
+    known = [record.name for record in load_scores(report)]
+    if params.register.metric not in known:
+        near = suggest(params.register.metric, known)
+        raise SettingsError(f"register.metric: the report holds no score '{params.register.metric}'{near}")
     best = load_best(project.artefact("search"))
     settings = {name: section for name, section in params.raw.items() if name not in {"run", "register"}}
     training = Training(
         model=model,
-        report=project.artefact("report"),
+        report=report,
         params={**flat(settings), **{f"searched.{name}": value for name, value in best.overrides.items()}},
         history=table(model / "history.tsv", "\t"),
         lineage=lineage.gather(project.root, project.artefact("shards") / "manifest.json", settings),
@@ -33,7 +42,11 @@ def main(params: Params, project: _stage.Project) -> None:
     aliases = ", ".join(registered["aliases"])
     files.write_json(project.artefact("curves") / "registration" / "registration.json", dict(registered))
     print(f"{registered['name']} version {registered['version']}: {aliases}")
-    print(f"  zerosum generate --model models:/{registered['name']}@{params.register.champion} --n 64 --out samples")
+    champion = params.register.champion
+    alias = champion if champion in registered["aliases"] else params.register.candidate
+    print(f"  zerosum generate --model models:/{registered['name']}@{alias} --n 64 --out samples")
+    if alias != champion:
+        print(f"  zerosum promote --version {registered['version']}")
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pipeline.registry.store import Store, opened
 from pipeline.settings import UserError
 
 pytestmark = [
+    pytest.mark.slow,  # a real store for each: about 50 s together
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of SQLAlchemy and pydantic
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),  # MLflow about its own type hints, on import
@@ -185,7 +186,6 @@ def test_nothing_logged_names_a_local_path(store: Store, registered: Path) -> No
     assert not [text for text in texts if str(registered) in text or str(Path.home()) in text]
 
 
-@pytest.mark.slow
 def test_a_killed_registration_is_completed(tmp_path: Path) -> None:
     toy.project(tmp_path)
     killed = _register(
@@ -202,7 +202,6 @@ def test_a_killed_registration_is_completed(tmp_path: Path) -> None:
         assert len(store.client.search_logged_models([experiment.experiment_id])) == 1
 
 
-@pytest.mark.slow
 def test_four_processes_that_meet_an_empty_project_make_one_version(tmp_path: Path) -> None:
     toy.project(tmp_path)
     assert [_answer(process) for process in [_register(tmp_path) for _ in range(4)]] == ["1"] * 4
@@ -434,7 +433,6 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-@pytest.mark.slow
 def test_everything_through_a_server(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = toy.project(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)

@@ -1,0 +1,103 @@
+"""The DAG as DVC runs it: outs, repeats, two copies with equal bytes, and what re-runs what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import checkout
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+STAGES = ["ingest", "reference", "tune", "train", "evaluate", "register"]
+SAME = ("shards", "reference", "search/best.yaml", "model", "report")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = checkout.copy(tmp_path_factory.mktemp("first") / "project")
+    done = checkout.run(project, "dvc", "repro", timeout=600)
+    assert done.returncode == 0, done.stdout
+    assert "Warning" not in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    return project
+
+
+def changed(project: Path) -> set[str]:
+    """The stages `dvc status` would run."""
+    done = checkout.run(project, "dvc", "status", "--json")
+    return set(json.loads(done.stdout[done.stdout.index("{") :]))
+
+
+def test_commands_and_outs_are_exactly_these() -> None:
+    dag = yaml.safe_load((checkout.ROOT / "dvc.yaml").read_text())["stages"]
+    assert list(dag) == STAGES
+    assert all(stage["cmd"] == f"python -m stages.{name}" for name, stage in dag.items())
+    outs = sorted(out for stage in dag.values() for out in stage["outs"])
+    artefacts = ["model", "reference", "report", "search", "shards"]
+    curves = ["curves/registration", "curves/search", "curves/training"]
+    assert outs == sorted(f"artifacts/{name}" for name in [*artefacts, *curves])
+    assert all((checkout.ROOT / dep).exists() for s in dag.values() for dep in s["deps"] if "artifacts" not in dep)
+
+
+def test_run_settings_are_nobodys_dependency() -> None:
+    dag = yaml.safe_load((checkout.ROOT / "dvc.yaml").read_text())["stages"]
+    assert not any(param.split(".")[0] == "run" for stage in dag.values() for param in stage["params"])
+
+
+def test_a_second_repro_does_nothing(made: Path) -> None:
+    before = (made / "dvc.lock").read_text()
+    done = checkout.run(made, "dvc", "repro")
+    assert done.returncode == 0
+    assert done.stdout.count("didn't change, skipping") == len(STAGES)
+    assert (made / "dvc.lock").read_text() == before
+
+
+def test_another_copy_ends_in_the_same_bytes_with_one_worker_and_two(made: Path, tmp_path: Path) -> None:
+    project = checkout.copy(tmp_path / "another place", {"run.num_workers": 1, "run.concurrent_trials": 1})
+    done = checkout.run(project, "dvc", "repro", timeout=600)
+    assert done.returncode == 0, done.stdout
+    assert checkout.hashes(project, *SAME) == checkout.hashes(made, *SAME)
+
+
+def test_metrics_are_dvcs_and_the_report_loads_nothing(made: Path) -> None:
+    done = checkout.run(made, "dvc", "metrics", "show", "--json")
+    metrics = json.loads(done.stdout)[""]["data"]["artifacts/report/metrics.json"]["data"]
+    for name in ("frechet_classifier", "frechet_classifier_at_holdout_n", "frechet_holdout", "precision", "recall"):
+        assert isinstance(metrics[name], float)
+    assert 0 <= metrics["label_agreement"] <= 1
+    page = (made / "artifacts" / "report" / "report.html").read_text()
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "runs"),
+    [
+        ("README.md", set()),
+        ("pipeline/training/loop.py", {"tune", "train"}),
+        ("pipeline/data/images.py", {"ingest"}),
+        ("pipeline/evaluation/report.py", {"evaluate"}),
+        ("pipeline/registry/models.py", {"register"}),
+        ("pipeline/families/r3gan.py", {"tune", "train", "evaluate"}),
+    ],
+)
+def test_what_an_edit_runs_again(made: Path, path: str, runs: set[str]) -> None:
+    file = made / path
+    before = file.read_text()
+    try:
+        file.write_text(before + "\n# a comment\n")
+        assert changed(made) == runs
+    finally:
+        file.write_text(before)
+
+
+def test_how_it_is_run_re_runs_nothing(made: Path) -> None:
+    before = (made / "params.yaml").read_text()
+    try:
+        checkout.configure(made, {"run.num_workers": 1, "run.cache_megabytes": 0})
+        assert changed(made) == set()
+    finally:
+        (made / "params.yaml").write_text(before)
