@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -34,19 +34,19 @@ class Ramp(Settings):
     `geometric` moves by equal factors; both ends must then be above 0.
     """
 
-    start: float
-    end: float
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
     examples: int = Field(gt=0)
     shape: Literal["linear", "cosine", "geometric"] = "linear"
 
     @model_validator(mode="after")
     def _positive(self) -> Ramp:
         if self.shape == "geometric" and min(self.start, self.end) <= 0:
-            raise ValueError("a geometric ramp needs both ends above 0")
+            raise ValueError("shape: geometric needs both ends above 0")
         return self
 
 
-Scheduled = float | Ramp
+Scheduled = Annotated[float, Field(ge=0)] | Ramp
 
 
 def scheduled_value(scheduled: Scheduled, examples_seen: int) -> float:
@@ -75,6 +75,19 @@ class Optimiser(Settings):
     eps: float = Field(default=1e-8, gt=0)
     momentum: Scheduled = 0.0
     weight_decay: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _moves(self) -> Optimiser:
+        if max(_ends(self.lr)) == 0:
+            raise ValueError("lr: 0 is not allowed; it must be above 0, or nothing is learnt")
+        for name, value in (("beta1", self.beta1), ("beta2", self.beta2), ("momentum", self.momentum)):
+            if max(_ends(value)) >= 1:
+                raise ValueError(f"{name}: {max(_ends(value)):g} is not allowed; it must be below 1")
+        return self
+
+
+def _ends(scheduled: Scheduled) -> tuple[float, float]:
+    return (scheduled.start, scheduled.end) if isinstance(scheduled, Ramp) else (scheduled, scheduled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,23 @@ def check_data(family: AnyFamily, spec: DataSpec) -> None:
     Raises:
         SettingsError: saying what is wrong and what would do.
     """
-    if family.conditional and len(spec.classes) < 2:
-        raise SettingsError(
-            f"families: the family is conditional and the data has {len(spec.classes)} classes; "
-            "set conditional: false, or give the data labels (class sub-folders, or a labels csv)"
-        )
+    check_classes(family, spec.classes)
     family.check(spec)
+
+
+def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
+    """Refuse a class-conditional family for data with fewer than two classes.
+
+    Raises:
+        SettingsError: naming the family's key.
+    """
+    if family.conditional and len(classes) < 2:
+        name = type(family).__module__.rpartition(".")[2]
+        found = f"one class, '{classes[0]}'" if classes else "no classes"
+        raise SettingsError(
+            f"families.{name}.conditional: is true, and the data has {found}; "
+            "set it to false, or label the data (class sub-folders, or a labels csv)"
+        )
 
 
 def fit_and_score(experiment: Experiment, world: World, reporter: Reporter) -> Outcome:

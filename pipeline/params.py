@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 
 from pipeline import plugins
-from pipeline.cluster.settings import RunSettings, TuneSettings
+from pipeline.cluster.settings import Range, RunSettings, TuneSettings
 from pipeline.contract import AnyFamily
 from pipeline.data.settings import IngestSettings
 from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
+from pipeline.metrics._shared import reported_name
 from pipeline.registry.settings import RegisterSettings
-from pipeline.settings import Settings, SettingsError, override, suggest, validate
+from pipeline.settings import Settings, SettingsError, override, shown, suggest, validate
 from pipeline.training.settings import TrainSettings
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -28,6 +29,10 @@ SECTIONS: dict[str, type[Settings]] = {
     "register": RegisterSettings,
     "run": RunSettings,
 }
+KINDS: tuple[Literal["frechet", "kernel", "score"], ...] = ("frechet", "kernel", "score")
+MERGE = "tag:yaml.org,2002:merge"
+FEW = 64  # whole numbers that are tried one by one
+BETWEEN = 0.618  # lands on no whole number where the ends are near each other
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,24 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError(f"{path.name} is missing from {path.parent.resolve()}") from None
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise SettingsError(f"{path.name} is not a text file: {error}") from None
+        raise SettingsError(f"{path.name} is missing from {path.parent.resolve()}; run this in the project") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path.name} is not a text file in UTF-8: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path.name} cannot be read: {error.strerror}") from None
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SettingsError(f"{path.name} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+        problem = getattr(error, "problem", None) or str(error)
+        raise SettingsError(f"{path.name} is not valid YAML{place}: {problem}") from None
+    except RecursionError:
+        raise SettingsError(f"{path.name} is not valid YAML: it is nested too deeply") from None
+    if data is None:
+        raise SettingsError(f"{path.name} is empty; it must hold sections ({', '.join(SECTIONS)})")
     if not isinstance(data, dict):
-        raise SettingsError(f"{path.name} must hold sections ({', '.join(SECTIONS)}), not {type(data).__name__}")
+        raise SettingsError(f"{path.name} must hold sections ({', '.join(SECTIONS)}), not {shown(data)}")
     return cast(dict[str, Any], data)
 
 
@@ -115,97 +127,149 @@ def check(raw: dict[str, Any]) -> Params:
 def _families(raw: Mapping[str, Any]) -> list[str]:
     """Only the chosen family's keys are checked strictly; the others' names must exist."""
     problems: list[str] = []
-    sections = raw.get("families") or {}
-    if not isinstance(sections, Mapping):
-        return [f"families: must be a section of families, not {sections!r}"]
+    found = raw.get("families")
+    sections = cast(Mapping[str, Any], found if found is not None else {})
+    if not isinstance(found, Mapping | None):
+        return [f"families: must be a section of families, not {shown(found)}"]
     known = plugins.names("families")
-    for name in cast(Mapping[str, Any], sections):
+    for name, keys in sections.items():
         if name not in known:
             problems.append(f"families.{name}: there is no such family{suggest(str(name), known)}")
+        elif not isinstance(keys, Mapping | None):
+            problems.append(f"families.{name}: must be a section of keys, not {shown(keys)}")
     train = raw.get("train")
-    chosen = cast(Mapping[str, Any], train).get("family", "dcgan") if isinstance(train, Mapping) else "dcgan"
-    keys = cast(Mapping[str, Any], sections).get(chosen) or {}
-    if not isinstance(keys, Mapping):
-        return [*problems, f"families.{chosen}: must be a section of keys, not {keys!r}"]
-    try:
-        if chosen not in known:
-            raise SettingsError(f"train.family: there is no family '{chosen}'{suggest(str(chosen), known)}")
-        plugins.configure("families", {**cast(Mapping[str, Any], keys), "name": chosen}, f"families.{chosen}")
-    except SettingsError as error:
-        problems.extend(error.problems)
+    default = TrainSettings.model_fields["family"].default
+    chosen = cast(Mapping[str, Any], train).get("family", default) if isinstance(train, Mapping) else default
+    if not isinstance(chosen, str):
+        return problems  # `train` says so
+    if chosen not in known:
+        return [*problems, f"train.family: there is no family '{chosen}'{suggest(chosen, known)}"]
+    if not problems:
+        problems += _configured(chosen, sections.get(chosen))
     return problems
+
+
+def _configured(family: str, keys: Mapping[str, Any] | None) -> list[str]:
+    """What is wrong with a family's own keys."""
+    try:
+        plugins.configure("families", {**(keys or {}), "name": family}, f"families.{family}")
+    except SettingsError as error:
+        return list(error.problems)
+    return []
 
 
 def _across(params: Params) -> list[str]:
     """Rules that span sections."""
-    train, run, tune = params.train, params.run, params.tune
     problems: list[str] = []
-    for where, check_plugin in (
-        ("ingest.source", lambda: plugins.configure("data.sources", params.ingest.source, "ingest.source")),
-        (
-            "reference.extractor",
-            lambda: plugins.configure("extractors", params.reference.extractor, "reference.extractor"),
-        ),
-    ):
-        try:
-            check_plugin()
-        except SettingsError as error:
-            problems.extend(error.problems or (f"{where}: {error}",))
+    try:
+        plugins.configure("data.sources", params.ingest.source, "ingest.source")
+    except SettingsError as error:
+        problems.extend(error.problems)
+    if params.ingest.holdout_fraction == 0:
+        problems.append(
+            "ingest.holdout_fraction: 0 holds nothing out, and the reference stage measures the holdout; "
+            "it must be above 0, such as 0.2"
+        )
+    problems.extend(_arithmetic(params, params.train))
+    problems.extend(_metric(params))
+    if params.tune.trials:
+        problems.extend(_space(params))
+    return problems
+
+
+def _arithmetic(params: Params, train: TrainSettings) -> list[str]:
+    """Workers share the lanes evenly; the search's clock stops at ticks."""
+    run, tune = params.run, params.tune
+    problems: list[str] = []
     if train.lanes % run.num_workers:
         problems.append(
             f"run.num_workers: {run.num_workers} workers cannot share train.lanes: {train.lanes}; "
             f"take one of {[n for n in range(1, train.lanes + 1) if train.lanes % n == 0]}, or raise train.lanes"
         )
+    if not tune.trials:
+        return problems
     if tune.workers_per_trial > 1 and train.lanes % tune.workers_per_trial:
         problems.append(f"tune.workers_per_trial: {tune.workers_per_trial} does not divide train.lanes: {train.lanes}")
-    if tune.trials:
-        for name, value in (("examples", tune.examples), ("first_rung", tune.first_rung)):
-            if value % train.tick:
-                problems.append(f"tune.{name}: {value} is not a multiple of train.tick: {train.tick}")
-        problems.extend(_space(params))
+    for name, value in (("examples", tune.examples), ("first_rung", tune.first_rung)):
+        if value % train.tick:
+            problems.append(f"tune.{name}: {value} is not a multiple of train.tick: {train.tick}")
     return problems
 
 
+def _metric(params: Params) -> list[str]:
+    """The score that decides a promotion is one that the chosen extractor measures."""
+    chosen, metric = str(params.reference.extractor["name"]), params.register.metric
+    for kind in KINDS:
+        for other in plugins.names("extractors"):
+            wrong, right = reported_name(kind, other), reported_name(kind, chosen)
+            if other != chosen and metric in (wrong, f"{wrong}_at_holdout_n"):
+                return [
+                    f"register.metric: '{metric}' is measured by the extractor '{other}', and "
+                    f"reference.extractor.name is '{chosen}'; take '{metric.replace(wrong, right)}'"
+                ]
+    return []
+
+
+# --- the searched settings ----------------------------------------------------------------------
+
+
 def _space(params: Params) -> list[str]:
-    """The searched settings exist, are set nowhere else, and every choice is one the setting takes."""
+    """They exist, are set nowhere else, and every value searched is one that the setting takes."""
     problems: list[str] = []
     for dotted, searched in params.tune.space.items():
         section, _, rest = dotted.partition(".")
         if section not in {"train", "families"} or not rest:
             problems.append(f"tune.space.{dotted}: only train.… and families.… can be searched")
             continue
-        if _at(params.raw, dotted) is not None:
+        within = [other for other in params.tune.space if other.startswith(f"{dotted}.")]
+        if within:
+            problems.append(f"tune.space.{dotted}: is searched whole, and so is '{within[0]}' in it; remove one")
+            continue
+        value = at(params.raw, dotted)
+        if value is not None:
             problems.append(
-                f"{dotted}: is set to {_at(params.raw, dotted)!r} and also searched by tune.space; "
+                f"{dotted}: is set to {shown(value)} and also searched by tune.space; "
                 "remove one of the two (tune.trials: 0 uses the settings as they are)"
             )
             continue
-        ends = searched.choice or list(searched.uniform or searched.loguniform or searched.randint or ())
-        for value in ends:
-            try:
-                _check_one(params, dotted, value)
-            except SettingsError as error:
-                problems.append(f"tune.space.{dotted}: {value!r} would not do: {'; '.join(error.problems)}")
+        for value in tried(searched):
+            wrong = _wrong_with(params, dotted, value)
+            if wrong:
+                why = "; ".join(line.removeprefix(f"{dotted}: ") for line in wrong)
+                problems.append(f"tune.space.{dotted}: {shown(value)} would not do: {why}")
                 break
     return problems
 
 
-def _check_one(params: Params, dotted: str, value: Any) -> None:
+def tried(searched: Range) -> list[Any]:
+    """Values that show whether a setting takes the range: all of few, else both ends and one between."""
+    if searched.choice is not None:
+        return list(searched.choice)
+    if searched.randint is not None and searched.randint[1] - searched.randint[0] < FEW:
+        return list(range(searched.randint[0], searched.randint[1] + 1))
+    if searched.randint is not None:
+        return list(searched.randint)
+    low, high = searched.uniform or searched.loguniform or (0.0, 1.0)
+    return [low, float(f"{low + (high - low) * BETWEEN:.4g}"), high]
+
+
+def _wrong_with(params: Params, dotted: str, value: Any) -> list[str]:
+    """Problems of the settings with one searched key at one value."""
     trial = override(params.raw, {dotted: value})
     if dotted.startswith("families."):
-        name = dotted.split(".")[1]
-        if name not in plugins.names("families"):
-            raise SettingsError(f"there is no family '{name}'{suggest(name, plugins.names('families'))}")
-        keys = (trial.get("families") or {}).get(name) or {}
-        plugins.configure("families", {**keys, "name": name}, f"families.{name}")
-        return
-    validate(TrainSettings, trial.get("train"), "train")
-    problems = _families(trial)
-    if problems:
-        raise SettingsError(*problems)
+        name, known = dotted.split(".")[1], plugins.names("families")
+        if name not in known:
+            return [f"there is no family '{name}'{suggest(name, known)}"]
+        return _configured(name, trial["families"].get(name))
+    try:
+        train = validate(TrainSettings, trial.get("train"), "train")
+    except SettingsError as error:
+        return list(error.problems)
+    return [*_families(trial), *_arithmetic(params, train)]
 
 
-def _at(raw: Mapping[str, Any], dotted: str) -> Any:
+def at(raw: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted setting; None where it is not set."""
     current: Any = raw
     for part in dotted.split("."):
         if not isinstance(current, Mapping):
@@ -221,7 +285,13 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for key_node, value_node in node.value:
+        if key_node.tag == MERGE:
+            raise yaml.MarkedYAMLError(
+                None, None, "merge keys (<<) are not read; write the keys out", key_node.start_mark
+            )
         name = loader.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(name, Hashable):
+            raise yaml.MarkedYAMLError(None, None, "a key must be a plain word", key_node.start_mark)
         if name in found:
             raise yaml.MarkedYAMLError(None, None, f"the key '{name}' stands twice", key_node.start_mark)
         found[name] = loader.construct_object(value_node, deep=True)  # pyright: ignore[reportUnknownMemberType]

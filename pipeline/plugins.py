@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.settings import Settings, SettingsError, suggest, validate
+from pipeline.settings import Settings, SettingsError, shown, suggest, validate
 
 ROOMS: dict[str, str] = {
     "data.sources": "Source",
@@ -39,7 +39,8 @@ def module(room: str, name: str, where: str | None = None) -> ModuleType:
     """
     known = names(room)
     if name not in known:
-        raise SettingsError(f"{where or room}: there is no '{name}' in {room}{suggest(name, known)}")
+        kind = ROOMS[room].lower()
+        raise SettingsError(f"{room if where is None else where}: there is no {kind} '{name}'{suggest(name, known)}")
     return importlib.import_module(f"{__package__}.{room}.{name}")
 
 
@@ -49,18 +50,23 @@ def configure(room: str, settings: Mapping[str, Any], where: str | None = None) 
     Raises:
         SettingsError: for an unknown plug-in, preset or key, or a value out of range.
     """
-    where = where or room
-    if "name" not in settings:
-        raise SettingsError(f"{where}.name: is required; known: {', '.join(names(room))}")
+    where = room if where is None else where
+    name = settings.get("name")
+    if not isinstance(name, str):
+        problem = (
+            f"{shown(name)} is not allowed; it must be one" if "name" in settings else "is required and missing; one"
+        )
+        raise SettingsError(f"{where}.name: {problem} of {', '.join(names(room))}")
     keys = {key: value for key, value in settings.items() if key not in {"name", "preset"}}
-    found = module(room, str(settings["name"]), f"{where}.name")
+    found = module(room, name, f"{where}.name")
     config: type[Settings] = found.Config
     preset = settings.get("preset")
     if preset is not None:
         presets: dict[str, dict[str, Any]] = getattr(found, "PRESETS", {})
-        if preset not in presets:
-            raise SettingsError(f"{where}.preset: there is no preset '{preset}'{suggest(str(preset), list(presets))}")
-        keys = merge(presets[str(preset)], keys)
+        if not isinstance(preset, str) or preset not in presets:
+            advice = suggest(str(preset), list(presets)) or f"; {name} has none"
+            raise SettingsError(f"{where}.preset: there is no preset {shown(preset)}{advice}")
+        keys = merge(presets[preset], keys)
     return validate(config, keys, where)
 
 

@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,9 +19,10 @@ from typing import Any, NoReturn
 import yaml
 
 from pipeline import params as whole
-from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
+from pipeline.formats.files import disk_is_full, sha256_bytes, sha256_file, sha256_json
 from pipeline.params import Params
 from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
 
 PR_SET_PDEATHSIG = 1
 FAILED, WRONG, DRIFTED = 1, 2, 3
@@ -56,24 +57,39 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     root = Path.cwd()
     try:
         params = whole.load(root / "params.yaml")
-        before = code_sha256(root, stage)
-        work(params, Project(root, stage, before))
-        if code_sha256(root, stage) != before:
-            print(f"{stage}: source files changed while it ran; DVC would record the new ones. Run it again.")
-            _leave(DRIFTED)
+        code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
+        work(params, Project(root, stage, code))
+        for what, before, after in (
+            ("source files", code, code_sha256(root, stage)),
+            ("its settings", settings, own_settings(whole.read(root / "params.yaml"), root, stage)),
+        ):
+            if before != after:
+                print(f"{stage}: {what} changed while it ran, and DVC would record the new ones; run it again")
+                _leave(DRIFTED)
     except UserError as error:
         print(f"\n{stage}: {error}", file=sys.stderr)
         _leave(WRONG)
+    except TrainingFailed as error:
+        print(f"\n{stage}: {error}", file=sys.stderr)
+        _leave(FAILED)
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        print(f"\n{stage}: the disk is full: {error}; free some space and run it again", file=sys.stderr)
+        _leave(FAILED)
     except KeyboardInterrupt:
         print(f"\n{stage}: interrupted; run it again to go on", file=sys.stderr)
         _leave(130)
+    except SystemExit as error:
+        # SIGTERM; and where a library leaves in the midst of the work, that is no success.
+        _leave(error.code if isinstance(error.code, int) and error.code else FAILED)
     _leave(0)
 
 
 def code_sha256(root: Path, stage: str) -> str:
     """One hash over the source files this stage depends on, as dvc.yaml names them."""
-    stages: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
-    named = [str(dep) for dep in stages[stage].get("deps", []) if not str(dep).startswith("artifacts/")]
+    deps = [str(dep) for dep in _described(root, stage).get("deps", [])]
+    named = [dep for dep in deps if not dep.startswith("artifacts/")]
     found: list[Path] = []
     for dep in named:
         path = root / dep
@@ -81,6 +97,15 @@ def code_sha256(root: Path, stage: str) -> str:
     kept = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     lines = [f"{path.relative_to(root)} {sha256_file(path)}" for path in kept]
     return sha256_bytes("\n".join(lines).encode())
+
+
+def own_settings(raw: Mapping[str, Any], root: Path, stage: str) -> dict[str, Any]:
+    """The settings this stage depends on, as dvc.yaml names them, by dotted name."""
+    return {str(name): whole.at(raw, str(name)) for name in _described(root, stage).get("params", [])}
+
+
+def _described(root: Path, stage: str) -> dict[str, Any]:
+    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

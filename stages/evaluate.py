@@ -31,24 +31,29 @@ def main(params: Params, project: _stage.Project) -> None:
     train = Reader(shards, "train", cache=cache, cache_budget=params.run.cache_megabytes * 2**20)
     print("drawing the report")
     best = load_best(project.artefact("search"))
-    computed = {name: params.raw.get(name) for name in ("ingest", "reference", "train", "evaluate")}
+    computed = {name: params.raw.get(name) or {} for name in ("ingest", "reference", "train", "evaluate")}
+    # The manifest's account of the source names no folder of this machine.
+    computed["ingest"] = {**computed["ingest"], "source": manifest.source}
     computed["families"] = {card.family: card.config}
+    if best.overrides:
+        computed["searched"] = best.overrides
     inputs = ReportInputs(
         title=f"{params.register.name} · {card.family}",
         records=result.records,
         gallery=gallery.build(params.evaluate, source, reference, train),
-        grids=[(path.stem.lstrip("0"), path.read_bytes()) for path in sorted((model / "grids").glob("*.png"))],
+        grids=[(f"{int(path.stem):,}", path.read_bytes()) for path in sorted((model / "grids").glob("*.png"))],
         curves=table(model / "history.tsv", "\t"),
         trials=table(project.artefact("search") / "trials.csv", ","),
-        settings=yaml.safe_dump({**computed, "searched": best.overrides}, sort_keys=False, allow_unicode=True),
+        settings=yaml.safe_dump(computed, sort_keys=False, allow_unicode=True),
         provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
         confusion=confusion(result.seen, manifest.spec.classes),
         accuracy=reference.card.report.get("accuracy"),
     )
     write_report(project.artefact("report"), inputs)
+    width = max(len(record.name) for record in result.records)
     for record in result.records:
-        spread = f" ± {record.spread:.3g}" if record.spread is not None else ""
-        print(f"  {record.name:32} {record.value:.4f}{spread}")
+        value = f"{record.value:,.0f}" if abs(record.value) >= 10_000 else f"{record.value:.4f}"
+        print(f"  {record.name:{width}}  {value}{f' ± {record.spread:.2g}' if record.spread else ''}")
     print("open artifacts/report/report.html")
 
 

@@ -18,7 +18,10 @@ def main(params: Params, project: _stage.Project) -> None:
     out = project.artefact("shards")
     run = params.run
     items = len(packing.open_source(params.ingest).entries())
-    print(f"{items:,} items from {params.ingest.source['name']}")
+    used = min(items, params.ingest.limit or items)
+    limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
+    print(f"{items:,} items from {params.ingest.source['name']}{limited}")
+    progress = Passes()
     if run.num_workers > 1 and items >= run.spread_from:
         with session(run):
             _stage.hear_signals()
@@ -29,22 +32,29 @@ def main(params: Params, project: _stage.Project) -> None:
     describe(manifest)
 
 
-def progress(answers: Iterable[Any]) -> Iterable[Any]:
-    """A dot for every piece of work that has come back."""
-    for answer in answers:
-        print(".", end="", flush=True)
-        yield answer
-    print()
+class Passes:
+    """A dot for every piece of work that has come back, a line for each of the two passes."""
+
+    def __init__(self) -> None:
+        self._names = iter(("reading", "packing"))
+
+    def __call__(self, answers: Iterable[Any]) -> Iterable[Any]:
+        print(f"{next(self._names)} ", end="", flush=True)
+        for answer in answers:
+            print(".", end="", flush=True)
+            yield answer
+        print()
 
 
 def describe(manifest: Manifest) -> None:
     """What was packed, in a few lines."""
     spec = manifest.spec
     shape = "×".join(str(side) for side in spec.shape)
-    print(f"{spec.modality} {shape}, {len(spec.classes)} classes")
+    print(f"{spec.modality} {shape}, {f'{len(spec.classes)} classes' if spec.classes else 'unlabelled'}")
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards)
-        print(f"{name}: {split.examples:,} examples in {len(split.shards)} shards, {size / 2**20:.1f} MiB")
+        shards = f"{len(split.shards)} shard{'s' if len(split.shards) != 1 else ''}"
+        print(f"{name}: {split.examples:,} examples in {shards}, {size / 2**20:.1f} MiB")
         if split.histogram:
             print("  " + "  ".join(f"{label}: {count}" for label, count in split.histogram.items()))
     if manifest.duplicates.get("examples"):

@@ -32,7 +32,8 @@ def main(params: Params, project: _stage.Project) -> None:
     with session(params.run, cpus):
         _stage.hear_signals()
         found = search.search(params, paths(params, project), scratch, print, cpus)
-    print(f"best: trial {found.best.trial} with {params.train.family} at {found.best.score:.4g}")
+    family = found.best.overrides.get("train.family", params.train.family)
+    print(f"best: trial {found.best.trial} with {family} at {found.best.score:.4g}")
     for dotted, value in found.best.overrides.items():
         print(f"  {dotted}: {search.short(value)}")
     publish(project, found, time.monotonic() - started)

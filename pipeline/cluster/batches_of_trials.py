@@ -16,11 +16,15 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+DRAWS = 100  # until a space counts as tried out
+
 
 class BatchedSearcher(Searcher):
     """Asks `inner` for whole batches of suggestions and tells it whole batches of results.
 
-    `inner` is any Tune searcher whose suggestions depend only on what it was told.
+    `inner` is any Tune searcher whose suggestions depend only on what it was told. What it has
+    suggested before is asked for again, as a trial that repeats tells nothing new; a space with
+    nothing else to try ends the search.
     """
 
     def __init__(self, inner: Searcher, batch: int, trials: int) -> None:
@@ -44,6 +48,8 @@ class BatchedSearcher(Searcher):
             if not self._left:
                 return Searcher.FINISHED
             self._draw()
+            if not self._suggested:
+                return Searcher.FINISHED
         name, config = self._suggested.popleft()
         self._running[trial_id] = name
         return config
@@ -68,16 +74,32 @@ class BatchedSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as `save`."""
 
+    @property
+    def left(self) -> int:
+        """Trials that have not been suggested yet."""
+        return self._left
+
     def _draw(self) -> None:
         for _ in range(min(self._batch, self._left)):
-            name = f"{self._number:05d}"
-            config = self._inner.suggest(name)
-            if not isinstance(config, dict):
-                raise RuntimeError(f"the searcher gave no suggestion but {config!r}")
-            self._suggested.append((name, config))
-            self.configs.append(config)
-            self._number += 1
+            drawn = next((drawn for drawn in map(self._ask, range(DRAWS)) if drawn), None)
+            if drawn is None:
+                self._left = 0
+                return
+            self._suggested.append(drawn)
+            self.configs.append(drawn[1])
             self._left -= 1
+
+    def _ask(self, attempt: int) -> tuple[str, dict[str, Any]] | None:
+        """A name and a new configuration, or None where it was suggested before."""
+        name = f"{self._number:05d}"
+        self._number += 1
+        config = self._inner.suggest(name)
+        if not isinstance(config, dict):
+            raise RuntimeError(f"the searcher gave no suggestion but {config!r}")
+        if config not in self.configs:
+            return name, config
+        self._inner.on_trial_complete(name, error=True)
+        return None
 
 
 class BatchedHalving(FIFOScheduler):

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.settings import RunSettings
-from pipeline.contract import Record, Reporter
-from pipeline.experiment import Experiment
+from pipeline.contract import Record, Reporter, World
+from pipeline.experiment import Experiment, fit_and_score, publish
+from pipeline.formats import files
 from pipeline.settings import UserError
+from pipeline.training.health import Collapsed, TrainingFailed
+from pipeline.training.worlds import TorchWorld
 
 
 def train(
@@ -26,12 +33,22 @@ def train(
     newest checkpoint in `experiment.scratch`, as does the next call after a dead driver.
 
     Raises:
-        UserError: if the loop gave up, or the workers could not be started.
+        TrainingFailed: if the loop gave up, or the workers failed too often.
+        Collapsed: if `experiment.stop_on_collapse` and the samples did.
+        UserError: if settings or data are at fault.
     """
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    class Trainer(TorchTrainer):
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """None: Ray's would end a run of Ctrl-C with exit code 0; `session` cleans up after KeyboardInterrupt."""
 
     published = Path(experiment.scratch) / "published"
+    # What an earlier end left must not pass for this one's.
+    shutil.rmtree(published, ignore_errors=True)
     # A name never used before: Ray's own snapshot of an earlier start is not read back.
     scratch = Path(experiment.scratch) / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -40,7 +57,7 @@ def train(
     if cuda:
         resources["GPU"] = run.gpus_per_worker
     with Mailbox(reporter, on_tick=on_tick) as mailbox:
-        trainer = TorchTrainer(
+        trainer = Trainer(
             worker,
             train_loop_config={
                 "experiment": experiment.as_json(),
@@ -63,38 +80,45 @@ def train(
         )
         try:
             trainer.fit()
-        except RuntimeError as error:
-            mailbox.deliver()
-            raise UserError(mailbox.failure or f"training failed: {_first_line(error)}") from error
+        except (TrainingFailedError, RayError) as error:
+            mailbox.close()
+            raise mailbox.failure or _died(error, Path(experiment.scratch) / "failure.txt") from None
     if mailbox.failure:
-        raise UserError(mailbox.failure)
+        raise mailbox.failure
+    if not (published / "history.jsonl").exists():
+        raise TrainingFailed("the workers ended before the training did; run it again to go on")
     shutil.rmtree(scratch, ignore_errors=True)
     return published
 
 
 def worker(config: dict[str, Any]) -> None:
     """One rank: the loop, then (rank 0) the published model. Runs in Ray's worker process."""
-    import torch
-
-    from pipeline.experiment import Experiment, fit_and_score, publish
-    from pipeline.formats import files
-    from pipeline.settings import UserError
-    from pipeline.training.health import TrainingFailed
-    from pipeline.training.worlds import TorchWorld
-
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
     world = TorchWorld(torch.device(device))
     reporter = MailboxReporter(config["mailbox"])
-    experiment = Experiment(**config["experiment"])
-    try:
-        outcome = fit_and_score(experiment, world, reporter)
-    except (TrainingFailed, UserError) as error:
-        # Trying again would meet the same end: tell the driver, and let every rank leave.
-        if world.rank == 0:
-            reporter.failed(str(error))
+    if reporter.ended():
         return
+    try:
+        _work(Experiment(**config["experiment"]), world, reporter, Path(config["published"]))
+    except TrainingFailed as error:
+        # Every rank has come to this end, and trying again would meet it again.
+        if world.rank == 0:
+            reporter.end(type(error), str(error))
+    except UserError as error:
+        # Perhaps this rank's alone: the others may be waiting for it, so Ray has to end them.
+        reporter.end(UserError, str(error))
+        raise
+    except (OSError, SafetensorError) as error:
+        if files.disk_is_full(error):
+            reporter.end(TrainingFailed, f"the disk is full: {error}")
+        raise
+
+
+def _work(experiment: Experiment, world: World, reporter: Reporter, out: Path) -> None:
+    outcome = fit_and_score(experiment, world, reporter)
+    if outcome.status == "collapsed":
+        raise Collapsed(outcome.reason)
     if world.rank == 0:
-        out = Path(config["published"])
         publish(experiment, outcome, out)
         lines = [json.dumps(record, sort_keys=True) + "\n" for record in outcome.history]
         files.write_bytes(out / "history.jsonl", "".join(lines).encode())
@@ -108,12 +132,18 @@ def use_cuda(run: RunSettings) -> bool:
     """
     if run.device == "cpu":
         return False
-    import torch
-
     if run.device == "cuda" and not torch.cuda.is_available() and not run.address:
         raise UserError("run.device: cuda is asked for, and this torch sees no GPU; see 'GPUs' in the README")
     return run.device == "cuda" or torch.cuda.is_available()
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+def _died(error: Exception, path: Path) -> TrainingFailed:
+    """The last line of a remote error, which is kept whole at `path`."""
+    files.write_bytes(path, str(error).encode())
+    return TrainingFailed(f"the workers failed: {last_line(error)} (the whole story: {path})")
+
+
+def last_line(error: BaseException) -> str:
+    """The sentence at the end of a remote traceback, without the exception's name."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^[\w.]+: ", "", lines[-1].strip())

@@ -8,20 +8,30 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.contract import Record, Reporter
+from pipeline.settings import UserError
+from pipeline.training.health import Collapsed, TrainingFailed
+
+# What a worker can say about its end, by name: an exception would travel as a pickle of Ray's.
+ENDS: dict[str, type[Exception]] = {each.__name__: each for each in (UserError, TrainingFailed, Collapsed)}
 
 
 class _Mailbox:
-    """The actor: keeps letters until they are fetched."""
+    """The actor: keeps letters until they are fetched, and the first bad end for good."""
 
     def __init__(self) -> None:
         self._letters: list[tuple[str, Any]] = []
+        self._ended = False
 
     def put(self, kind: str, content: Any) -> None:
+        self._ended |= kind in ENDS
         self._letters.append((kind, content))
 
     def fetch(self) -> list[tuple[str, Any]]:
         letters, self._letters = self._letters, []
         return letters
+
+    def ended(self) -> bool:
+        return self._ended
 
 
 class MailboxReporter:
@@ -36,11 +46,17 @@ class MailboxReporter:
     def note(self, message: str) -> None:
         self._mailbox.put.remote("note", message)
 
-    def failed(self, message: str) -> None:
-        """Why the run cannot go on; waits until it has arrived."""
+    def end(self, kind: type[Exception], message: str) -> None:
+        """Why the run does not go on; waits until it has arrived."""
         import ray
 
-        ray.get(self._mailbox.put.remote("failed", message))
+        ray.get(self._mailbox.put.remote(kind.__name__, message))
+
+    def ended(self) -> bool:
+        """Whether a worker has said so already: a restart would meet the same end."""
+        import ray
+
+        return bool(ray.get(self._mailbox.ended.remote()))
 
 
 class Mailbox:
@@ -52,8 +68,9 @@ class Mailbox:
 
         self._ray: Any = ray
         self._errors = RayError
-        self.actor: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
-        self.failure: str | None = None
+        # Should its process be killed, another takes over; what was on the way is progress only.
+        self.actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox).remote()
+        self.failure: Exception | None = None
         self._reporter = reporter
         self._on_tick = on_tick
         self._every = every
@@ -67,27 +84,38 @@ class Mailbox:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        self._thread.join(timeout=10)
         if kind is None or issubclass(kind, Exception):
-            self.deliver()
+            self.close()
+        self._done.set()
+
+    def close(self) -> None:
+        """Stop listening, and hand on what has arrived since."""
+        if not self._done.is_set():
+            self._done.set()
+            self._thread.join()
+            self._deliver()
 
     def _listen(self) -> None:
         while not self._done.wait(self._every):
-            self.deliver()
+            self._deliver()
 
-    def deliver(self) -> None:
-        """Hand on what has arrived."""
+    def _deliver(self) -> None:
         try:
             letters: list[tuple[str, Any]] = self._ray.get(self.actor.fetch.remote(), timeout=30)
         except self._errors:
             return
         for kind, content in letters:
-            if kind == "tick":
-                if self._on_tick:
-                    self._on_tick(content)
-                self._reporter.tick(content)
-            elif kind == "note":
-                self._reporter.note(content)
-            else:
-                self.failure = str(content)
+            try:
+                self._hand_on(kind, content)
+            except OSError as error:  # a full disk, met by `on_tick`
+                self.failure = self.failure or error
+
+    def _hand_on(self, kind: str, content: Any) -> None:
+        if kind == "tick":
+            if self._on_tick:
+                self._on_tick(content)
+            self._reporter.tick(content)
+        elif kind == "note":
+            self._reporter.note(content)
+        else:
+            self.failure = self.failure or ENDS[kind](content)

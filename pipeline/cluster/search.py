@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import spaces
+from pipeline.cluster.launch import last_line
 from pipeline.cluster.settings import TuneSettings
-from pipeline.cluster.trial import BAD, CLOCK, METRIC, run_trial
+from pipeline.cluster.trial import BAD, CLOCK, METRIC, name_of, run_trial
 from pipeline.formats.search import Best, Journal
 from pipeline.params import Params
-from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     paths: what `Experiment` needs besides settings. scratch: the journal and the trials' folders.
 
     Raises:
-        UserError: if no trial came to a usable score.
+        TrainingFailed: if a trial died, or none came to a usable score.
     """
     from ray import tune
 
@@ -43,7 +44,13 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     shutil.rmtree(storage, ignore_errors=True)
     searcher, scheduler = _algorithms(params)
     watcher = _watcher(journal, note, tuning.trials)
-    setup = {"raw": params.raw, "paths": dict(paths), "scratch": str(scratch / "trials")}
+    setup = {
+        "raw": params.raw,
+        "paths": dict(paths),
+        "examples": tuning.examples,
+        "trials": str(scratch / "trials"),
+        "repeatable": tuning.mode == "repeatable",
+    }
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, setup=setup, known=list(journal.entries)),
         # A trial of several workers is a supervisor here; its workers ask for their own CPUs.
@@ -56,17 +63,26 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
             scheduler=scheduler,
             num_samples=tuning.trials,
             max_concurrent_trials=_concurrent(params, cpus) if tuning.mode == "asynchronous" else None,
-            reuse_actors=True,
+            # A distributed trial that is stopped leaves a thread behind, which only its process's end stops.
+            reuse_actors=tuning.workers_per_trial == 1,
         ),
-        run_config=tune.RunConfig(name="search", storage_path=str(storage), callbacks=[watcher], verbose=0),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(storage),
+            callbacks=[watcher],
+            failure_config=tune.FailureConfig(max_failures=params.run.max_failures),
+            verbose=0,
+        ),
     )
     results = tuner.fit()
-    errors = [str(error).strip().splitlines()[-1] for error in results.errors]
-    if errors:
-        raise UserError(f"a trial died: {errors[0]}")
+    for error in results.errors:
+        raise TrainingFailed(f"a trial died: {last_line(error)}")
     configs: list[dict[str, Any]] = watcher.configs if tuning.mode == "asynchronous" else searcher.configs
-    if len(configs) < tuning.trials or any(not journal.of(config) for config in configs):
-        raise UserError(f"the search ended after {len(configs)} of {tuning.trials} trials; run it again to go on")
+    left = tuning.trials - len(configs) if tuning.mode == "asynchronous" else searcher.left
+    if left or any(not journal.of(config) for config in configs):
+        raise TrainingFailed(f"the search ended after {len(configs)} of {tuning.trials} trials; run it again to go on")
+    if len(configs) < tuning.trials:
+        note(f"tune.space holds no more than {len(configs)} different settings")
     shutil.rmtree(storage, ignore_errors=True)
     return _found(tuning, configs, journal)
 
@@ -75,7 +91,10 @@ def _trainable(config: dict[str, Any], setup: dict[str, Any], known: list[dict[s
     from ray import tune
 
     mine = sorted((entry for entry in known if entry["config"] == config), key=lambda entry: entry["reading"])
-    run_trial(config, setup, mine, tune.report)
+    folder = name_of(config)
+    if not setup["repeatable"]:  # Optuna alone may try the same twice, side by side
+        folder += f"-{tune.get_context().get_trial_id()}"
+    run_trial(config, {**setup, "scratch": str(Path(setup["trials"]) / folder)}, mine, tune.report)
 
 
 def _algorithms(params: Params) -> tuple[Any, Any]:
@@ -169,7 +188,7 @@ def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal
     whole = [row for row in rows if row["status"] == "finished" and row[METRIC] < BAD]
     if not whole:
         reasons = sorted({str(row["reason"] or row["status"]) for row in rows})
-        raise UserError(f"tune: no trial of {len(rows)} came to a usable score: {'; '.join(reasons)}")
+        raise TrainingFailed(f"no trial of {len(rows)} came to a usable score: {'; '.join(reasons)}")
     winner = min(whole, key=lambda row: (row[METRIC], row["trial"]))
     asynchronous = tuning.mode == "asynchronous"
     best = Best(

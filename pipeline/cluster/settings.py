@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,7 +15,9 @@ class RunSettings(Settings):
     """How it is run: never a dependency, never part of a fingerprint, changes no byte."""
 
     address: str = Field(default="", description="empty = a private local Ray; host:port = join that cluster")
-    storage: str = Field(default=".work", description="scratch and checkpoints; shared by all nodes of a cluster")
+    storage: str = Field(
+        default=".work", min_length=1, description="scratch and checkpoints; shared by all nodes of a cluster"
+    )
     num_workers: int = Field(default=2, ge=1, description="training workers; must divide train.lanes")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus_per_worker: float = Field(default=1, gt=0)
@@ -25,6 +29,28 @@ class RunSettings(Settings):
         default=10_000, ge=0, description="with several workers, ingest packs so many items or more through Ray"
     )
     concurrent_trials: int | None = Field(default=None, ge=1, description="limit; empty = as the CPUs allow")
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _nothing(cls, value: object) -> object:
+        return "" if value is None else value
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        found = re.fullmatch(r"[A-Za-z0-9_.-]+:(\d+)|\[[0-9A-Fa-f:.]+\]:(\d+)", value)
+        if value and not (found and 0 < int(found[1] or found[2]) < 65536):
+            raise ValueError(f"'{value}' is no address; it must be host:port, such as 10.0.0.5:6379, or empty")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _outside_outs(cls, value: str) -> str:
+        if Path(value).parts[:1] == ("artifacts",):
+            raise ValueError(
+                f"'{value}' is among DVC's outs, which are removed before a rerun; take a folder beside it"
+            )
+        return value
 
 
 class Range(Settings):
@@ -60,7 +86,7 @@ class TuneSettings(Settings):
     first_rung: int = Field(default=5_120, gt=0, description="examples before a trial may be stopped")
     reduction: float = Field(default=2.0, gt=1, description="one in so many goes on past a rung")
     startup: int = Field(default=4, ge=0, description="random suggestions before the model of TPE is used")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     workers_per_trial: int = Field(default=1, ge=1, description="above 1, a trial runs Ray Train inside")
     space: dict[str, Range] = Field(default_factory=dict, description="dotted setting: its range")
 

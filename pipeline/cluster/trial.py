@@ -11,10 +11,12 @@ from pipeline import params as whole
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import LocalWorld, Record
 from pipeline.experiment import Experiment, fit_and_score
+from pipeline.formats import checkpoint
+from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
 from pipeline.params import Params
-from pipeline.settings import UserError
-from pipeline.training.health import TrainingFailed
+from pipeline.settings import SettingsError, override
+from pipeline.training.health import Collapsed, TrainingFailed
 
 BAD = 1e6  # finite, and worse than any distance: NaN would only be warned about by the sampler
 METRIC = "score"
@@ -76,6 +78,12 @@ class Readings:
             status = "finished" if seen >= self._end else "running"
             self._hand_on(reading(self._config, self._count, record, status))
 
+    def catch_up(self, store: CheckpointStore) -> None:
+        """The readings on the way to the newest checkpoint: a kill may have come before they were journalled."""
+        path = None if self.ended else store.latest(self.note)
+        for record in checkpoint.load(path).history if path else ():
+            self.tick(record)
+
     def note(self, message: str) -> None:
         """Notes of a trial stay in the trial."""
 
@@ -99,19 +107,22 @@ def run_trial(
 ) -> None:
     """Train with these overrides, or replay what the journal knows and go on from there.
 
-    setup: `raw` params, `paths` for `Experiment`, `scratch` folder of all trials.
+    setup: `raw` params, `paths` for `Experiment`, `examples` of a whole trial, its `scratch` folder.
+
+    Raises:
+        UserError: if the data is at fault, which no other configuration would mend.
     """
-    end = int(setup["raw"].get("tune", {}).get("examples", 0)) or whole.TuneSettings().examples
-    readings = Readings(config, known, report, end)
+    readings = Readings(config, known, report, setup["examples"])
     if readings.ended:
         return
     try:
         params = whole.check(unsearched(setup["raw"], config))
-        scratch = str(Path(setup["scratch"]) / name_of(config))
+        scratch = Path(setup["scratch"])
+        readings.catch_up(CheckpointStore(scratch / "checkpoints"))
         experiment = Experiment(
             train=shortened(params),
             family=params.family,
-            scratch=scratch,
+            scratch=str(scratch),
             stop_on_collapse=True,
             grids=False,
             **setup["paths"],
@@ -121,17 +132,17 @@ def run_trial(
             return
         outcome = fit_and_score(experiment, LocalWorld(), readings)
         if outcome.status == "collapsed":
-            readings.end("collapsed", outcome.reason or "")
+            raise Collapsed(outcome.reason)
+    except Collapsed as error:
+        readings.end("collapsed", str(error))
     except TrainingFailed as error:
         readings.end("failed", str(error))
-    except UserError as error:
+    except SettingsError as error:
         readings.end("refused", str(error))
 
 
 def unsearched(raw: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The params of one trial: its overrides laid on, and nothing left to search."""
-    from pipeline.settings import override
-
     return override(raw, {"tune.space": {}, **config})
 
 

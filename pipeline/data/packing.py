@@ -96,7 +96,7 @@ def pack(
     _clear(out)
     found = scanning.survey(source, settings, mapping, progress)
     if found.items == 0:
-        raise UserError(f"ingest: the source {source.describe()['name']} holds no items")
+        raise UserError(f"the source {source.describe()['name']} holds no items")
     rejects.write_rejects(out, found.rejects)
     rejects.check_rejects(found.rejects, found.items, settings.max_rejected_fraction, out)
     spec = _spec(source, scanning.one_shape(found.shapes))
@@ -180,9 +180,9 @@ def _examples(task: PackTask) -> Iterator[Example]:
         try:
             x = scanning.prepared(task.source, entry, task.settings)
         except Rejected as problem:
-            raise UserError(f"ingest: {entry.key} was changed during ingest: now {problem.reason}") from None
+            raise UserError(f"{entry.key} was changed during ingest: now {problem.reason}") from None
         if scanning.content_hash(x) != task.hashes[offset].tobytes():
-            raise UserError(f"ingest: {entry.key} was changed during ingest; run it again once the data rests")
+            raise UserError(f"{entry.key} was changed during ingest; run it again once the data rests")
         label = None if entry.label is None else numbers[entry.label]
         yield Example(key_of(task.first + offset, entry.key), x, label)
 

@@ -56,6 +56,6 @@ def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder:
         return
     lines = [f"  {reject.key}: {reject.reason}{f' ({reject.detail})' if reject.detail else ''}" for reject in rejects]
     more = [f"  … and {len(rejects) - SHOWN} more"] if len(rejects) > SHOWN else []
-    problem = f"ingest: {len(rejects)} of {items} items cannot be used; ingest.max_rejected_fraction allows {allowed:g}"
+    problem = f"{len(rejects)} of {items} items cannot be used; ingest.max_rejected_fraction allows {allowed:g}"
     advice = f"mend or remove them, or raise the limit; all reasons are in {folder / REJECTS}"
     raise UserError("\n".join([problem, *lines[:SHOWN], *more, advice]))

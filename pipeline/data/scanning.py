@@ -188,7 +188,7 @@ def rank(hashes: NDArray[np.uint8], holdout_fraction: float, drop: bool) -> Rank
         changes = np.flatnonzero(new)[1:]
         if not len(changes):
             raise UserError(
-                f"ingest: {count} examples with 1 content between them cannot be cut into train and holdout; "
+                f"{count} examples with 1 content between them cannot be cut into train and holdout; "
                 "bring more data, or set ingest.holdout_fraction to 0"
             )
         train = int(changes[min(np.searchsorted(changes, train), len(changes) - 1)])

@@ -29,7 +29,9 @@ def measure(
     """
     for split, examples in {"train": train, "holdout": holdout}.items():
         if len(examples) < 2:
-            raise SettingsError(f"reference: statistics need at least 2 examples, and {split} holds {len(examples)}")
+            raise SettingsError(
+                f"statistics need at least 2 examples, and {split} holds {len(examples)}; see ingest.holdout_fraction"
+            )
     config = plugins.configure("extractors", settings.extractor, "reference.extractor")
     name = str(settings.extractor["name"])
     extractor: Extractor = plugins.load("extractors", settings.extractor, "reference.extractor")

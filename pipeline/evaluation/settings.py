@@ -32,7 +32,7 @@ class ReferenceSettings(Settings):
     @field_validator("extractor")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
-        plugins.configure("extractors", value, "reference.extractor")
+        plugins.configure("extractors", value, "")
         return value
 
 
@@ -57,7 +57,7 @@ class EvaluateSettings(Settings):
     seed: int = Field(default=0, ge=0, description="of the first repeat; the others count up from it")
     truncation: float = Field(default=1.0, gt=0, description="of the scored samples; 1 = none")
     threads: int = Field(default=1, ge=1, description="of the generator: part of the bits")
-    metrics: list[dict[str, Any]] = Field(default=METRICS, description="files of metrics/ and their keys")
+    metrics: list[dict[str, Any]] = Field(default=METRICS, min_length=1, description="files of metrics/ and their keys")
     truncations: list[float] = Field(default=[0.4, 0.6, 0.8, 1.0], description="rows of the truncation sweep")
     gallery: GallerySettings = GallerySettings()
 
@@ -65,7 +65,11 @@ class EvaluateSettings(Settings):
     @classmethod
     def _known(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for index, metric in enumerate(value):
-            plugins.configure("metrics", metric, f"evaluate.metrics[{index}]")
+            plugins.configure("metrics", metric, f"[{index}]")
+        names = [metric["name"] for metric in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"'{name}' stands twice, and two scores cannot have one name")
         return value
 
     @field_validator("truncations")

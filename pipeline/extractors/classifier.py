@@ -91,12 +91,13 @@ class Extractor:
 def check(spec: DataSpec) -> None:
     """Raise a SettingsError for data this extractor cannot learn from."""
     if spec.modality != "image":
-        raise SettingsError(f"reference.extractor: 'classifier' sees images, and these shards hold {spec.modality}")
+        raise SettingsError(f"reference.extractor: 'classifier' sees images, and the data is {spec.modality}")
     if len(spec.classes) < 2:
+        found = f"one class, '{spec.classes[0]}'" if spec.classes else "no classes"
         raise SettingsError(
-            f"reference.extractor: 'classifier' learns from labels, and these shards hold {len(spec.classes)} classes; "
+            f"reference.extractor: 'classifier' learns from labels, and the data has {found}; "
             "label the data (class folders or a labels csv), or choose an extractor that needs none: "
-            "reference.extractor: {name: random_projection}"
+            "reference.extractor: {name: random_projection}, with register.metric: frechet_random_projection"
         )
 
 

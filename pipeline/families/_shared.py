@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import torch
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor, nn
 
 from pipeline import plugins
@@ -23,10 +23,7 @@ def _named(value: Any) -> Any:
 
 def _valid(room: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def check(value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            plugins.configure(room, value, "it")
-        except SettingsError as error:
-            raise ValueError("; ".join(error.problems)) from None
+        plugins.configure(room, value, "")
         return value
 
     return check
@@ -37,6 +34,9 @@ LossChoice = Annotated[dict[str, Any], AfterValidator(_valid("losses")), BeforeV
 
 PenaltyChoice = Annotated[dict[str, Any], AfterValidator(_valid("penalties")), BeforeValidator(_named)]
 """`r1`, or `{name: r1, gamma: 1.0}`."""
+
+Width = Annotated[int, Field(ge=1)]
+"""Maps or units of one layer."""
 
 
 def load_loss(choice: dict[str, Any]) -> Loss:
@@ -101,12 +101,12 @@ def find_base(
     if levels is not None and levels > most:
         raise SettingsError(
             f"families.{family}.levels: {written} cannot be halved {levels} times without a remainder; "
-            f"{_advice(resolution, most)}"
+            f"{_fewer(most)}{resize_to(resolution, 2**levels)}"
         )
     if chosen == 0:
         raise SettingsError(
             f"families.{family}: {written} is no base·2^k with k ≥ 1 and a base of {smallest} or above; "
-            f"{_advice(resolution, most)}"
+            f"{_fewer(most)}{resize_to(resolution, 2 * smallest if most else 8)}"
         )
     return tuple(axis // 2**chosen for axis in resolution), chosen
 
@@ -122,14 +122,19 @@ def check_doublings(family: str, key: str, resolution: tuple[int, ...], doubling
     if doublings > most:
         raise SettingsError(
             f"families.{family}.{key}: {doublings + 1} stages need sides that are multiples of {2**doublings}, and "
-            f"the data is {written}; list {most + 1} stages or fewer, or resize the images at ingest"
+            f"the data is {written}; {f'list {most + 1} stages or fewer, or ' if most else ''}"
+            f"{resize_to(resolution, 2**doublings)}"
         )
 
 
-def _advice(resolution: tuple[int, ...], most: int) -> str:
-    near = "×".join(str(max(4, round(axis / 8) * 8)) for axis in resolution)
-    resize = f"resize the images at ingest, for example to {near}"
-    return f"set levels to {most} or below, or {resize}" if most else resize
+def _fewer(levels: int) -> str:
+    return f"set levels to {levels} or below, or " if levels else ""
+
+
+def resize_to(resolution: tuple[int, ...], multiple: int) -> str:
+    """Advice: the nearest resolution whose sides are multiples of `multiple`, at ingest."""
+    near = [max(multiple, round(axis / multiple) * multiple) for axis in resolution]
+    return f"resize the images at ingest, for example ingest.resolution: {near[0] if len({*near}) == 1 else near}"
 
 
 # --- turns ----------------------------------------------------------------------------------

@@ -36,8 +36,10 @@ class Config(Settings):
     conditional: bool = Field(default=False, description="labels, one-hot, are joined to both networks' inputs")
     latent: int = Field(default=100, ge=1, description="numbers of noise")
     latent_distribution: Literal["uniform", "normal"] = Field(default="uniform", description="of variance 1 either way")
-    generator_widths: tuple[int, ...] = (1200, 1200)
-    discriminator_units: tuple[int, ...] = Field(default=(240, 240), description="maxout units a layer")
+    generator_widths: tuple[_shared.Width, ...] = Field(default=(1200, 1200), min_length=1)
+    discriminator_units: tuple[_shared.Width, ...] = Field(
+        default=(240, 240), min_length=1, description="maxout units a layer"
+    )
     pieces: int = Field(default=5, ge=1, description="affine maps a maxout unit takes the largest of")
     keep_input: float = Field(default=0.8, gt=0, le=1, description="share of D's inputs that dropout keeps")
     keep_hidden: float = Field(default=0.5, gt=0, le=1, description="share of D's hidden units that dropout keeps")

@@ -54,9 +54,11 @@ class Config(Settings):
     conditional: bool = Field(default=False, description="labels enter both networks")
     latent: int = Field(default=64, ge=1, description="numbers of noise")
     label_embedding: int = Field(default=64, ge=1, description="numbers a label becomes beside the noise")
-    widths: tuple[int, ...] = Field(default=(768, 768, 768, 768), min_length=1, description="maps a stage")
-    blocks: tuple[int, ...] = Field(default=(2, 2, 2, 2), description="residual blocks a stage")
-    groups: tuple[int, ...] = Field(default=(96, 96, 96, 96), description="groups of the 3×3 convolutions a stage")
+    widths: tuple[_shared.Width, ...] = Field(default=(768, 768, 768, 768), min_length=1, description="maps a stage")
+    blocks: tuple[_shared.Width, ...] = Field(default=(2, 2, 2, 2), description="residual blocks a stage")
+    groups: tuple[_shared.Width, ...] = Field(
+        default=(96, 96, 96, 96), description="groups of the 3×3 convolutions a stage"
+    )
     expansion: int = Field(default=2, ge=1, description="inner over outer width of a block")
     loss: _shared.LossChoice = Field(default={"name": "relativistic"}, description="a file of pipeline/losses")
     gamma: Scheduled = Field(
@@ -68,9 +70,8 @@ class Config(Settings):
     @model_validator(mode="after")
     def _stages(self) -> Config:
         if not len(self.widths) == len(self.blocks) == len(self.groups):
-            raise ValueError("widths, blocks and groups need one number a stage each")
-        if min(*self.widths, *self.blocks, *self.groups) < 1:
-            raise ValueError("widths, blocks and groups must be 1 or above")
+            counts = f"{len(self.widths)}, {len(self.blocks)} and {len(self.groups)}"
+            raise ValueError(f"widths: widths, blocks and groups need one number a stage each, and have {counts}")
         for width, groups in zip(self.widths, self.groups, strict=True):
             if width * self.expansion % groups:
                 raise ValueError(f"groups: {groups} do not divide the inner width {width}·{self.expansion}")

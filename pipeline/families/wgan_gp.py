@@ -46,8 +46,8 @@ class Config(Settings):
     conditional: bool = Field(default=False, description="batch norm per class in G, a second head in the critic")
     architecture: Literal["residual", "strided"] = "residual"
     latent: int = Field(default=128, ge=1, description="numbers of noise")
-    generator_widths: tuple[int, ...] = Field(default=(128, 128, 128, 128), min_length=1)
-    critic_widths: tuple[int, ...] = Field(default=(128, 128), min_length=1)
+    generator_widths: tuple[_shared.Width, ...] = Field(default=(128, 128, 128, 128), min_length=1)
+    critic_widths: tuple[_shared.Width, ...] = Field(default=(128, 128), min_length=1)
     critic_plain: int = Field(default=2, ge=0, description="residual: blocks that keep the resolution")
     critic_opening: Literal["block", "conv"] = Field(default="block", description="residual: the critic's first layer")
     critic_head: Literal["mean", "flat"] = Field(default="mean", description="residual: what the last layer reads")

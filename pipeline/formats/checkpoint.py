@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -68,17 +68,28 @@ class CheckpointStore:
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
 
     def latest(self, note: Callable[[str], None], limit: int | None = None) -> Path | None:
-        """The newest whole checkpoint, of at most `limit` examples; torn ones are said and removed."""
+        """The newest whole checkpoint; torn ones are said and removed.
+
+        limit: examples of the whole run; checkpoints it would not have come to are passed over.
+        """
         files.sweep_temporaries(self.folder)
         for path in reversed(self.numbered()):
-            if limit is not None and int(path.name) > limit:
-                continue
             problem = _problem(path)
-            if problem is None:
+            if problem:
+                note(f"checkpoint {path.name} is broken ({problem}); going back to the one before")
+                shutil.rmtree(path)
+            elif limit is None or _began(path) < limit:
                 return path
-            note(f"checkpoint {path.name} is broken ({problem}); going back to the one before")
-            shutil.rmtree(path)
         return None
+
+    def usable(self, name: str, limit: int) -> bool:
+        """Whether the checkpoint is whole and one that a run of `limit` examples comes to, or is not there."""
+        path = self.folder / name
+        return not path.is_dir() or (_problem(path) is None and _began(path) < limit)
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -96,12 +107,18 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(tensors, state, history)
 
 
+def _began(path: Path) -> int:
+    """Examples seen before the checkpoint's last step: it may read several batches, and end beyond the run's length."""
+    return int(files.read_json(path / "state.json", "training")["began"])
+
+
 def _problem(path: Path) -> str | None:
     try:
-        manifest: Mapping[str, Any] = files.read_json(path / "manifest.json", "training")
-        if manifest.get("format_version") != FORMAT_VERSION:
-            return f"it is of format {manifest.get('format_version')}, not {FORMAT_VERSION}"
-        for name, sha256 in manifest["files"].items():
+        manifest = files.read_json(path / "manifest.json", "training")
+        found = cast(dict[str, Any], manifest) if isinstance(manifest, dict) else {}
+        if found.get("format_version") != FORMAT_VERSION or "files" not in found:
+            return f"it is of format {found.get('format_version')}, not {FORMAT_VERSION}"
+        for name, sha256 in found["files"].items():
             files.verify(path / name, sha256, "training")
     except files.BrokenArtefact as error:
         return str(error)

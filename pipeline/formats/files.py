@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.settings import UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class BrokenArtefact(UserError):
@@ -79,6 +82,8 @@ def read_json(path: Path, made_by: str) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise BrokenArtefact(f"{path} is missing; {made_by} makes it") from None
+    except OSError as error:
+        raise BrokenArtefact(f"{path} cannot be read ({error.strerror}); {made_by} makes it") from None
     except ValueError as error:
         raise BrokenArtefact(f"{path} is not valid JSON ({error}); remove it and let {made_by} make it anew") from None
 
@@ -127,6 +132,12 @@ def sweep_temporaries(folder: Path, report: Callable[[str], None] | None = None)
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether this is what writing to a full disk, or beyond a quota, raises."""
+    # safetensors names the operating system's number in its text alone.
+    return getattr(error, "errno", None) in FULL or any(f"code: {number}," in str(error) for number in FULL)
 
 
 def _sync(path: Path) -> None:

@@ -70,11 +70,18 @@ def load_card(folder: Path) -> ModelCard:
     """
     found = files.read_json(folder / "model.json", MADE_BY)
     if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}")
+        raise files.BrokenArtefact(
+            f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}; run {MADE_BY} again"
+        )
     data = cast(dict[str, Any], found)
-    data["spec"] = DataSpec.from_json(data["spec"])
-    data["networks"] = tuple(data["networks"])
-    return ModelCard(**data)
+    try:
+        data["spec"] = DataSpec.from_json(data["spec"])
+        data["networks"] = tuple(data["networks"])
+        return ModelCard(**data)
+    except (KeyError, TypeError) as error:
+        raise files.BrokenArtefact(
+            f"{folder / 'model.json'} is no whole model card ({error}); run {MADE_BY} again"
+        ) from None
 
 
 def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:

@@ -204,13 +204,17 @@ class Reference:
         """
         found = files.read_json(folder / "reference.json", MADE_BY)
         if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-            raise files.BrokenArtefact(f"{folder / 'reference.json'} is not a reference of format {FORMAT_VERSION}")
+            raise files.BrokenArtefact(
+                f"{folder / 'reference.json'} is not a reference of format {FORMAT_VERSION}; run {MADE_BY} again"
+            )
         data = cast(dict[str, Any], found)
         try:
             data["spec"] = DataSpec.from_json(data["spec"])
             card = ReferenceCard(**data)
         except (KeyError, TypeError) as error:
-            raise files.BrokenArtefact(f"{folder / 'reference.json'} is no whole reference card ({error})") from None
+            raise files.BrokenArtefact(
+                f"{folder / 'reference.json'} is no whole reference card ({error}); run {MADE_BY} again"
+            ) from None
         if manifest_sha256 is not None and card.manifest_sha256 != manifest_sha256:
             raise files.BrokenArtefact(
                 f"{folder} was measured on other shards (manifest {card.manifest_sha256[:12]}…, these are "

@@ -119,8 +119,13 @@ def load_scores(folder: Path) -> list[ScoreRecord]:
     """
     found = files.read_json(folder / "scores.json", MADE_BY)
     if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(f"{folder / 'scores.json'} holds no scores of format {FORMAT_VERSION}")
-    return [ScoreRecord.from_json(record) for record in cast(dict[str, Any], found)["scores"]]
+        raise files.BrokenArtefact(
+            f"{folder / 'scores.json'} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again"
+        )
+    records = cast(dict[str, Any], found).get("scores")
+    if not isinstance(records, list):
+        raise files.BrokenArtefact(f"{folder / 'scores.json'} is cut short; run {MADE_BY} again")
+    return [ScoreRecord.from_json(record) for record in cast(list[dict[str, Any]], records)]
 
 
 def load_score(folder: Path, name: str) -> ScoreRecord:

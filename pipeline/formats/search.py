@@ -56,12 +56,16 @@ def load_best(folder: Path) -> Best:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
-    except yaml.YAMLError as error:
-        raise files.BrokenArtefact(f"{path} is not valid YAML: {error}; run {MADE_BY} again") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise files.BrokenArtefact(f"{path} is not valid YAML ({problem}); run {MADE_BY} again") from None
     if not isinstance(data, dict) or cast(dict[str, Any], data).get("format_version") != FORMAT_VERSION:
         raise files.BrokenArtefact(f"{path} is not a search result of format {FORMAT_VERSION}; run {MADE_BY} again")
     found = cast(dict[str, Any], data)
-    return Best(**{name: found[name] for name in ("overrides", "score", "trial", "repeatable", "note")})
+    names = ("overrides", "score", "trial", "repeatable", "note")
+    if any(name not in found for name in names) or not isinstance(found["overrides"], dict):
+        raise files.BrokenArtefact(f"{path} is cut short; run {MADE_BY} again")
+    return Best(**{name: found[name] for name in names})
 
 
 def save_table(path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> None:

@@ -14,7 +14,6 @@ class RegisterSettings(Settings):
 
     name: str = Field(
         default="zerosum-digits",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$",
         max_length=200,
         description="name of the registered model",
     )
@@ -27,6 +26,17 @@ class RegisterSettings(Settings):
     candidate: str = Field(default="candidate", description="alias of the version registered last")
     champion: str = Field(default="champion", description="alias of the version in use")
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        """MLflow's addresses are `models:/name@alias` and `models:/name/version`."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", value):
+            raise ValueError(
+                f"'{value}' is no name; it must begin with a letter or digit and hold nothing but those, "
+                "spaces, dots, - and _"
+            )
+        return value
+
     @field_validator("candidate", "champion")
     @classmethod
     def _alias(cls, value: str) -> str:
@@ -38,5 +48,5 @@ class RegisterSettings(Settings):
     @model_validator(mode="after")
     def _two_aliases(self) -> RegisterSettings:
         if self.candidate == self.champion:
-            raise ValueError(f"candidate and champion must be two aliases, both are '{self.champion}'")
+            raise ValueError(f"champion: candidate and champion must be two aliases, both are '{self.champion}'")
         return self

@@ -13,6 +13,10 @@ class TrainingFailed(RuntimeError):
     """The run cannot go on: names the phase and the tensor."""
 
 
+class Collapsed(TrainingFailed):
+    """A trial of the search was ended, as its samples have collapsed."""
+
+
 class NonFinite(ArithmeticError):
     """A gradient or a part of an objective is NaN or infinite.
 

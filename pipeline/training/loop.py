@@ -104,6 +104,7 @@ class Game:
         self.history: list[Record] = []
         self.scores: Mapping[str, float] = {}
         self.reason: str | None = None
+        self.began = 0
         self.segments = run.family.segments()
         self._reals: list[Batch] = []
 
@@ -143,6 +144,7 @@ class Game:
             NonFinite: if a gradient or a part of an objective is not finite.
         """
         state, before = self.state, self.state.examples_seen
+        self.began = before
         self.stepper.begin()
         self._reals = []
         for phase in self._phases():
@@ -176,11 +178,13 @@ class Game:
         self.history.append(record)
         if run.world.rank == 0:
             self._report(record, tick, collapsed)
+        if collapsed and run.stop_on_collapse:
+            # Without a checkpoint: a run that is killed here and started again comes to the same end.
+            self.reason = collapsed
+            return True
         if last or ticks.crossed(tick.before, seen, settings.checkpoint):
             self.snapshots.save(self)
-        if collapsed and run.stop_on_collapse:
-            self.reason = collapsed
-        return self.reason is not None
+        return False
 
     def roll_back(self, error: health.NonFinite) -> None:
         """Back to the newest checkpoint with another attempt number, or the run has failed.

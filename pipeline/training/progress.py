@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TextIO
 
@@ -25,6 +26,8 @@ class ConsoleReporter:
             self._score = score
         line = describe(record, self._total, self._score)
         if self._live:
+            # A line that wraps could not be written over.
+            line = line[: shutil.get_terminal_size().columns - 1]
             self._stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
             if int(record.get("examples_seen") or 0) >= self._total:
@@ -36,6 +39,7 @@ class ConsoleReporter:
     def note(self, message: str) -> None:
         """A sentence on a line of its own."""
         start = "\r" + " " * self._width + "\r" if self._live and self._width else ""
+        self._width = 0
         self._stream.write(f"{start}{message}\n")
         self._stream.flush()
 

@@ -31,26 +31,28 @@ class Snapshots:
         self.best: float | None = None
 
     def save(self, game: Game) -> None:
-        """Write a checkpoint, and again as `best` where the score has never been better."""
+        """Write a checkpoint, and again as `best` where its own score has never been better."""
         lane_state = self._gather_lanes(game)
         if self.world.rank == 0:
-            score = game.scores.get("frechet") if game.scores else None
-            better = score is not None and (self.best is None or score < self.best)
-            if better:
+            score = game.history[-1].get("frechet")
+            if isinstance(score, float) and (self.best is None or score < self.best):
                 self.best = score
-            content = _content(game, lane_state, self.best)
-            if better:
-                self.store.save(content, BEST)
-            self.store.save(content)
+                self.store.save(_content(game, lane_state, score), BEST)
+            self.store.save(_content(game, lane_state, self.best))
         self.world.barrier()
 
     def restore(self, game: Game) -> bool:
         """Load the newest whole checkpoint into the game; False where there is none.
 
-        Checkpoints of a longer run of the same settings, beyond `examples`, are left alone.
+        Checkpoints of a longer run of the same settings, beyond `examples`, are left alone; but
+        where the best is to be published and lies beyond, all goes: the best on the way is lost.
         """
-        limit = game.run.settings.examples
-        found = self.store.latest(self.reporter.note, limit) if self.world.rank == 0 else None
+        settings, found = game.run.settings, None
+        if self.world.rank == 0:
+            if settings.publish == "best" and not self.store.usable(BEST, settings.examples):
+                self.reporter.note("the best average is broken, or beyond train.examples; beginning anew")
+                self.store.clear()
+            found = self.store.latest(self.reporter.note, settings.examples)
         number = torch.tensor([int(found.name) if found else -1], device=self.world.device)
         # Rank 0 decides which one: the others may still see one that it has found torn.
         number = int(self.world.gather(number)[0].item())
@@ -66,8 +68,6 @@ class Snapshots:
         if not path.is_dir():
             return None
         content = disk.load(path)
-        if int(content.state["examples_seen"]) > game.run.settings.examples:
-            return None
         _into(game.average.networks, content.tensors["averaged"])
         return _state(content, self.world)
 
@@ -137,6 +137,7 @@ def _content(game: Game, lane_state: Mapping[str, Tensor], best: float | None) -
         "seed": state.seed,
         "step": state.step,
         "examples_seen": state.examples_seen,
+        "began": game.began,
         "attempt": state.attempt,
         "segment": state.segment,
         "scores": dict(game.scores),

@@ -81,7 +81,7 @@ class Source(DataSource[Config]):
             return Entry(key, name)
         first = key.partition("/")[0]
         if first not in classes:
-            return Entry(key, name, problem=("outside every class folder", ""))
+            return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
         return Entry(key, name, first)
 
     def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:

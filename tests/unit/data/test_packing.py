@@ -340,7 +340,7 @@ def test_wrong_settings_are_refused(keys: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"name": "digit"}, r"ingest\.source\.name: there is no 'digit' .* did you mean 'digits'"),
+        ({"name": "digit"}, r"ingest\.source\.name: there is no source 'digit'.* did you mean 'digits'"),
         ({}, r"ingest\.source\.name: is required"),
         ({"name": "digits", "folder": "x"}, r"ingest\.source\.folder: unknown key"),
         ({"name": "image_folder"}, r"ingest\.source\.folder: is required"),

@@ -128,9 +128,9 @@ def test_a_split_too_small_is_refused(tmp_path: Path, halves: tuple[Halves, Halv
         (ReferenceSettings, {"extractor": {"name": "clasifier"}}, "did you mean 'classifier'"),
         (ReferenceSettings, {"extractor": {"name": "classifier", "widht": 3}}, "did you mean 'width'"),
         (ReferenceSettings, {"extractor": {}}, "name: is required"),
-        (EvaluateSettings, {"metrics": [{"name": "fid"}]}, "there is no 'fid' in metrics"),
+        (EvaluateSettings, {"metrics": [{"name": "fid"}]}, "there is no metric 'fid'"),
         (EvaluateSettings, {"truncations": []}, "at least one number"),
-        (EvaluateSettings, {"samples": 3}, "greater than or equal to 16"),
+        (EvaluateSettings, {"samples": 3}, "must be 16 or above"),
         (EvaluateSettings, {"gallery": {"step": 3}}, "did you mean 'steps'"),
     ],
 )

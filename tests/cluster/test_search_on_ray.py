@@ -1,0 +1,106 @@
+"""Ray Tune over the space: whole or killed, the same best, the same tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import checkout
+import pytest
+import yaml
+from processes import finished, name, readings, stage
+
+from pipeline.formats.search import load_best
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_search_leaves(searched: tuple[Path, str]) -> None:
+    project, output = searched
+    best = load_best(project / "artifacts" / "search")
+    rows = table(project / "artifacts" / "search" / "trials.csv")
+    found = table(project / "artifacts" / "search" / "readings.csv")
+    assert len(rows) == 4
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["status"] for row in rows[:2]] == ["finished", "finished"], "nothing to be measured by"
+    assert best.repeatable
+    whole = {int(row["trial"]): float(row["score"]) for row in rows if row["status"] == "finished"}
+    assert best.score == min(whole.values()) == whole[best.trial or 0]
+    assert {key: float(rows[best.trial or 0][key]) for key in best.overrides} == best.overrides
+    assert {int(row["examples_seen"]) for row in found} == {320, 640}
+    assert not list((project / ".work").glob("tune-*/trials")), "trials' checkpoints are gone"
+    lines = output.splitlines()
+    assert lines[0] == "4 trials of 640 examples, 2 side by side"
+    assert [line[: len("trial 1 of 4: score ")] for line in lines[1:5]] == [f"trial {n} of 4: score " for n in range(1, 5)]
+    assert lines[5].startswith(f"best: trial {best.trial} with dcgan at ")
+    assert len(lines) == 6 + len(best.overrides), "and nothing else on the console"
+
+
+def test_a_search_killed_again_and_again_ends_in_the_same_bytes(
+    searched: tuple[Path, str], measured: Path, fork: Any
+) -> None:
+    """kill -9 of the driver in the first batch and in the second; of a trial's process in between."""
+    project = fork(measured, {"tune.trials": 4})
+    for count in (1, 5):
+        running = stage(project, "tune")
+        running.until(lambda least=count: readings(project) >= least)
+        time.sleep(random.SystemRandom().uniform(0, 0.3))
+        running.kill()
+        assert running.survivors() == []
+        assert not (project / "artifacts" / "search").exists()
+    running = stage(project, "tune")
+    for trial in running.until(lambda: [p for p in running.descendants() if name(p).startswith("ray::ImplicitFunc")]):
+        os.kill(trial.pid, signal.SIGKILL)
+    assert running.wait() == 0, running.output
+    assert "readings of a search that was interrupted" in running.output
+    assert "Traceback" not in running.output
+    assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
+
+
+def test_an_asynchronous_search_says_that_it_does_not_repeat(measured: Path, fork: Any) -> None:
+    """Over choices so few that trials meet their doubles."""
+    space = {"families.dcgan.latent": {"choice": [6, 8]}, "train.flip": {"choice": [True]}}
+    project = fork(measured, {"tune.trials": 3, "tune.mode": "asynchronous", "tune.space": space, "families.dcgan": {}})
+    text = (project / "params.yaml").read_text()
+    params = yaml.safe_load(text)
+    params["families"]["dcgan"] = {"preset": "digits", "generator_width": 4, "discriminator_width": 4}
+    del params["train"]["flip"]
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    finished(project, "tune")
+    best = load_best(project / "artifacts" / "search")
+    assert not best.repeatable
+    assert "another run may find other settings" in best.note
+    assert len(table(project / "artifacts" / "search" / "trials.csv")) == 3
+
+
+def test_trials_of_two_workers_are_the_same_trials(searched: tuple[Path, str], measured: Path, fork: Any) -> None:
+    """Ray Train inside Ray Tune: other processes, the same scores, the same best; stopped ones let go of their CPUs."""
+    project = fork(measured, {"tune.trials": 4, "tune.workers_per_trial": 2, "run.concurrent_trials": 2})
+    finished(project, "tune")
+    assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
+
+
+def test_a_small_space_is_tried_out_and_a_sick_trial_is_a_reason(measured: Path, fork: Any) -> None:
+    """Three settings for five trials, one of which cannot be: it scores worst, and says why."""
+    project = fork(measured, {"tune.trials": 5})
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["families"]["dcgan"] = {"preset": "digits", "generator_width": 4, "discriminator_width": 4, "latent": 8}
+    params["tune"]["space"] = {"families.dcgan.generator.lr": {"choice": [1.0e-3, 1.0e-2, 1.0e30]}}
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    output = finished(project, "tune")
+    assert "tune.space holds no more than 3 different settings" in output
+    rows = {float(row["families.dcgan.generator.lr"]): row for row in table(project / "artifacts/search/trials.csv")}
+    assert len(rows) == 3
+    assert rows[1e30]["status"] == "failed"
+    assert float(rows[1e30]["score"]) == 1e6
+    assert "is not finite at" in rows[1e30]["reason"]

@@ -1,0 +1,62 @@
+"""Ray Train around the loop: more workers or fewer, whole or killed, the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import checkout
+import psutil
+import pytest
+from processes import alive, examples_seen, finished, name, stage
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_the_console_shows_progress_and_nothing_else(trained: tuple[Path, str]) -> None:
+    project, output = trained
+    first, *ticks, last = output.splitlines()
+    assert first == "dcgan, 4 lanes on 2 workers"
+    assert last == "published artifacts/model"
+    assert len(ticks) == 4
+    assert all(re.match(r" +[\d,]+ / 1,280 examples  [\d,]+/s  loss ", line) for line in ticks)
+    marker = json.loads((project / ".work" / "train.json").read_text())
+    assert marker["examples_seen"] == 1280
+    assert marker["pid"] > 0
+    assert not list((project / ".work").glob("train-*/ray")), "Ray's own storage is gone"
+
+
+def test_one_worker_ends_in_the_same_bytes_and_no_environment_decides_where(
+    trained: tuple[Path, str], unsearched: Path, fork: Any
+) -> None:
+    """RAY_ADDRESS names a cluster that is none: an empty `run.address` means a private Ray."""
+    project = fork(unsearched, {"run.num_workers": 1})
+    finished(project, "train", {"RAY_ADDRESS": "127.0.0.1:1"})
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+def test_killed_workers_are_replaced(trained: tuple[Path, str], unsearched: Path, fork: Any) -> None:
+    """kill -9 of a training worker, and of the actor that carries the progress."""
+    project = fork(unsearched)
+    running = stage(project, "train")
+    running.until(lambda: examples_seen(project) >= 320)
+    time.sleep(random.SystemRandom().uniform(0, 0.5))
+    assert kill_one(running.descendants(), "ray::_Mailbox")
+    assert kill_one(running.descendants(), "ray::RayTrainWorker", "ray::_RayTrainWorker")
+    assert running.wait() == 0, running.output
+    assert running.survivors() == []
+    assert "going on from the checkpoint" in running.output or "1,280 / 1,280" in running.output
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+def kill_one(processes: list[psutil.Process], *titles: str) -> bool:
+    found = [each for each in processes if alive(each) and name(each).startswith(titles)]
+    if found:
+        os.kill(found[0].pid, signal.SIGKILL)
+    return bool(found)

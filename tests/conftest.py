@@ -1,0 +1,73 @@
+"""What slow tests share: projects whose first stages have been run once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Fork = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with shards and reference; four lanes."""
+    import checkout
+    import processes
+
+    project = checkout.copy(tmp_path_factory.mktemp("measured") / "project", {"train.lanes": 4})
+    for stage in ("ingest", "reference"):
+        processes.finished(project, stage)
+    return project
+
+
+@pytest.fixture
+def fork(tmp_path: Path) -> Fork:
+    """Copies a project with what it has made so far: `fork(project, overrides, name)`."""
+    import checkout
+
+    def copied(project: Path, overrides: Mapping[str, Any] | None = None, name: str = "project") -> Path:
+        target = tmp_path / name
+        shutil.copytree(project, target, symlinks=True)
+        checkout.configure(target, overrides or {})
+        return target
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def unsearched(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`measured` and a search that was left out: ready to train."""
+    import checkout
+    import processes
+
+    project = tmp_path_factory.mktemp("unsearched") / "project"
+    shutil.copytree(measured, project, symlinks=True)
+    checkout.configure(project, {"tune.trials": 0})
+    assert "using the settings as they are" in processes.finished(project, "tune")
+    return project
+
+
+@pytest.fixture(scope="session")
+def trained(unsearched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An unbroken training on two workers, and what it printed."""
+    import processes
+
+    project = tmp_path_factory.mktemp("trained") / "project"
+    shutil.copytree(unsearched, project, symlinks=True)
+    return project, processes.finished(project, "train")
+
+
+@pytest.fixture(scope="session")
+def searched(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An unbroken search of four trials, two by two, and what it printed."""
+    import checkout
+    import processes
+
+    project = tmp_path_factory.mktemp("searched") / "project"
+    shutil.copytree(measured, project, symlinks=True)
+    checkout.configure(project, {"tune.trials": 4})
+    return project, processes.finished(project, "tune")

@@ -1,0 +1,49 @@
+"""An address where nothing answers is refused in seconds, in a sentence, before Ray is started."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from pipeline.cluster.launch import last_line, use_cuda
+from pipeline.cluster.search import rungs
+from pipeline.cluster.session import session
+from pipeline.cluster.settings import RunSettings, TuneSettings
+from pipeline.settings import UserError
+
+
+def test_a_host_that_nobody_knows() -> None:
+    address = "nowhere.invalid:6379"
+    with pytest.raises(UserError, match="no Ray cluster answers at nowhere"), session(RunSettings(address=address)):
+        pass
+
+
+def test_a_port_that_nobody_listens_on() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        started = time.monotonic()
+        with pytest.raises(UserError, match="refused"), session(RunSettings(address=f"127.0.0.1:{taken.getsockname()[1]}")):
+            pass
+    assert time.monotonic() - started < 10
+
+
+def test_the_last_line_of_a_remote_error() -> None:
+    text = "ray::worker()\n  File x\npipeline.formats.files.BrokenArtefact: shard 3: it is damaged\n"
+    assert last_line(RuntimeError(text)) == "shard 3: it is damaged"
+    assert last_line(RuntimeError()) == "RuntimeError"
+
+
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert not use_cuda(RunSettings(device="auto"))
+    assert not use_cuda(RunSettings(device="cpu"))
+    assert use_cuda(RunSettings(device="cuda", address="head:6379")), "the cluster may have what this machine lacks"
+    with pytest.raises(UserError, match=r"run\.device: cuda is asked for"):
+        use_cuda(RunSettings(device="cuda"))
+
+
+def test_rungs() -> None:
+    assert rungs(TuneSettings(examples=1000, first_rung=100, reduction=3)) == [100, 300, 900]
+    assert rungs(TuneSettings(examples=100, first_rung=100)) == []

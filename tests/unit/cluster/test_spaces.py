@@ -1,0 +1,69 @@
+"""`tune.space` as Optuna sees it: branches for the chosen family, exact ranges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from pipeline.cluster.settings import Range
+from pipeline.cluster.spaces import active, define
+
+SPACE = {
+    "families.dcgan.generator.lr": Range(loguniform=(1e-4, 1e-2)),
+    "families.dcgan.latent": Range(randint=(4, 6)),
+    "families.r3gan.widths": Range(choice=[[8, 8], [16, 8]]),
+    "train.flip": Range(choice=[True, False]),
+    "train.averaging.ramp": Range(uniform=(0.1, 0.2)),
+}
+
+
+def suggestions(space: dict[str, Range], family: str, count: int = 60) -> list[dict[str, Any]]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    suggest, found = define(space, family), []
+    for _ in range(count):
+        trial = study.ask()
+        suggest(trial)
+        found.append(trial.params)
+    return found
+
+
+@pytest.mark.parametrize("family", ["dcgan", "r3gan", "gan"])
+def test_another_familys_keys_play_no_part(family: str) -> None:
+    expected = {key for key in SPACE if key.startswith("train.") or key.split(".")[1] == family}
+    assert set(active(SPACE, family)) == expected
+    with optuna_quiet():
+        assert all(set(found) == expected for found in suggestions(SPACE, family, 3))
+
+
+def test_where_the_family_is_searched_each_trial_has_its_branch() -> None:
+    space = {**SPACE, "train.family": Range(choice=["dcgan", "r3gan"])}
+    with optuna_quiet():
+        found = suggestions(space, "gan")
+    for each in found:
+        assert set(each) == set(active(SPACE, each["train.family"])) | {"train.family"}
+    assert {each["train.family"] for each in found} == {"dcgan", "r3gan"}
+
+
+def test_ranges_hold_their_bounds() -> None:
+    found = suggestions({key: SPACE[key] for key in list(SPACE)[:2]}, "dcgan", 200)
+    rates = [each["families.dcgan.generator.lr"] for each in found]
+    assert min(rates) >= 1e-4
+    assert max(rates) <= 1e-2
+    assert sum(rate < 1e-3 for rate in rates) == pytest.approx(100, abs=25), "half of the factors lie below the middle"
+    assert {each["families.dcgan.latent"] for each in found} == {4, 5, 6}
+
+
+def optuna_quiet() -> Any:
+    """Optuna warns of choices that are lists: it can keep them only in memory, which is where we keep them."""
+    import warnings
+
+    class Quiet(warnings.catch_warnings):
+        def __enter__(self) -> Any:
+            entered = super().__enter__()
+            warnings.simplefilter("ignore")
+            return entered
+
+    return Quiet()

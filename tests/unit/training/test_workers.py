@@ -1,0 +1,90 @@
+"""The number of workers changes speed, never bytes: real processes, real gloo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from games import GAMES, content, dcgan, train
+from worlds import on_processes
+
+from pipeline.contract import LocalWorld, MemoryReporter, State, World
+from pipeline.training.health import TrainingFailed
+
+
+def play_all(world: World, folder: Path) -> dict[str, Any]:
+    """Every game on these ranks: its last checkpoint's hashes, and what it published."""
+    found: dict[str, Any] = {}
+    for name, (make, spec) in GAMES.items():
+        reporter = MemoryReporter()
+        outcome = train(make(), spec, folder / name, world=world, reporter=reporter)
+        weights = {key: value.double().sum().item() for key, value in flat(outcome.networks).items()}
+        found[name] = {"files": content(folder / name), "weights": weights, "ticks": len(reporter.ticks)}
+    return found
+
+
+def play_and_diverge(world: World, folder: Path) -> dict[str, Any]:
+    """A fast run, and one where a rank's weights change behind the loop's back."""
+    fast = train(dcgan(), GAMES["dcgan"][1], folder / "fast", world=world, reduction="fast")
+    family = dcgan()
+
+    def tamper(networks: Any, state: State, observed: Any) -> None:
+        if world.rank == 1 and state.step == 2:
+            with torch.no_grad():
+                next(networks["discriminator"].parameters()).view(-1)[0].add_(1e-7)
+
+    family.after_step = tamper
+    try:
+        train(family, GAMES["dcgan"][1], folder / "tampered", world=world)
+        said = "nothing"
+    except TrainingFailed as error:
+        said = str(error)
+    return {"fast": fast.status, "said": said}
+
+
+def flat(networks: Any) -> dict[str, torch.Tensor]:
+    return {f"{name}/{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return play_all(LocalWorld(), tmp_path_factory.mktemp("alone"))
+
+
+def play_all_and_diverge(world: World, folder: Path) -> dict[str, Any]:
+    return {**play_all(world, folder), **play_and_diverge(world, folder)}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_processes(2, play_all_and_diverge, tmp_path_factory.mktemp("pair"))
+
+
+def assert_equal(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
+    for name, expected in alone.items():
+        assert set(expected["files"]) > {"networks.safetensors", "averaged.safetensors", "optimisers.safetensors"}
+        for rank in ranks:
+            assert rank[name]["files"] == expected["files"], name
+            assert rank[name]["weights"] == expected["weights"], name
+    assert [rank["dcgan"]["ticks"] for rank in ranks] == [4] + [0] * (len(ranks) - 1), "rank 0 alone reports"
+
+
+def test_two_workers_change_no_byte(pair: list[dict[str, Any]], alone: dict[str, Any]) -> None:
+    """Networks, averages, optimisers, BatchNorm's buffers, pools, state and history."""
+    assert_equal(pair, alone)
+
+
+@pytest.mark.slow
+def test_four_workers_change_no_byte(alone: dict[str, Any], tmp_path: Path) -> None:
+    assert_equal(on_processes(4, play_all, tmp_path), alone)
+
+
+def test_a_rank_that_diverges_in_silence_is_noticed(pair: list[dict[str, Any]]) -> None:
+    for rank in pair:
+        assert "ranks hold different weights at 64 examples" in rank["said"]
+
+
+def test_the_fast_reduction_runs(pair: list[dict[str, Any]]) -> None:
+    assert [rank["fast"] for rank in pair] == ["finished", "finished"]
