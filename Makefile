@@ -26,6 +26,8 @@ check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py
+	@$(ENV) python tests/bench/inception.py
+	@$(ENV) python tests/bench/frechet.py
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000

@@ -27,13 +27,14 @@ def main(params: Params, project: _stage.Project) -> None:
     computed["families"] = params.raw.get("families")
     scratch = project.scratch(params, computed)
     started = time.monotonic()
-    cpus = params.run.concurrent_trials or os.cpu_count() or 1
+    # A private Ray has room for one trial at least, and for as many as are asked for.
+    trials = search.side_by_side(params, os.cpu_count() or 1)
     print(f"{params.tune.trials} trials of {params.tune.examples:,} examples, {params.tune.batch} side by side")
-    with session(params.run, cpus):
+    with session(params.run, trials * search.cpus_of_a_trial(params)):
         _stage.hear_signals()
-        found = search.search(params, paths(params, project), scratch, print, cpus)
+        found = search.search(params, paths(params, project), scratch, print)
     family = found.best.overrides.get("train.family", params.train.family)
-    print(f"best: trial {found.best.trial} with {family} at {found.best.score:.4g}")
+    print(f"best: {family} at {found.best.score:.4g} (trial {found.best.trial} of trials.csv)")
     for dotted, value in found.best.overrides.items():
         print(f"  {dotted}: {search.short(value)}")
     publish(project, found, time.monotonic() - started)
@@ -43,8 +44,8 @@ def main(params: Params, project: _stage.Project) -> None:
 def publish(project: _stage.Project, found: search.Found, seconds: float) -> None:
     """The artefacts, best.yaml last: without it there is no result."""
     out, curves = project.artefact("search"), project.artefact("curves") / "search"
-    save_table(out / "trials.csv", found.rows)
-    save_table(out / "readings.csv", found.readings)
+    save_table(out / "trials.csv", found.rows, ("trial", "score", "status", "examples_seen"))
+    save_table(out / "readings.csv", found.readings, ("trial", "examples_seen", "score"))
     save_table(curves / "times.csv", [{"trials": len(found.rows), "seconds": round(seconds, 1)}])
     save_best(out, found.best)
 

@@ -18,6 +18,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+weights = typer.Typer(help="The networks that scores are measured with.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
 Name = Annotated[str | None, typer.Option(help="Registered model; else register.name of params.yaml.")]
 
 
@@ -115,3 +118,19 @@ def doctor() -> None:
 
     if not work.show():
         raise typer.Exit(1)
+
+
+@weights.command("fetch")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="Which network: inception.")],
+    source: Annotated[str | None, typer.Option("--from", help="Another URL, or a file, of the same bytes.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder; else the cache ($ZEROSUM_CACHE, ~/.cache/zerosum).")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of the file, where it is not the public one.")] = None,
+) -> None:
+    """Download a network's public weights once, verified, and keep them as safetensors."""
+    from pipeline.cli import weights as work
+
+    fetched = work.fetch(name, source, to, sha256)
+    print(f"{'written' if fetched.new else 'here already'}: {fetched.path.resolve()}")
+    if to is not None or sha256 is not None:
+        print(f"use it as reference.extractor: {{name: {name}, weights: {fetched.path.resolve()}}}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Found:
     readings: list[dict[str, Any]]
 
 
-def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callable[[str], None], cpus: int) -> Found:
+def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callable[[str], None]) -> Found:
     """Search inside a `session`; the same bytes however often it was killed on the way.
 
     paths: what `Experiment` needs besides settings. scratch: the journal and the trials' folders.
@@ -34,9 +35,11 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     Raises:
         TrainingFailed: if a trial died, or none came to a usable score.
     """
+    import ray
     from ray import tune
 
     tuning = params.tune
+    cpus = int(ray.cluster_resources().get("CPU", 1))
     journal = Journal(scratch / "journal.jsonl")
     if journal.entries:
         note(f"replaying {len(journal.entries)} readings of a search that was interrupted")
@@ -54,7 +57,7 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, setup=setup, known=list(journal.entries)),
         # A trial of several workers is a supervisor here; its workers ask for their own CPUs.
-        {"cpu": 1 if tuning.workers_per_trial == 1 else 0.01},
+        {"cpu": 1} if tuning.workers_per_trial == 1 else tune.PlacementGroupFactory([{"memory": 1}]),
     )
     tuner = tune.Tuner(
         trainable,
@@ -62,7 +65,7 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=tuning.trials,
-            max_concurrent_trials=_concurrent(params, cpus) if tuning.mode == "asynchronous" else None,
+            max_concurrent_trials=side_by_side(params, cpus),
             # A distributed trial that is stopped leaves a thread behind, which only its process's end stops.
             reuse_actors=tuning.workers_per_trial == 1,
         ),
@@ -82,7 +85,7 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     if left or any(not journal.of(config) for config in configs):
         raise TrainingFailed(f"the search ended after {len(configs)} of {tuning.trials} trials; run it again to go on")
     if len(configs) < tuning.trials:
-        note(f"tune.space holds no more than {len(configs)} different settings")
+        note(f"{tuning.trials - len(configs)} of {tuning.trials} trials repeat others, and were not run again")
     shutil.rmtree(storage, ignore_errors=True)
     return _found(tuning, configs, journal)
 
@@ -106,11 +109,15 @@ def _algorithms(params: Params) -> tuple[Any, Any]:
 
     from pipeline.cluster.batches_of_trials import BatchedHalving, BatchedSearcher
 
+    class Unsaved(OptunaSearch):
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: a killed search is replayed from its journal, and no pickle is written."""
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tuning = params.tune
     space = spaces.define(tuning.space, params.train.family)
     sampler = TPESampler(seed=tuning.seed, n_startup_trials=tuning.startup)
-    inner = OptunaSearch(space, metric=METRIC, mode="min", sampler=sampler)
+    inner = Unsaved(space, metric=METRIC, mode="min", sampler=sampler)
     if tuning.mode == "asynchronous":
         halving = AsyncHyperBandScheduler(
             CLOCK,
@@ -122,8 +129,8 @@ def _algorithms(params: Params) -> tuple[Any, Any]:
             stop_last_trials=False,
         )
         return inner, halving
-    searcher = BatchedSearcher(inner, tuning.batch, tuning.trials)
-    return searcher, BatchedHalving(CLOCK, METRIC, tuning.batch, rungs(tuning), tuning.reduction)
+    halving = BatchedHalving(CLOCK, METRIC, rungs(tuning), tuning.reduction)
+    return BatchedSearcher(inner, halving, tuning.batch, tuning.trials), halving
 
 
 def rungs(tuning: TuneSettings) -> list[int]:
@@ -136,8 +143,15 @@ def rungs(tuning: TuneSettings) -> list[int]:
     return found
 
 
-def _concurrent(params: Params, cpus: int) -> int:
-    return params.run.concurrent_trials or max(1, cpus // params.tune.workers_per_trial)
+def cpus_of_a_trial(params: Params) -> int:
+    """What one trial takes: its own process, or that of each of its workers."""
+    workers = params.tune.workers_per_trial
+    return 1 if workers == 1 else math.ceil(workers * params.run.cpus_per_worker)
+
+
+def side_by_side(params: Params, cpus: int) -> int:
+    """Trials that run at once: distributed ones would wait for each other's CPUs if there were more."""
+    return params.run.concurrent_trials or max(1, cpus // cpus_of_a_trial(params))
 
 
 def _watcher(journal: Journal, note: Callable[[str], None], trials: int) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.settings import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+READABLE = 0o644  # safetensors makes files that nobody else may read
 
 
 class BrokenArtefact(UserError):
@@ -53,6 +54,7 @@ def replacing(path: Path) -> Generator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
+        temporary.chmod(READABLE)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -106,6 +108,8 @@ def replacing_folder(path: Path) -> Generator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                file.chmod(READABLE)
             _sync(file)
         _sync(temporary)
         if path.exists():

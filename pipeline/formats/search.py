@@ -68,9 +68,11 @@ def load_best(folder: Path) -> Best:
     return Best(**{name: found[name] for name in names})
 
 
-def save_table(path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> None:
-    """A csv (or tsv) of the union of the rows' columns, in order of first sight; numbers as repr gives them."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def save_table(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), delimiter: str = ","
+) -> None:
+    """A csv (or tsv): `columns`, then what else the rows hold in order of first sight; numbers as repr gives them."""
+    columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
     writer.writeheader()

@@ -41,8 +41,9 @@ def test_what_a_search_leaves(searched: tuple[Path, str]) -> None:
     assert not list((project / ".work").glob("tune-*/trials")), "trials' checkpoints are gone"
     lines = output.splitlines()
     assert lines[0] == "4 trials of 640 examples, 2 side by side"
-    assert [line[: len("trial 1 of 4: score ")] for line in lines[1:5]] == [f"trial {n} of 4: score " for n in range(1, 5)]
-    assert lines[5].startswith(f"best: trial {best.trial} with dcgan at ")
+    assert all(line.startswith(f"trial {n} of 4: score ") for n, line in enumerate(lines[1:5], start=1))
+    assert lines[5].startswith("best: dcgan at ")
+    assert lines[5].endswith(f"(trial {best.trial} of trials.csv)")
     assert len(lines) == 6 + len(best.overrides), "and nothing else on the console"
 
 
@@ -56,7 +57,7 @@ def test_a_search_killed_again_and_again_ends_in_the_same_bytes(
         running.until(lambda least=count: readings(project) >= least)
         time.sleep(random.SystemRandom().uniform(0, 0.3))
         running.kill()
-        assert running.survivors() == []
+        assert running.survivors(agents=False) == []
         assert not (project / "artifacts" / "search").exists()
     running = stage(project, "tune")
     for trial in running.until(lambda: [p for p in running.descendants() if name(p).startswith("ray::ImplicitFunc")]):
@@ -85,22 +86,21 @@ def test_an_asynchronous_search_says_that_it_does_not_repeat(measured: Path, for
 
 def test_trials_of_two_workers_are_the_same_trials(searched: tuple[Path, str], measured: Path, fork: Any) -> None:
     """Ray Train inside Ray Tune: other processes, the same scores, the same best; stopped ones let go of their CPUs."""
-    project = fork(measured, {"tune.trials": 4, "tune.workers_per_trial": 2, "run.concurrent_trials": 2})
+    project = fork(measured, {"tune.trials": 4, "tune.workers_per_trial": 2, "run.max_failures": 0})
     finished(project, "tune")
     assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
 
 
 def test_a_small_space_is_tried_out_and_a_sick_trial_is_a_reason(measured: Path, fork: Any) -> None:
-    """Three settings for five trials, one of which cannot be: it scores worst, and says why."""
-    project = fork(measured, {"tune.trials": 5})
+    """Three settings for eight trials, one of which cannot be: it scores worst, and says why."""
+    project = fork(measured, {"tune.trials": 8, "tune.startup": 8})
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["families"]["dcgan"] = {"preset": "digits", "generator_width": 4, "discriminator_width": 4, "latent": 8}
     params["tune"]["space"] = {"families.dcgan.generator.lr": {"choice": [1.0e-3, 1.0e-2, 1.0e30]}}
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     output = finished(project, "tune")
-    assert "tune.space holds no more than 3 different settings" in output
     rows = {float(row["families.dcgan.generator.lr"]): row for row in table(project / "artifacts/search/trials.csv")}
-    assert len(rows) == 3
+    assert f"{8 - len(rows)} of 8 trials repeat others, and were not run again" in output
     assert rows[1e30]["status"] == "failed"
     assert float(rows[1e30]["score"]) == 1e6
     assert "is not finite at" in rows[1e30]["reason"]

@@ -8,15 +8,26 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 from pipeline import plugins
 from pipeline.extractors import _shared
 from pipeline.formats.reference import Extractor
+from pipeline.networks.inception import shapes
 from pipeline.settings import Settings
 from pipeline.types import DataSpec
 
 EXTRACTORS = plugins.names("extractors")
 QUICK: dict[str, dict[str, Any]] = {"classifier": {"examples": 128, "width": 4, "dimension": 8}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _weights(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The Inception network's weights are not here: random ones, as far as the first tap."""
+    draw = torch.Generator().manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file({name: torch.randn(shape, generator=draw) for name, shape in shapes(64).items()}, path)
+    QUICK["inception"] = {"weights": str(path), "tap": 64}
 
 
 class Noise:

@@ -17,6 +17,9 @@ import checkout
 import psutil
 
 
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
 class Running:
     """A command in a project, in a session of its own as a terminal would give it."""
 
@@ -71,12 +74,18 @@ class Running:
         """Every process it started, directly or not, that still runs."""
         return [each for each in list(self._seen.values()) if alive(each)]
 
-    def survivors(self, within: float = 20) -> list[str]:
-        """Who is still there when all should be gone; the check waits for the slow ones."""
+    def survivors(self, within: float = 20, agents: bool = True) -> list[str]:
+        """Who is still there when all should be gone; the check waits for the slow ones.
+
+        agents: look for Ray's two agents as well. Where their raylet was killed they try to say so
+        for a minute, to a server that is gone too, and only then end.
+        """
         end = time.monotonic() + within
-        while (left := self.descendants()) and time.monotonic() < end:
+        while (left := [each for each in map(name, self.descendants()) if agents or not each.startswith(AGENTS)]) and (
+            time.monotonic() < end
+        ):
             time.sleep(0.1)
-        return [name(each) for each in left]
+        return left
 
     def _watch(self) -> None:
         try:

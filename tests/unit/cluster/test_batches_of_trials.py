@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.samplers import TPESampler
@@ -38,10 +37,10 @@ def optuna(seed: int = 0, space: dict[str, Range] = SPACE) -> OptunaSearch:
     return OptunaSearch(spaces.define(space, "none"), metric="score", mode="min", sampler=sampler)
 
 
-def play(order: random.Random, workers: int, trials: int = 9, batch: int = 3) -> list[tuple[dict[str, Any], int]]:
-    """A search in which chance picks who goes on; each trial's settings and how far it came, as suggested."""
-    searcher = BatchedSearcher(optuna(), batch, trials)
-    scheduler = BatchedHalving("step", "score", batch, RUNGS, 2.0)
+def play(order: random.Random, workers: int, space: dict[str, Range] = SPACE) -> list[tuple[dict[str, Any], int]]:
+    """9 trials by threes in which chance picks who goes on; each one's settings and how far it came, as suggested."""
+    scheduler = BatchedHalving("step", "score", RUNGS, 2.0)
+    searcher = BatchedSearcher(optuna(space=space), scheduler, 3, 9)
     running: dict[str, tuple[dict[str, Any], int]] = {}
     reached: dict[str, int] = {}
     started, over = 0, False
@@ -73,13 +72,17 @@ def play(order: random.Random, workers: int, trials: int = 9, batch: int = 3) ->
     return [(config, reached[str(config)]) for config in searcher.configs]
 
 
+# Few choices, so that suggestions repeat.
+SMALL = {"x": Range(choice=[0.0, 0.3]), "y": Range(choice=[0.1, 0.2, 0.3]), "k": Range(choice=["b"])}
 IN_TURN = play(random.Random(0), workers=1)
+SMALL_IN_TURN = play(random.Random(0), workers=1, space=SMALL)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(1, 3))
 def test_no_order_and_no_number_of_workers_changes_the_search(order: random.Random, workers: int) -> None:
     assert play(order, workers) == IN_TURN
+    assert play(order, workers, SMALL) == SMALL_IN_TURN
 
 
 def test_the_search_does_stop_the_worse_and_learn_from_the_better() -> None:
@@ -89,8 +92,12 @@ def test_the_search_does_stop_the_worse_and_learn_from_the_better() -> None:
     assert len({config["x"] for config, _ in IN_TURN}) == 9
 
 
+def searcher_of(batch: int, trials: int, space: dict[str, Range] = SPACE) -> BatchedSearcher:
+    return BatchedSearcher(optuna(space=space), BatchedHalving("step", "score", RUNGS, 2.0), batch, trials)
+
+
 def test_the_next_batch_waits_for_the_last_of_this_one() -> None:
-    searcher = BatchedSearcher(optuna(), 2, 4)
+    searcher = searcher_of(2, 4)
     assert isinstance(searcher.suggest("one"), dict)
     assert isinstance(searcher.suggest("two"), dict)
     assert searcher.suggest("three") is None
@@ -101,7 +108,7 @@ def test_the_next_batch_waits_for_the_last_of_this_one() -> None:
 
 
 def test_a_failed_trial_ends_its_batch_too() -> None:
-    searcher = BatchedSearcher(optuna(), 1, 2)
+    searcher = searcher_of(1, 2)
     searcher.suggest("one")
     searcher.on_trial_complete("one", None, error=True)
     searcher.on_trial_complete("never started", None, error=True)
@@ -110,24 +117,27 @@ def test_a_failed_trial_ends_its_batch_too() -> None:
     assert searcher.suggest("three") == Searcher.FINISHED
 
 
-@pytest.mark.parametrize(("trials", "found"), [(3, 3), (4, 4), (9, 4)])
-def test_nothing_is_tried_twice_and_a_small_space_ends_the_search(trials: int, found: int) -> None:
-    space = {"a": Range(choice=[1, 2]), "b": Range(choice=[True, False])}
-    searcher = BatchedSearcher(optuna(space=space), 2, trials)
-    for number in range(trials):
+def test_a_suggestion_that_repeats_counts_and_is_not_run() -> None:
+    """One choice of four values, twenty trials: each value is run once, and all twenty results are told."""
+    searcher = searcher_of(2, 20, {"a": Range(choice=[1, 2, 3, 4])})
+    for number in range(20):
         config = searcher.suggest(str(number))
         if config == Searcher.FINISHED:
             break
         assert isinstance(config, dict)
         searcher.on_trial_complete(str(number), {"score": float(config["a"])})
-    assert searcher.suggest("over") == Searcher.FINISHED
-    assert len(searcher.configs) == found
-    assert all(config not in searcher.configs[:number] for number, config in enumerate(searcher.configs))
+    values = [config["a"] for config in searcher.configs]
     assert searcher.left == 0
+    assert len(values) == len(set(values)) <= 4
+    study = searcher._inner._ot_study  # pyright: ignore
+    assert [trial.values[0] for trial in study.trials] == [float(trial.params["a"]) for trial in study.trials]
+    assert len(study.trials) == 20
 
 
 def halving(reduction: float = 2.0) -> tuple[BatchedHalving, Callable[[str, int, float], bool]]:
-    scheduler = BatchedHalving("step", "score", 2, [10, 20], reduction)
+    scheduler = BatchedHalving("step", "score", [10, 20], reduction)
+    for name in "abcd":
+        scheduler.on_trial_add(None, Trial(name))
 
     def stopped(name: str, step: int, value: float) -> bool:
         return scheduler.on_trial_result(None, Trial(name), {"step": step, "score": value}) == TrialScheduler.STOP
@@ -137,13 +147,10 @@ def halving(reduction: float = 2.0) -> tuple[BatchedHalving, Callable[[str, int,
 
 def test_a_rung_is_measured_against_earlier_batches_only() -> None:
     scheduler, stopped = halving()
-    for name in "abcd":
-        scheduler.on_trial_add(None, Trial(name))
     assert not stopped("a", 10, 1.0)
     assert not stopped("b", 10, 100.0), "of the same batch"
-    scheduler.on_trial_complete(None, Trial("a"), {})
+    scheduler.learn()
     assert not stopped("c", 5, 999.0), "no rung yet"
-    scheduler.on_trial_error(None, Trial("b"))
     assert not stopped("d", 10, 50.5), "as good as the better half of 1 and 100"
     assert stopped("c", 10, 50.6)
     assert not stopped("d", 25, 999.0), "none of the earlier ones came to this rung"
@@ -151,9 +158,6 @@ def test_a_rung_is_measured_against_earlier_batches_only() -> None:
 
 def test_a_reading_may_pass_two_rungs() -> None:
     scheduler, stopped = halving(reduction=4.0)
-    for name in "abc":
-        scheduler.on_trial_add(None, Trial(name))
     assert not stopped("a", 20, 1.0)
-    scheduler.on_trial_complete(None, Trial("a"), {})
-    scheduler.on_trial_remove(None, Trial("b"))
+    scheduler.learn()
     assert stopped("c", 20, 2.0)

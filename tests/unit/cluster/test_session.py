@@ -24,7 +24,8 @@ def test_a_port_that_nobody_listens_on() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         started = time.monotonic()
-        with pytest.raises(UserError, match="refused"), session(RunSettings(address=f"127.0.0.1:{taken.getsockname()[1]}")):
+        run = RunSettings(address=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(UserError, match="refused"), session(run):
             pass
     assert time.monotonic() - started < 10
 

@@ -55,7 +55,7 @@ def test_a_training_by_hand(tmp_path: Path) -> None:
     averaging = {"half_life": half_life, "ramp": None}
     outcome = train(dcgan(bias=False), IMAGES, tmp_path, lanes=1, tick=16, averaging=averaging)
     for key, value in outcome.networks["generator"].state_dict().items():
-        torch.testing.assert_close(value, average.state_dict()[key], rtol=1e-5, atol=1e-6, msg=lambda text: f"{key}: {text}")
+        torch.testing.assert_close(value, average.state_dict()[key], rtol=1e-5, atol=1e-6)
     for record, (loss, g_loss) in zip(outcome.history, losses, strict=True):
         torch.testing.assert_close(record["discriminator/total"], loss, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(record["generator/total"], g_loss, rtol=1e-5, atol=1e-6)

@@ -226,4 +226,3 @@ def test_the_toy_uses_everything(tmp_path: Path) -> None:
     assert outcome.state.segment == 1
     assert outcome.state.tensors["turns"].item() == outcome.state.step
     assert {"judge/total", "penalty/total", "scout/total", "forger/oracle"} <= {k for r in outcome.history for k in r}
-

@@ -1,0 +1,132 @@
+"""The Inception network of the published FID, KID and Inception Score: scores to hold against those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from pipeline.extractors import _inception_weights
+from pipeline.extractors._resizing import Resize, network_input
+from pipeline.formats.reference import Examples
+from pipeline.networks.inception import Inception, Tap
+from pipeline.settings import Settings, SettingsError
+from pipeline.types import DataSpec
+
+
+class Config(Settings):
+    """Which weights, how deep, and how images come to the network's size."""
+
+    weights: str = Field(default="auto", min_length=1, description="auto = what `zerosum weights fetch` got; or a path")
+    sha256: str | None = Field(default=None, description="what the weights file must be; null = what its name promises")
+    tap: Tap = Field(default=2048, description="numbers in a feature vector: 64, 192, 768 or 2048 (and logits)")
+    resize: Resize = Field(default="legacy_torch", description="legacy_torch, legacy_tf or clean: part of the protocol")
+    alpha: Literal["drop", "white", "black"] = Field(
+        default="drop", description="a fourth channel: left out (as pytorch-fid does), or blended over white or black"
+    )
+    batch_size: Literal[1, 2, 4, 8, 16, 32, 64] = Field(
+        default=4, description="images at once: 4 suits a processor's caches, 64 an accelerator"
+    )
+
+    @field_validator("sha256")
+    @classmethod
+    def _hexadecimal(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 64 or set(value.lower()) - set("0123456789abcdef")):
+            raise ValueError(f"must be 64 hexadecimal digits, not {value!r}")
+        return value
+
+
+class Extractor:
+    """Features are the mean over positions at the tap, float32 (n, tap); logits (n, 1008) at 2048 alone."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.network: Inception | None = None
+
+    @property
+    def dimension(self) -> int:
+        return self.config.tap
+
+    @property
+    def resize(self) -> Resize:
+        """The way to 299×299, for the records."""
+        return self.config.resize
+
+    def prepare(self, train: Examples, holdout: Examples, seed: int) -> dict[str, Any]:
+        """Read the weights; nothing is learnt.
+
+        Raises:
+            SettingsError: for data that are no images of 1, 3 or 4 channels.
+            UserError: for weights that are missing, damaged, incomplete or of another network.
+        """
+        check(train.spec)
+        path = _inception_weights.resolve(self.config.weights)
+        weights = _inception_weights.load(path, self.config.tap, self.config.sha256)
+        self._take(weights.state)
+        return {"weights_sha256": weights.sha256, "published": weights.published}
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x (n, C, H, W) in [-1, 1], taken as the 8-bit pixels that a person would save."""
+        network = self._loaded()
+        device = next(network.parameters()).device
+        found = [self._batch(network, part.to(device)) for part in x.split(self.config.batch_size)]
+        features = torch.cat([features for features, _ in found])
+        logits = [part for _, part in found if part is not None]
+        return features, torch.cat(logits) if logits else None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self._loaded().state_dict())
+
+    def load(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
+        self._take(state)
+
+    def _take(self, state: Mapping[str, Tensor]) -> None:
+        with torch.device("meta"):
+            network = Inception(self.config.tap)
+        # Channels last: a processor's convolutions are ~1.5 times as fast, and equal to rounding.
+        own = {
+            name: tensor.clone(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
+            for name, tensor in state.items()
+        }
+        network.load_state_dict(own, assign=True)
+        self.network = network.eval().requires_grad_(False)
+
+    def _batch(self, network: Inception, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        shown = network_input(three_channels(to_pixels(x), self.config.alpha), self.config.resize)
+        return network(shown.contiguous(memory_format=torch.channels_last))
+
+    def _loaded(self) -> Inception:
+        if self.network is None:
+            raise RuntimeError("the Inception network was neither prepared nor loaded")
+        return self.network
+
+
+def check(spec: DataSpec) -> None:
+    """Raise a SettingsError for data this network cannot see."""
+    if spec.modality != "image":
+        raise SettingsError(f"reference.extractor: 'inception' sees images, and these shards hold {spec.modality}")
+    if spec.channels not in {1, 3, 4}:
+        raise SettingsError(
+            f"reference.extractor: 'inception' sees grey, RGB or RGBA images, and these have {spec.channels} channels; "
+            "choose another extractor, such as reference.extractor: {name: classifier}"
+        )
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """[-1, 1] → whole numbers 0 … 255, float32: from uint8 and back is exact."""
+    return x.float().add(1).mul(127.5).round().clamp(0, 255)
+
+
+def three_channels(pixels: Tensor, alpha: Literal["drop", "white", "black"]) -> Tensor:
+    """Pixels (n, 1 | 3 | 4, h, w) → (n, 3, h, w): grey three times; RGBA as `alpha` says, rounded to pixels."""
+    channels = pixels.shape[1]
+    if channels == 1:
+        return pixels.expand(-1, 3, -1, -1)
+    if channels == 3 or alpha == "drop":
+        return pixels[:, :3]
+    cover = pixels[:, 3:] / 255
+    ground = 255.0 if alpha == "white" else 0.0
+    return (pixels[:, :3] * cover + ground * (1 - cover)).round()
