@@ -15,19 +15,20 @@ repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, 
 	@echo "report: artifacts/report/report.html"
 
 test: .venv/dev  ## every test
-	@$(ENV) pytest
+	@$(ENV) pytest -m "not long"
 
 check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) ruff format --check .
 	@$(ENV) ruff check .
 	@$(ENV) pyright
 	@$(ENV) lint-imports
-	@$(ENV) pytest -q -m "not slow"
+	@$(ENV) pytest -q -n 2 --dist loadfile -m "not slow and not long"
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
+	@$(ENV) pytest -q -m long
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000

@@ -35,25 +35,47 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     Raises:
         TrainingFailed: if a trial died, or none came to a usable score.
     """
+    from ray.exceptions import RayActorError
+
+    journal = Journal(scratch / "journal.jsonl")
+    if journal.entries:
+        note(f"replaying {len(journal.entries)} readings of a search that was interrupted")
+    setup = {
+        "raw": params.raw,
+        "paths": dict(paths),
+        "examples": params.tune.examples,
+        "trials": str(scratch / "trials"),
+        "repeatable": params.tune.mode == "repeatable",
+    }
+    deaths = 0
+    while True:
+        shutil.rmtree(scratch / "ray", ignore_errors=True)
+        errors, configs = _run(params, setup, journal, scratch / "ray", note)
+        if not errors:
+            break
+        deaths += 1
+        if not isinstance(errors[0], RayActorError) or deaths > params.run.max_failures:
+            raise TrainingFailed(f"a trial died: {last_line(errors[0])}")
+        note("a trial's process died; starting again from the journal")
+    if any(not journal.of(config) for config in configs):
+        raise TrainingFailed("the search ended before its trials did; run it again to go on")
+    repeats = params.tune.trials - len(configs)
+    if repeats:
+        note(f"{repeats} of {params.tune.trials} trials repeat others, and were not run again")
+    shutil.rmtree(scratch / "ray", ignore_errors=True)
+    return _found(params.tune, configs, journal)
+
+
+def _run(
+    params: Params, setup: dict[str, Any], journal: Journal, storage: Path, note: Callable[[str], None]
+) -> tuple[list[Exception], list[dict[str, Any]]]:
+    """One start of Tune: the first error that ended it, if any did, and the configurations it tried."""
     import ray
     from ray import tune
 
     tuning = params.tune
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    journal = Journal(scratch / "journal.jsonl")
-    if journal.entries:
-        note(f"replaying {len(journal.entries)} readings of a search that was interrupted")
-    storage = scratch / "ray"
-    shutil.rmtree(storage, ignore_errors=True)
     searcher, scheduler = _algorithms(params)
     watcher = _watcher(journal, note, tuning.trials)
-    setup = {
-        "raw": params.raw,
-        "paths": dict(paths),
-        "examples": tuning.examples,
-        "trials": str(scratch / "trials"),
-        "repeatable": tuning.mode == "repeatable",
-    }
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, setup=setup, known=list(journal.entries)),
         # A trial of several workers is a supervisor here; its workers ask for their own CPUs.
@@ -65,7 +87,7 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=tuning.trials,
-            max_concurrent_trials=side_by_side(params, cpus),
+            max_concurrent_trials=side_by_side(params, int(ray.cluster_resources().get("CPU", 1))),
             # A distributed trial that is stopped leaves a thread behind, which only its process's end stops.
             reuse_actors=tuning.workers_per_trial == 1,
         ),
@@ -73,21 +95,13 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
             name="search",
             storage_path=str(storage),
             callbacks=[watcher],
-            failure_config=tune.FailureConfig(max_failures=params.run.max_failures),
+            failure_config=tune.FailureConfig(fail_fast=True),
             verbose=0,
         ),
     )
-    results = tuner.fit()
-    for error in results.errors:
-        raise TrainingFailed(f"a trial died: {last_line(error)}")
+    errors = list(tuner.fit().errors)
     configs: list[dict[str, Any]] = watcher.configs if tuning.mode == "asynchronous" else searcher.configs
-    left = tuning.trials - len(configs) if tuning.mode == "asynchronous" else searcher.left
-    if left or any(not journal.of(config) for config in configs):
-        raise TrainingFailed(f"the search ended after {len(configs)} of {tuning.trials} trials; run it again to go on")
-    if len(configs) < tuning.trials:
-        note(f"{tuning.trials - len(configs)} of {tuning.trials} trials repeat others, and were not run again")
-    shutil.rmtree(storage, ignore_errors=True)
-    return _found(tuning, configs, journal)
+    return errors, configs
 
 
 def _trainable(config: dict[str, Any], setup: dict[str, Any], known: list[dict[str, Any]]) -> None:
@@ -162,6 +176,10 @@ def _watcher(journal: Journal, note: Callable[[str], None], trials: int) -> Any:
         def __init__(self) -> None:
             self.configs: list[dict[str, Any]] = []
             self.ended = 0
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            """Tune pickles its callbacks; nobody reads that back, and the journal is no pickle's business."""
+            return (Callback, ())
 
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             self.configs.append(dict(trial.config))

@@ -52,7 +52,7 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
             object_store_memory=OBJECT_STORE if private else None,
             include_dashboard=False if private else None,
             log_to_driver=False,
-            logging_level=logging.ERROR,
+            logging_level=logging.CRITICAL,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"run.address: cannot join Ray at {run.address or 'local'}: {error}") from None

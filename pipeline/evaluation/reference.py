@@ -48,10 +48,11 @@ def measure(
         manifest_sha256=manifest_sha256,
         spec=train.spec,
         extractor=name,
-        config=config.model_dump(mode="json"),
+        # Where weights lay and how many images went at once decide no number, and are nobody else's paths.
+        config=config.model_dump(mode="json", exclude=set(getattr(extractor, "incidental", ()))),
         extractor_sha256="",
         dimension=extractor.dimension,
-        resize="none",
+        resize=getattr(extractor, "resize", "none"),
         seed=settings.seed,
         threads=settings.threads,
         counts={"train": len(train), "holdout": len(holdout)},

@@ -40,7 +40,12 @@ class Config(Settings):
 
 
 class Extractor:
-    """Features are the mean over positions at the tap, float32 (n, tap); logits (n, 1008) at 2048 alone."""
+    """Features are the mean over positions at the tap, float32 (n, tap); logits (n, 1008) at 2048 alone.
+
+    incidental: keys that decide no number, and stay out of the extractor's identity.
+    """
+
+    incidental = ("weights", "sha256", "batch_size")
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -8,9 +8,6 @@ from pipeline.formats.reference import Moments
 from pipeline.metrics._shared import Floats, Need, Score, Statistics, reported_name
 from pipeline.settings import Settings
 
-# Eigenvalues below this share of the largest are rounding, not directions of the data.
-RANK_TOLERANCE = 1e-14
-
 
 class Config(Settings):
     """Nothing to choose: the formula has no parameter."""
@@ -55,9 +52,7 @@ class Spread:
         self.moments = moments
         self.mean = moments.mean
         self.covariance = moments.covariance
-        values, vectors = np.linalg.eigh(self.covariance)
-        kept = values > RANK_TOLERANCE * max(values[-1], 0.0)
-        self.factor: Floats = vectors[:, kept] * np.sqrt(values[kept])
+        self.factor = root(self.covariance)
 
     def distance(self, other: Moments) -> float:
         """‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½, never negative.
@@ -67,10 +62,24 @@ class Spread:
         """
         covariance = other.covariance
         inner = self.factor.T @ covariance @ self.factor
-        root = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0.0)).sum() if inner.size else 0.0
+        overlap = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0.0)).sum() if inner.size else 0.0
         gap = self.mean - other.mean
-        found = gap @ gap + np.trace(self.covariance) + np.trace(covariance) - 2.0 * root
+        found = gap @ gap + np.trace(self.covariance) + np.trace(covariance) - 2.0 * overlap
         return max(float(found), 0.0)
+
+
+def root(covariance: Floats) -> Floats:
+    """F (d, rank) with FFᵀ the covariance: Cholesky with pivots, which ends where nothing but rounding is left.
+
+    A tenth of the time that its eigenvectors would take (Higham 2002, § 10.3).
+    """
+    from scipy.linalg import get_lapack_funcs
+
+    (cholesky,) = get_lapack_funcs(("pstrf",), (covariance,))
+    lower, pivots, rank, _ = cholesky(covariance, lower=1)
+    factor = np.empty((len(covariance), rank))
+    factor[pivots - 1] = np.tril(lower)[:, :rank]
+    return factor
 
 
 def distance(a: Moments, b: Moments) -> float:

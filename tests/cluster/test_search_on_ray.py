@@ -13,7 +13,7 @@ from typing import Any
 import checkout
 import pytest
 import yaml
-from processes import finished, name, readings, stage
+from processes import A_MINUTE, Running, finished, name, readings, stage
 
 from pipeline.formats.search import load_best
 
@@ -52,19 +52,23 @@ def test_a_search_killed_again_and_again_ends_in_the_same_bytes(
 ) -> None:
     """kill -9 of the driver in the first batch and in the second; of a trial's process in between."""
     project = fork(measured, {"tune.trials": 4})
+    killed: list[Running] = []
     for count in (1, 5):
         running = stage(project, "tune")
         running.until(lambda least=count: readings(project) >= least)
         time.sleep(random.SystemRandom().uniform(0, 0.3))
         running.kill()
-        assert running.survivors(agents=False) == []
+        killed.append(running)
         assert not (project / "artifacts" / "search").exists()
     running = stage(project, "tune")
     for trial in running.until(lambda: [p for p in running.descendants() if name(p).startswith("ray::ImplicitFunc")]):
         os.kill(trial.pid, signal.SIGKILL)
     assert running.wait() == 0, running.output
     assert "readings of a search that was interrupted" in running.output
+    assert "a trial's process died; starting again from the journal" in running.output
     assert "Traceback" not in running.output
+    assert running.survivors() == []
+    assert [each.survivors(within=A_MINUTE) for each in killed] == [[], []]
     assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
 
 

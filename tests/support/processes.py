@@ -16,8 +16,9 @@ from typing import Any
 import checkout
 import psutil
 
-
-AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+# Where the driver was killed with -9, Ray's agents and workers not yet born try for so long to reach
+# a server that is gone too, and only then end.
+A_MINUTE = 75
 
 
 class Running:
@@ -74,18 +75,12 @@ class Running:
         """Every process it started, directly or not, that still runs."""
         return [each for each in list(self._seen.values()) if alive(each)]
 
-    def survivors(self, within: float = 20, agents: bool = True) -> list[str]:
-        """Who is still there when all should be gone; the check waits for the slow ones.
-
-        agents: look for Ray's two agents as well. Where their raylet was killed they try to say so
-        for a minute, to a server that is gone too, and only then end.
-        """
+    def survivors(self, within: float = 20) -> list[str]:
+        """Who is still there when all should be gone; the check waits for the slow ones."""
         end = time.monotonic() + within
-        while (left := [each for each in map(name, self.descendants()) if agents or not each.startswith(AGENTS)]) and (
-            time.monotonic() < end
-        ):
+        while (left := self.descendants()) and time.monotonic() < end:
             time.sleep(0.1)
-        return left
+        return [name(each) for each in left]
 
     def _watch(self) -> None:
         try:
