@@ -8,21 +8,24 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check bench ui lock clean
+.PHONY: repro test check chaos bench ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
 	@echo "report: artifacts/report/report.html"
 
-test: .venv/dev  ## every test
-	@$(ENV) pytest -m "not long"
+test: .venv/dev  ## the tests
+	@$(ENV) pytest -m "not long and not chaos"
 
 check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) ruff format --check .
 	@$(ENV) ruff check .
 	@$(ENV) pyright
 	@$(ENV) lint-imports
-	@$(ENV) pytest -q -n 2 --dist loadfile -m "not slow and not long"
+	@$(ENV) pytest -q -n 2 --dist loadfile -m "not slow and not long and not chaos"
+
+chaos: .venv/dev  ## stages killed, interrupted and starved of disk: they end in the same bytes (about ten minutes)
+	@$(ENV) pytest -m chaos
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py

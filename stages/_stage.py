@@ -26,6 +26,7 @@ from pipeline.training.health import TrainingFailed
 
 PR_SET_PDEATHSIG = 1
 FAILED, WRONG, DRIFTED = 1, 2, 3
+heard: list[int] = []  # signals
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     except KeyboardInterrupt:
         print(f"\n{stage}: interrupted; run it again to go on", file=sys.stderr)
         _leave(130)
-    except SystemExit as error:
-        # SIGTERM; and where a library leaves in the midst of the work, that is no success.
-        _leave(error.code if isinstance(error.code, int) and error.code else FAILED)
+    except SystemExit:
+        # SIGTERM (Ray may have lost the code on the way); where a library leaves in the midst, that is no success.
+        _leave(128 + heard[0] if heard else FAILED)
     _leave(0)
 
 
@@ -109,6 +110,7 @@ def _described(root: Path, stage: str) -> dict[str, Any]:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
+    heard.append(number)
     raise SystemExit(128 + number)
 
 

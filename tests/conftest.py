@@ -46,7 +46,8 @@ def unsearched(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     project = tmp_path_factory.mktemp("unsearched") / "project"
     shutil.copytree(measured, project, symlinks=True)
-    checkout.configure(project, {"tune.trials": 0})
+    # Long enough that whoever waits for a tick can still meet the training under way.
+    checkout.configure(project, {"tune.trials": 0, "train.examples": 9600})
     assert "using the settings as they are" in processes.finished(project, "tune")
     return project
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,10 @@ def define(space: Mapping[str, Range], family: str) -> Callable[[Any], dict[str,
 
 def _suggest(trial: Any, dotted: str, searched: Range) -> Any:
     if searched.choice is not None:
-        return trial.suggest_categorical(dotted, searched.choice)
+        with warnings.catch_warnings():
+            # Optuna could not keep a list (of widths, say) in a database; ours is in memory.
+            warnings.filterwarnings("ignore", "Choices for a categorical distribution")
+            return trial.suggest_categorical(dotted, searched.choice)
     if searched.randint is not None:
         return trial.suggest_int(dotted, *searched.randint)
     if searched.loguniform is not None:

@@ -24,10 +24,10 @@ def test_the_console_shows_progress_and_nothing_else(trained: tuple[Path, str]) 
     first, *ticks, last = output.splitlines()
     assert first == "dcgan, 4 lanes on 2 workers"
     assert last == "published artifacts/model"
-    assert len(ticks) == 4
-    assert all(re.match(r" +[\d,]+ / 1,280 examples  [\d,]+/s  loss ", line) for line in ticks)
+    assert len(ticks) == 30
+    assert all(re.match(r" +[\d,]+ / 9,600 examples  [\d,]+/s  loss ", line) for line in ticks)
     marker = json.loads((project / ".work" / "train.json").read_text())
-    assert marker["examples_seen"] == 1280
+    assert marker["examples_seen"] == 9600
     assert marker["pid"] > 0
     assert not list((project / ".work").glob("train-*/ray")), "Ray's own storage is gone"
 
@@ -51,7 +51,7 @@ def test_killed_workers_are_replaced(trained: tuple[Path, str], unsearched: Path
     assert kill_one(running.descendants(), "ray::RayTrainWorker", "ray::_RayTrainWorker")
     assert running.wait() == 0, running.output
     assert running.survivors() == []
-    assert "going on from the checkpoint" in running.output or "1,280 / 1,280" in running.output
+    assert "going on from the checkpoint" in running.output or "9,600 / 9,600" in running.output
     assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
 
 
