@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import torch
@@ -12,7 +13,28 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import Loss, Optimiser, Penalty, Ramp, Scheduled, Turn
 from pipeline.settings import SettingsError
-from pipeline.types import DataSpec
+from pipeline.types import DataSpec, Modality
+
+# --- published configurations ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Canon:
+    """The data a preset was published for; a family's `CANON` maps preset → Canon.
+
+    reference: the configuration's name in the field, as `zerosum families` prints it.
+    shape: one example's, without the batch. classes: 0 where the configuration has none.
+    """
+
+    reference: str
+    shape: tuple[int, ...]
+    classes: int = 0
+    modality: Modality = "image"
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec(self.modality, self.shape, tuple(f"class {number}" for number in range(self.classes)))
+
 
 # --- plug-in choices ------------------------------------------------------------------------
 
