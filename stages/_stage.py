@@ -1,12 +1,11 @@
 """What every stage does: settings first, signals heard, code unchanged while it ran, honest exit codes.
 
 Exit codes: 0 done; 1 the work failed; 2 a mistake in settings or data; 3 the code changed while
-the stage ran; 130 and 143 interrupted. DVC records a stage only at 0.
+the stage ran; 130 and 143 interrupted; 137 killed. DVC records a stage only at 0.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -23,8 +22,8 @@ from pipeline.formats.files import disk_is_full, sha256_bytes, sha256_file, sha2
 from pipeline.params import Params
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
+from stages import _supervisor
 
-PR_SET_PDEATHSIG = 1
 FAILED, WRONG, DRIFTED = 1, 2, 3
 heard: list[int] = []  # signals
 
@@ -53,7 +52,7 @@ class Project:
 
 def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     """Run one stage and leave with its exit code. A user's mistake is a sentence, no traceback."""
-    _end_with_parent()
+    _supervisor.supervise(stage)
     signal.signal(signal.SIGTERM, _terminated)
     root = Path.cwd()
     try:
@@ -106,7 +105,12 @@ def own_settings(raw: Mapping[str, Any], root: Path, stage: str) -> dict[str, An
 
 
 def _described(root: Path, stage: str) -> dict[str, Any]:
-    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+    try:
+        return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"dvc.yaml: the stage {stage} cannot be read there ({error}); run in the project's folder"
+        ) from None
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -117,12 +121,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def hear_signals() -> None:
     """Take SIGTERM back: `ray.init` installs a handler that aborts the process without cleaning up."""
     signal.signal(signal.SIGTERM, _terminated)
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when DVC dies: it would leave this process behind (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _leave(code: int) -> NoReturn:

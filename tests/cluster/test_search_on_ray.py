@@ -13,7 +13,7 @@ from typing import Any
 import checkout
 import pytest
 import yaml
-from processes import A_MINUTE, Running, finished, name, readings, stage
+from processes import Running, finished, name, readings, stage
 
 from pipeline.formats.search import load_best
 
@@ -68,7 +68,7 @@ def test_a_search_killed_again_and_again_ends_in_the_same_bytes(
     assert "a trial's process died; starting again from the journal" in running.output
     assert "Traceback" not in running.output
     assert running.survivors() == []
-    assert [each.survivors(within=A_MINUTE) for each in killed] == [[], []]
+    assert [each.survivors() for each in killed] == [[], []]
     assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
 
 

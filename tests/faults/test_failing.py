@@ -101,8 +101,9 @@ def test_an_edit_while_a_stage_runs(what: str, code: int, measured: Path, fork: 
     assert ("changed while it ran" in running.output) == bool(code)
 
 
-def test_ingest_packs_the_same_bytes_through_ray(measured: Path, fork: Any) -> None:
-    project = fork(measured, {"run.spread_from": 0, "ingest.shard_examples": 512})
+@pytest.mark.parametrize("run", [{"num_workers": 1}, {"num_workers": 2, "spread_from": 0}])
+def test_ingest_packs_the_same_bytes_alone_and_through_ray(run: dict[str, int], measured: Path, fork: Any) -> None:
+    project = fork(measured, {f"run.{name}": value for name, value in run.items()})
     before = checkout.hashes(project, "shards")
     for file in (project / "artifacts" / "shards").iterdir():
         file.unlink()

@@ -16,10 +16,6 @@ from typing import Any
 import checkout
 import psutil
 
-# Where the driver was killed with -9, Ray's agents and workers not yet born try for so long to reach
-# a server that is gone too, and only then end.
-A_MINUTE = 75
-
 
 class Running:
     """A command in a project, in a session of its own as a terminal would give it."""
@@ -62,10 +58,12 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise
 
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
-        self.process.wait()
+    def kill(self) -> int:
+        """kill -9 of the process that works; of a stage, that is the child of its supervisor. The exit code."""
+        root = psutil.Process(self.process.pid)
+        supervised = any(word.startswith("stages.") for word in root.cmdline())
+        (root.children()[0] if supervised else root).kill()
+        return self.wait(60)
 
     def press_ctrl_c(self) -> None:
         """SIGINT to all that share the terminal."""
