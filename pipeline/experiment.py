@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from pipeline import plugins
-from pipeline.contract import AnyFamily, Reporter, Scorer, World
+from pipeline.contract import AnyFamily, LocalWorld, Reporter, Scorer, World
 from pipeline.data.batches import Batches, Reader
 from pipeline.evaluation.gallery import save_grid
 from pipeline.evaluation.samples import SampleSource
@@ -22,6 +23,7 @@ from pipeline.formats.model import ModelCard, save_model
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.settings import SettingsError, validate
+from pipeline.training import beside
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
@@ -83,11 +85,14 @@ def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
         )
 
 
-def fit_and_score(experiment: Experiment, world: World, reporter: Reporter) -> Outcome:
+def fit_and_score(
+    experiment: Experiment, world: World, reporter: Reporter, start: beside.Start | None = None
+) -> Outcome:
     """Train to the end, scored on the way; goes on from the newest checkpoint in `scratch`.
 
     Every rank calls it and gets the same networks. Its result depends on neither the number
-    of ranks nor how often it was killed.
+    of ranks nor how often it was killed. With `start`, somebody else calls `score_snapshot` while
+    training goes on, and rank 0 collects the same scores.
     """
     settings = experiment.settings
     family = experiment.load_family()
@@ -115,8 +120,33 @@ def fit_and_score(experiment: Experiment, world: World, reporter: Reporter) -> O
             scorer=_scorer(experiment, family, spec),
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
+            beside=beside.Snapshots(scratch / "snapshots", start) if start else None,
         )
     )
+
+
+def score_snapshot(experiment: dict[str, Any], snapshot: str, device: str = "cpu") -> None:
+    """Score one snapshot of the average, as the loop itself would, and write the answer beside it.
+
+    experiment: `Experiment.as_json`. Where the answer is there already, nothing is done.
+    """
+    path = Path(snapshot)
+    if beside.answer_of(path).exists():
+        return
+    found = Experiment(**experiment)
+    family = found.load_family()
+    torch.set_num_threads(found.settings.threads_per_lane)
+    spec = Manifest.load(Path(found.shards)).spec
+    tensors = load_file(path)
+    with torch.random.fork_rng(devices=[]):
+        built = family.build(spec)
+    networks = {name: built[name].to(device) for name in family.averaged}
+    for name, network in networks.items():
+        prefix = f"{name}/"
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        network.load_state_dict(state)
+        network.eval().requires_grad_(False)
+    beside.write_answer(path, _scorer(found, family, spec)(networks, LocalWorld(device)))
 
 
 def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:

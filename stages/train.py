@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import launch
+from pipeline.cluster import launch, room
 from pipeline.cluster.session import session
 from pipeline.contract import Record
 from pipeline.experiment import Experiment
@@ -35,7 +35,7 @@ def main(params: Params, project: _stage.Project) -> None:
     reporter = ConsoleReporter(params.train.examples)
     workers = params.run.num_workers
     print(f"{params.train.family}, {params.train.lanes} lanes on {workers} worker{'s' if workers > 1 else ''}")
-    with session(params.run, max(workers, round(workers * params.run.cpus_per_worker))):
+    with session(params.run, room.private_cpus(params.run)):
         _stage.hear_signals()
         published = launch.train(experiment, params.run, reporter, marker.tick)
     publish(project, published, scratch)

@@ -15,11 +15,13 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
+from pipeline.cluster.room import scores_beside, use_cuda
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
-from pipeline.experiment import Experiment, fit_and_score, publish
+from pipeline.experiment import Experiment, fit_and_score, publish, score_snapshot
 from pipeline.formats import files
 from pipeline.settings import UserError
+from pipeline.training import beside
 from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
@@ -64,6 +66,7 @@ def train(
                 "mailbox": mailbox.actor,
                 "published": str(published),
                 "device": "cuda" if cuda else "cpu",
+                "beside": scores_beside(experiment, run),
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
             scaling_config=ScalingConfig(
@@ -99,7 +102,7 @@ def worker(config: dict[str, Any]) -> None:
     if reporter.ended():
         return
     try:
-        _work(Experiment(**config["experiment"]), world, reporter, Path(config["published"]))
+        _work(config, world, reporter)
     except TrainingFailed as error:
         # Every rank has come to this end, and trying again would meet it again.
         if world.rank == 0:
@@ -114,8 +117,9 @@ def worker(config: dict[str, Any]) -> None:
         raise
 
 
-def _work(experiment: Experiment, world: World, reporter: Reporter, out: Path) -> None:
-    outcome = fit_and_score(experiment, world, reporter)
+def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
+    experiment, out = Experiment(**config["experiment"]), Path(config["published"])
+    outcome = fit_and_score(experiment, world, reporter, _start(config) if config["beside"] else None)
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)
     if world.rank == 0:
@@ -124,17 +128,29 @@ def _work(experiment: Experiment, world: World, reporter: Reporter, out: Path) -
         files.write_bytes(out / "history.jsonl", "".join(lines).encode())
 
 
-def use_cuda(run: RunSettings) -> bool:
-    """What `run.device` comes to here.
+def _start(config: dict[str, Any]) -> beside.Start:
+    """Scores by tasks of Ray's, outside the workers' placement group; one that dies is tried again."""
+    import ray
+    from ray.exceptions import RayError
 
-    Raises:
-        UserError: if CUDA is asked for and this torch has none.
-    """
-    if run.device == "cpu":
-        return False
-    if run.device == "cuda" and not torch.cuda.is_available() and not run.address:
-        raise UserError("run.device: cuda is asked for, and this torch sees no GPU; see 'GPUs' in the README")
-    return run.device == "cuda" or torch.cuda.is_available()
+    cuda = config["device"] == "cuda"
+    remote: Any = ray.remote(
+        num_cpus=1, num_gpus=1 if cuda else 0, max_retries=3, scheduling_strategy="DEFAULT", max_calls=1
+    )(score_snapshot)
+
+    def start(path: Path) -> beside.Wait:
+        answer = remote.remote(config["experiment"], str(path), config["device"])
+
+        def wait() -> None:
+            try:
+                ray.get(answer)
+            except RayError as error:
+                said = f"a snapshot could not be scored beside training: {last_line(error)}"
+                raise TrainingFailed(f"{said}; run it again, or set run.score_beside: never") from None
+
+        return wait
+
+    return start
 
 
 def _died(error: Exception, path: Path) -> TrainingFailed:

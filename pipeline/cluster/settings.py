@@ -23,6 +23,10 @@ class RunSettings(Settings):
     cpus_per_worker: float = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=1, gt=0, description="of each worker, where device is cuda")
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    score_beside: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="in-training scores by a task of their own, where a CPU (with CUDA: a GPU) is left for it",
+    )
     max_failures: int = Field(default=3, ge=0, description="restarts of the workers before a training fails")
     cache_megabytes: int = Field(default=2048, ge=0, description="decoded data kept on disk and mapped; 0 = stream")
     spread_from: int = Field(

@@ -20,7 +20,11 @@ def in_order(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Itera
     import ray
     from ray.exceptions import RayTaskError
 
-    remote = ray.remote(function)
+    def run(task: Task) -> Answer:
+        # Ray takes functions alone, and `function` may be an object that holds what every task needs.
+        return function(task)
+
+    remote = ray.remote(run)
     limit = max(1, 2 * int(ray.cluster_resources().get("CPU", 1)))
     waiting = deque(remote.remote(task) for task in tasks[:limit])
     following = iter(tasks[limit:])

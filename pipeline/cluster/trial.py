@@ -150,4 +150,5 @@ def _distributed(experiment: Experiment, run: RunSettings, workers: int, reading
     """Ray Train inside the trial; ticks come back through the mailbox's thread."""
     from pipeline.cluster import launch
 
-    launch.train(experiment, run.model_copy(update={"num_workers": workers}), readings)
+    # A rung decides by its score at once: none is made beside.
+    launch.train(experiment, run.model_copy(update={"num_workers": workers, "score_beside": "never"}), readings)

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Phase, Record, Reporter, Scorer, State, World
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training import health, ticks
+from pipeline.training import beside, health, ticks
 from pipeline.training.averaging import Average
 from pipeline.training.resume import Snapshots
 from pipeline.training.settings import TrainSettings
@@ -47,6 +47,7 @@ class Run:
     """What a run is made of. `stop_on_collapse` ends a trial early; a training only warns.
 
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
+    beside: has rank 0's snapshots scored while training goes on, in place of `scorer`; equal scores.
     """
 
     settings: TrainSettings
@@ -59,6 +60,7 @@ class Run:
     scorer: Scorer | None = None
     grid: Callable[[Mapping[str, nn.Module], int], None] | None = None
     stop_on_collapse: bool = False
+    beside: beside.Snapshots | None = None
 
 
 def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device) -> dict[str, nn.Module]:
@@ -114,6 +116,7 @@ class Game:
             self.begin(attempt=0)
         elif self.run.world.rank == 0:
             self.run.reporter.note(f"going on from the checkpoint at {self.state.examples_seen:,} examples")
+            self._ask_again()
         self._clock = ticks.Clock(self.state.examples_seen)
 
     def begin(self, attempt: int) -> None:
@@ -170,13 +173,17 @@ class Game:
         record: Record = {"examples_seen": seen, "step": self.state.step, "attempt": self.state.attempt}
         record.update(tick.means)
         collapsed = None
-        if run.scorer and (last or ticks.crossed(tick.before, seen, settings.score.every)):
+        due = last or ticks.crossed(tick.before, seen, settings.score.every)
+        if due and run.beside and run.world.rank == 0:
+            run.beside.submit(self.average.networks, self.state.attempt, seen)
+        elif due and run.scorer and not run.beside:
             self.scores = run.scorer(self.average.networks, run.world)
             record.update(self.scores)
             collapsed = health.collapse(self.scores, seen, settings.health)
         self.snapshots.check_parity(self)
         self.history.append(record)
         if run.world.rank == 0:
+            self._collect(wait=last)
             self._report(record, tick, collapsed)
         if collapsed and run.stop_on_collapse:
             # Without a checkpoint: a run that is killed here and started again comes to the same end.
@@ -202,6 +209,7 @@ class Game:
             self.state.attempt = attempt
         else:
             self.begin(attempt)
+        self._ask_again()
         self._clock = ticks.Clock(self.state.examples_seen)
         if self.run.world.rank == 0:
             self.run.reporter.note(
@@ -241,9 +249,27 @@ class Game:
             self.state.examples_seen += self.run.settings.batch_size
         return self._reals
 
+    def _ask_again(self) -> None:
+        """Only for the scores that the history at hand still lacks."""
+        if self.run.beside and self.run.world.rank == 0:
+            self.run.beside.resume(self.history)
+
+    def _collect(self, wait: bool) -> None:
+        """Scores that were made beside training, into the records they belong to."""
+        if self.run.beside is None:
+            return
+        records = {beside.key_of(record): record for record in self.history}
+        for key, scores in self.run.beside.arrived(wait):
+            records[key].update(scores)
+            self.scores = scores
+            if collapsed := health.collapse(scores, key[1], self.run.settings.health):
+                self.run.reporter.note(f"at {key[1]:,} examples the samples have collapsed: {collapsed}")
+
     def _report(self, record: Record, tick: ticks.Tick, collapsed: str | None) -> None:
         run, seen = self.run, self.state.examples_seen
-        line: dict[str, Any] = {**record, **tick.rates(run.settings.examples - seen), "time": time.time()}
+        # A score that was made beside training is shown with the tick at which it came.
+        latest = self.scores if run.beside else {}
+        line: dict[str, Any] = {**latest, **record, **tick.rates(run.settings.examples - seen), "time": time.time()}
         run.reporter.tick(line)
         for warning in health.warnings(record, run.settings.health):
             run.reporter.note(f"at {seen:,} examples {warning}")

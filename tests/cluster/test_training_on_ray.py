@@ -41,6 +41,21 @@ def test_one_worker_ends_in_the_same_bytes_and_no_environment_decides_where(
     assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
 
 
+def test_scores_made_beside_training_are_the_same_scores(
+    trained: tuple[Path, str], unsearched: Path, fork: Any
+) -> None:
+    """By a task of their own, with the driver killed on the way: the history has the bytes of the one made in step."""
+    project = fork(unsearched, {"run.score_beside": "always"})
+    running = stage(project, "train")
+    running.until(lambda: examples_seen(project) >= 1280)
+    running.kill()
+    finished(project, "train")
+    answers = list((project / ".work").glob("train-*/snapshots/*.json"))
+    assert len(answers) == 15
+    assert not list((trained[0] / ".work").glob("train-*/snapshots/*"))
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
 def test_killed_workers_are_replaced(trained: tuple[Path, str], unsearched: Path, fork: Any) -> None:
     """kill -9 of a training worker, and of the actor that carries the progress."""
     project = fork(unsearched)

@@ -25,12 +25,17 @@ TINY: dict[str, Any] = {
     "tune.trials": 2,
     "tune.batch": 2,
     "tune.examples": 640,
+    "tune.space": {
+        "families.dcgan.generator.lr": {"loguniform": [5e-4, 2e-3]},
+        "families.dcgan.discriminator.lr": {"loguniform": [5e-4, 2e-3]},
+    },
     "tune.first_rung": 320,
     "train.examples": 1280,
     "train.tick": 320,
     "train.checkpoint": 320,
     "train.grid": 640,
     "train.score": {"every": 640, "samples": 64, "seed": 0},
+    "run.score_beside": "never",
     "evaluate.repeats": 1,
     "evaluate.samples": 256,
 }

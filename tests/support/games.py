@@ -29,6 +29,7 @@ from pipeline.contract import (
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import read_json
 from pipeline.settings import Settings
+from pipeline.training import beside
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import InTrainingScore, TrainSettings
 from pipeline.types import Batch, DataSpec
@@ -102,6 +103,7 @@ def train(
     reporter: Reporter | None = None,
     scorer: Scorer | None = None,
     stop_on_collapse: bool = False,
+    snapshots: beside.Snapshots | None = None,
     **keys: Any,
 ) -> Outcome:
     """Train a game with its checkpoints in `folder`; `keys` are settings."""
@@ -117,6 +119,7 @@ def train(
         store=CheckpointStore(folder, chosen.keep),
         scorer=scorer,
         stop_on_collapse=stop_on_collapse,
+        beside=snapshots,
     )
     return fit(run)
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from pipeline.cluster.launch import last_line, use_cuda
+from pipeline.cluster.launch import last_line
+from pipeline.cluster.room import use_cuda
 from pipeline.cluster.search import rungs
 from pipeline.cluster.session import session
 from pipeline.cluster.settings import RunSettings, TuneSettings
