@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import yaml
 
@@ -15,7 +15,9 @@ from pipeline.cluster.settings import Range, RunSettings, TuneSettings
 from pipeline.contract import AnyFamily
 from pipeline.data.settings import IngestSettings
 from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
-from pipeline.metrics._shared import reported_name
+from pipeline.formats.reference import BLIND, ExtractorIdentity, identity_of
+from pipeline.metrics._shared import Kind, reported_name
+from pipeline.networks.inception import TAPS
 from pipeline.registry.settings import RegisterSettings
 from pipeline.settings import Settings, SettingsError, override, shown, suggest, validate
 from pipeline.training.settings import TrainSettings
@@ -29,7 +31,8 @@ SECTIONS: dict[str, type[Settings]] = {
     "register": RegisterSettings,
     "run": RunSettings,
 }
-KINDS: tuple[Literal["frechet", "kernel", "score"], ...] = ("frechet", "kernel", "score")
+KINDS: tuple[Kind, ...] = ("frechet", "kernel", "score")
+ENDINGS = ("", "_at_holdout_n", "_holdout")
 MERGE = "tag:yaml.org,2002:merge"
 FEW = 64  # whole numbers that are tried one by one
 BETWEEN = 0.618  # lands on no whole number where the ends are near each other
@@ -198,16 +201,37 @@ def _arithmetic(params: Params, train: TrainSettings) -> list[str]:
 
 def _metric(params: Params) -> list[str]:
     """The score that decides a promotion is one that the chosen extractor measures."""
-    chosen, metric = str(params.reference.extractor["name"]), params.register.metric
+    metric, settings = params.register.metric, params.reference.extractor
+    if settings["name"] == BLIND:
+        compares = metric.partition("_")[0] in {*KINDS, "fid", "kid", "inception"}
+        why = (
+            f"register.metric: '{metric}' compares features, and reference.extractor.name: none looks at nothing; take"
+        )
+        return [f"{why} '{params.load_family().objective}'"] if compares else []
+    chosen = _identities(str(settings["name"]), plugins.configure("extractors", settings, "reference.extractor"))
+    right = [reported_name(kind, own) for kind in KINDS for own in chosen]
     for kind in KINDS:
-        for other in plugins.names("extractors"):
-            wrong, right = reported_name(kind, other), reported_name(kind, chosen)
-            if other != chosen and metric in (wrong, f"{wrong}_at_holdout_n"):
-                return [
-                    f"register.metric: '{metric}' is measured by the extractor '{other}', and "
-                    f"reference.extractor.name is '{chosen}'; take '{metric.replace(wrong, right)}'"
-                ]
+        for other in (each for name in plugins.names("extractors") for each in _identities(name)):
+            wrong = reported_name(kind, other)
+            if wrong in right or metric not in {f"{wrong}{ending}" for ending in ENDINGS}:
+                continue
+            instead = metric.replace(wrong, reported_name(kind, chosen[0]))
+            by, key, own = f"the extractor '{other.name}'", "name", f"'{chosen[0].name}'"
+            if other.name == chosen[0].name:
+                by, key, own = f"{by} at tap {other.tap}", "tap", str(chosen[0].tap)
+            return [
+                f"register.metric: '{metric}' is measured by {by}, and reference.extractor.{key} is {own}; "
+                f"take '{instead}'"
+            ]
     return []
+
+
+def _identities(name: str, config: Settings | None = None) -> list[ExtractorIdentity]:
+    """Who the extractor may turn out to be: at its tap, or any, with the published weights or others."""
+    known = {} if config is None else config.model_dump(mode="json")
+    taps = [known.get("tap")] if config is not None else TAPS if name == "inception" else [None]
+    found = [identity_of(name, {"tap": tap}, 0, {"published": True}, "") for tap in taps]
+    return [*found, *(identity_of(name, {"tap": tap}, 0, {}, "") for tap in taps)]
 
 
 # --- the searched settings ----------------------------------------------------------------------

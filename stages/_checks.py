@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import plugins
-from pipeline.cluster.launch import use_cuda
+from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
-from pipeline.experiment import check_classes, check_data
+from pipeline.experiment import check_classes, check_data, check_fields
+from pipeline.formats.reference import BLIND, Reference, identity_of
 from pipeline.formats.shards import Manifest
-from pipeline.params import Params, tried
-from pipeline.settings import SettingsError, UserError, shown
+from pipeline.metrics._shared import reported_name
+from pipeline.params import KINDS, Params, tried
+from pipeline.settings import Settings, SettingsError, UserError, shown
 from pipeline.types import DataSpec
 
 
@@ -27,13 +30,13 @@ def before_ingest(params: Params) -> None:
     preview = packing.preflight(params.ingest)
     resizable(params.ingest)
     if preview.resolution is None:
-        fits(params, DataSpec("image", (1, 1, 1), preview.classes), shape_known=False)
+        fits(params, preview.spec(1), shape_known=False)
         return
     problems: list[UserError] = []
     possible = (preview.channels,) if preview.channels else (1, 3, 4)
     for channels in possible:
         try:
-            fits(params, DataSpec("image", (channels, *preview.resolution), preview.classes))
+            fits(params, preview.spec(channels))
         except UserError as error:
             problems.append(error)
     if len(problems) == len(possible):
@@ -55,9 +58,60 @@ def machine(params: Params) -> None:
         raise SettingsError(f"run.storage: '{params.run.storage}' cannot be made ({error.strerror})") from None
 
 
+def metric(params: Params) -> None:
+    """Check the name of the score that decides a promotion against whose weights the extractor has.
+
+    Raises:
+        SettingsError: with the name that this extractor's scores go by.
+        UserError: if the weights are not here.
+    """
+    name, config = _extractor(params)
+    answer = getattr(plugins.module("extractors", name), "about", None)
+    if answer is None:
+        return
+    identity, wanted = identity_of(name, config.model_dump(mode="json"), 0, answer(config), ""), params.register.metric
+    for kind in KINDS:
+        own = reported_name(kind, identity)
+        other = reported_name(kind, replace(identity, published=not identity.published))
+        if own != other and wanted.startswith(other) and not wanted.startswith(own):
+            what = "the published" if identity.published else "not the published"
+            raise SettingsError(
+                f"register.metric: the Inception network's weights are {what} ones, so that '{wanted}' is called "
+                f"'{wanted.replace(other, own)}'"
+            )
+
+
+def same_weights(params: Params, reference: Reference) -> None:
+    """Refuse a reference measured with other weights than the settings name now, where that file is here to tell.
+
+    DVC cannot see a file outside the project, such as the one that `weights: auto` stands for.
+
+    Raises:
+        SettingsError: with the command that measures anew.
+    """
+    measured = str(reference.card.report.get("weights_sha256"))
+    name, config = _extractor(params)
+    answer = getattr(plugins.module("extractors", name), "about", None)
+    try:
+        now = measured if answer is None else str(answer(config)["weights_sha256"])
+    except UserError:
+        return  # the artefact holds the weights that it was measured with
+    if now != measured:
+        raise SettingsError(
+            f"reference.extractor.weights: artifacts/reference was measured with the weights {measured[:12]}…, and the "
+            f"file that is named is {now[:12]}… now; measure anew with `dvc repro -f -s reference`"
+        )
+
+
+def _extractor(params: Params) -> tuple[str, Settings]:
+    settings = params.reference.extractor
+    return str(settings["name"]), plugins.configure("extractors", settings, "reference.extractor")
+
+
 def resizable(settings: IngestSettings) -> None:
     """Refuse `resize: none` where it would set everything aside."""
-    native = packing.open_source(settings).native_shape()
+    source = packing.open_source(settings)
+    native = source.native_shape() if source.modality == "image" else None
     if settings.resize == "none" and settings.size and native and settings.size != native[1:]:
         found, asked = ("×".join(map(str, size)) for size in (native[1:], settings.size))
         raise SettingsError(
@@ -77,13 +131,38 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         problems.append(str(error))
     for searched, family in families(params):
         try:
-            check_data(family, spec) if shape_known else check_classes(family, spec.classes)
+            check_judge(params, family)
+            if shape_known:
+                check_data(family, spec)
+            else:
+                check_classes(family, spec.classes)
+                check_fields(family, [name for name, _ in spec.fields])
         except UserError as error:
             # What is wrong whatever is searched is said once.
             if str(error) not in problems:
                 problems.append(f"{searched} would not do: {error}" if searched else str(error))
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
+
+
+def check_judge(params: Params, family: AnyFamily) -> None:
+    """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
+
+    Raises:
+        SettingsError: naming the extractor that would do.
+    """
+    blind = params.reference.extractor["name"] == BLIND
+    name = type(family).__module__.rpartition(".")[2]
+    if blind and family.objective == "frechet":
+        raise SettingsError(
+            f"reference.extractor.name: none looks at nothing, and {name} is judged by what an extractor sees; take "
+            "classifier, or random_projection where nothing is labelled"
+        )
+    if not blind and not family.needs:
+        raise SettingsError(
+            f"reference.extractor.name: {name} has no data that an extractor could look at; take none, with "
+            f"register.metric: {family.objective}"
+        )
 
 
 def families(params: Params) -> Iterator[tuple[str, AnyFamily]]:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline import plugins
+from pipeline.cluster import spread
+from pipeline.cluster.session import session
 from pipeline.contract import LocalWorld
 from pipeline.data.batches import Reader
 from pipeline.evaluation import gallery
-from pipeline.evaluation.evaluate import confusion, evaluate
+from pipeline.evaluation.blocks import ShardInputs, inputs_of
+from pipeline.evaluation.evaluate import Evaluation, confusion, evaluate
 from pipeline.evaluation.report import ReportInputs, write_report
 from pipeline.evaluation.samples import open_model
+from pipeline.evaluation.scorer import floor
+from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from stages import _stage
+from stages import _checks, _stage
 
 
 def main(params: Params, project: _stage.Project) -> None:
     model, shards = project.artefact("model"), project.artefact("shards")
     manifest = Manifest.load(shards)
     reference = Reference.load(project.artefact("reference"), manifest.sha256)
-    result = evaluate(params.evaluate, reference, model, LocalWorld(), progress=print)
-    source, card = open_model(model, threads=params.evaluate.threads)
+    _checks.same_weights(params, reference)
+    card = load_card(model)
+    given = inputs_of(plugins.load("families", {"name": card.family, **card.config}), shards)
+    result = scored(params, reference, model, given)
+    source, card = open_model(model, threads=params.evaluate.threads, inputs=given)
     cache = project.work(params) / "cache"
     train = Reader(shards, "train", cache=cache, cache_budget=params.run.cache_megabytes * 2**20)
     print("drawing the report")
@@ -37,17 +47,19 @@ def main(params: Params, project: _stage.Project) -> None:
     computed["families"] = {card.family: card.config}
     if best.overrides:
         computed["searched"] = best.overrides
+    curves = table(model / "history.tsv", "\t")
     inputs = ReportInputs(
         title=f"{params.register.name} · {card.family}",
         records=result.records,
         gallery=gallery.build(params.evaluate, source, reference, train),
         grids=[(f"{int(path.stem):,}", path.read_bytes()) for path in sorted((model / "grids").glob("*.png"))],
-        curves=table(model / "history.tsv", "\t"),
+        curves=curves,
         trials=table(project.artefact("search") / "trials.csv", ","),
         settings=yaml.safe_dump(computed, sort_keys=False, allow_unicode=True),
         provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
         confusion=confusion(result.seen, manifest.spec.classes),
         accuracy=reference.card.report.get("accuracy"),
+        floor=small_n(reference, curves, params.evaluate.seed),
     )
     write_report(project.artefact("report"), inputs)
     width = max(len(record.name) for record in result.records)
@@ -55,6 +67,26 @@ def main(params: Params, project: _stage.Project) -> None:
         value = f"{record.value:,.0f}" if abs(record.value) >= 10_000 else f"{record.value:.4f}"
         print(f"  {record.name:{width}}  {value}{f' ± {record.spread:.2g}' if record.spread else ''}")
     print("open artifacts/report/report.html")
+
+
+def small_n(reference: Reference, curves: Sequence[Mapping[str, Any]], seed: int) -> tuple[int, float, float] | None:
+    """How many samples the readings while training had, and what so many draws of train score."""
+    sizes = {int(row["score_samples"]) for row in curves if row.get("score_samples")}
+    if reference.blind or not sizes:
+        return None
+    n = max(sizes)
+    return (n, *floor(reference, n, seed))
+
+
+def scored(params: Params, reference: Reference, model: Path, inputs: ShardInputs | None) -> Evaluation:
+    """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
+    run, settings = params.run, params.evaluate
+    samples = settings.repeats * (settings.samples or reference.card.counts["train"])
+    if run.num_workers == 1 or samples < run.spread_from:
+        return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
+    with session(run):
+        _stage.hear_signals()
+        return evaluate(settings, reference, model, LocalWorld(), print, spread.in_order, inputs)
 
 
 def table(path: Path, delimiter: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def main(params: Params, project: _stage.Project) -> None:
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
-    if run.num_workers > 1 and items >= run.spread_from:
+    if run.num_workers > 1:
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, map_shards=spread.in_order, progress=progress)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from pipeline.data.batches import Reader
+from pipeline.cluster import spread
+from pipeline.cluster.session import session
+from pipeline.evaluation.blocks import ShardExamples
 from pipeline.evaluation.reference import measure
 from pipeline.params import Params
 from stages import _checks, _stage
 
 
 def main(params: Params, project: _stage.Project) -> None:
-    shards = project.artefact("shards")
+    shards, out, run = project.artefact("shards"), project.artefact("reference"), params.run
     _checks.after_ingest(params, shards)
-    cache, budget = project.work(params) / "cache", params.run.cache_megabytes * 2**20
-    train = Reader(shards, "train", cache=cache, cache_budget=budget)
-    holdout = Reader(shards, "holdout", cache=cache, cache_budget=budget)
-    out = project.artefact("reference")
-    measure(params.reference, train, holdout, out, train.manifest.sha256, progress=print)
+    _checks.metric(params)
+    cache, budget = project.work(params) / "cache", run.cache_megabytes * 2**20
+    train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
+    if run.num_workers > 1 and len(train) + len(holdout) >= run.spread_from:
+        with session(run):
+            _stage.hear_signals()
+            measure(params.reference, train, holdout, out, train.manifest_sha256, print, mapped=spread.in_order)
+    else:
+        measure(params.reference, train, holdout, out, train.manifest_sha256, print)
 
 
 if __name__ == "__main__":

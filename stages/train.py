@@ -11,8 +11,10 @@ from typing import Any
 from pipeline.cluster import launch, room
 from pipeline.cluster.session import session
 from pipeline.contract import Record
+from pipeline.evaluation.scorer import floor
 from pipeline.experiment import Experiment
 from pipeline.formats import files
+from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best, save_table
 from pipeline.params import Params
 from pipeline.training.progress import ConsoleReporter
@@ -35,10 +37,21 @@ def main(params: Params, project: _stage.Project) -> None:
     reporter = ConsoleReporter(params.train.examples)
     workers = params.run.num_workers
     print(f"{params.train.family}, {params.train.lanes} lanes on {workers} worker{'s' if workers > 1 else ''}")
+    print(small_n(params, Path(experiment.reference)))
     with session(params.run, room.private_cpus(params.run)):
         _stage.hear_signals()
         published = launch.train(experiment, params.run, reporter, marker.tick)
     publish(project, published, scratch)
+
+
+def small_n(params: Params, folder: Path) -> str:
+    """What the readings on the way are worth: how many samples, and what as many draws of train score."""
+    score, reference = params.train.score, Reference.load(folder)
+    said = f"scored every {score.every:,} examples on {score.samples:,} samples"
+    if reference.blind:
+        return said
+    mean, spread = floor(reference, score.samples, score.seed)
+    return f"{said}; as many draws of train score {mean:.3g} ± {spread:.1g}"
 
 
 class Marker:

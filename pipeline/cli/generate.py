@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli import project
+from pipeline.evaluation.labels import label_indices
 from pipeline.formats import files
-from pipeline.registry.labels import label_indices
 from pipeline.settings import UserError
 
 REGISTERED = "models:/"
@@ -42,35 +42,42 @@ class Written:
 
 @dataclass(frozen=True)
 class Source:
-    """An open model: its classes, empty where it is unconditional, and how it draws (n, H, W, C)."""
+    """An open model: its classes, empty where it is unconditional, and how it draws (n, H, W, C) or sound (n, T, C)."""
 
     classes: tuple[str, ...]
     draw: Draw
+    rate: int | None = None
 
 
 def generate(model: str, out: Path, n: int, request: Request) -> Written:
-    """Write `00000.png` … and the grid to `out`; the same request gives the same bytes.
+    """Write `00000.png` … (sound: `00000.wav` …) and the grid to `out`; the same request gives the same bytes.
 
     Raises:
         UserError: if the model cannot be opened, draws no images, or the labels are not its own.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
-    images = _draw(model, n, request)
-    from pipeline.evaluation import gallery
+    made, rate = _draw(model, n, request)
+    from pipeline.evaluation import gallery, pictures
 
-    written = {f"{index:05d}.png": gallery.png(image) for index, image in enumerate(images)}
-    written[GRID] = gallery.grid(np.moveaxis(images, -1, 1), _columns(n))
+    x = np.moveaxis(made, -1, 1)
+    if made.ndim == 3:  # sound, (n, T, C)
+        written = {f"{index:05d}.wav": pictures.wav(each, rate) for index, each in enumerate(x)}
+        x = np.stack([pictures.spectrogram(each) for each in x])
+    else:
+        written = {f"{index:05d}.png": gallery.png(image) for index, image in enumerate(made)}
+    written[GRID] = gallery.grid(x, _columns(n))
     try:
         for name, data in written.items():
             files.write_bytes(out / name, data)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
-    earlier = [file for file in out.iterdir() if re.fullmatch(r"\d{5,}\.png", file.name)]
+    earlier = [file for file in out.iterdir() if re.fullmatch(r"\d{5,}\.(png|wav)", file.name)]
     return Written(out / GRID, len(earlier) - n)
 
 
-def _draw(model: str, n: int, request: Request) -> Pixels:
+def _draw(model: str, n: int, request: Request) -> tuple[Pixels, int | None]:
+    """The samples, and the rate of sound."""
     if model.startswith(REGISTERED):
         from pipeline.registry.store import opened
 
@@ -79,7 +86,7 @@ def _draw(model: str, n: int, request: Request) -> Pixels:
     return _checked(_local(Path(model)), n, request)
 
 
-def _checked(source: Source, n: int, request: Request) -> Pixels:
+def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | None]:
     if request.labels and not source.classes:
         raise UserError("--label: this model is unconditional and knows no classes")
     labels = None
@@ -87,9 +94,9 @@ def _checked(source: Source, n: int, request: Request) -> Pixels:
         chosen = label_indices(request.labels, source.classes) or list(range(len(source.classes)))
         labels = [chosen[index % len(chosen)] for index in range(n)]
     images = source.draw(n, labels, request)
-    if images.ndim != 4 or images.shape[-1] not in {1, 3, 4}:
+    if images.ndim != 3 and (images.ndim != 4 or images.shape[-1] not in {1, 3, 4}):
         raise UserError(f"samples of shape {images.shape[1:]} are no pictures; PNG takes 1, 3 or 4 channels")
-    return images
+    return images, source.rate
 
 
 def _registered(uri: str) -> Source:
@@ -100,7 +107,7 @@ def _registered(uri: str) -> Source:
     def draw(n: int, labels: list[int] | None, request: Request) -> Pixels:
         return served.sample(n, labels, request.seed, request.truncation)
 
-    return Source(served.classes, draw)
+    return Source(served.classes, draw, served.rate)
 
 
 def _local(folder: Path) -> Source:
@@ -115,7 +122,7 @@ def _local(folder: Path) -> Source:
         made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
         return np.moveaxis(made, 1, -1)
 
-    return Source(card.spec.classes if generator.conditional else (), draw)
+    return Source(card.spec.classes if generator.conditional else (), draw, card.spec.rate)
 
 
 def _columns(n: int) -> int:

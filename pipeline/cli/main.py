@@ -70,6 +70,107 @@ def generate(
         print(f"it also holds {written.older} samples of an earlier run")
 
 
+@app.command(rich_help_panel="Scores")
+def score(
+    fake: Annotated[str, typer.Option(help="What is scored: images, shards, a model, .npy features, .npz statistics.")],
+    real: Annotated[
+        str | None,
+        typer.Option(help="What it is held against: the same kinds, or a reference; folder:holdout a split."),
+    ] = None,
+    extractor: Annotated[str | None, typer.Option(help="inception (default), random_projection, classifier.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of the Inception network: a path; else what was fetched.")
+    ] = None,
+    tap: Annotated[int | None, typer.Option(help="Its layer: 64, 192, 768 or 2048.")] = None,
+    resize: Annotated[str | None, typer.Option(help="legacy_torch (default), legacy_tf or clean.")] = None,
+    alpha: Annotated[str | None, typer.Option(help="A fourth channel: drop (default), white or black.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the weights file must be.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images at once: 1, 2, 4 … 64; changes no score.")] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option(help="fid, kid, is, precision_recall, density_coverage, …; comma or repeated.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(min=2, help="At most so many of either side; of a model, so many.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of samples, subsets and choices.")] = 0,
+    truncation: Annotated[float, typer.Option(min=0.0, help="Of a model's samples.")] = 1.0,
+    splits: Annotated[int | None, typer.Option(min=1, help="Parts of the inception score (10).")] = None,
+    shuffle: Annotated[bool | None, typer.Option(help="Cut those parts from a shuffled order.")] = None,
+    degree: Annotated[int | None, typer.Option(min=1, help="Of KID's polynomial kernel (3).")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Of KID's kernel (1 / dimension).")] = None,
+    coef: Annotated[float | None, typer.Option(help="Of KID's kernel (1).")] = None,
+    subsets: Annotated[int | None, typer.Option(min=1, help="Of KID, at most (50).")] = None,
+    subset_size: Annotated[int | None, typer.Option(min=2, help="Of KID (1000, or what there is).")] = None,
+    precision_k: Annotated[int | None, typer.Option(min=1, help="The neighbour of precision and recall (3).")] = None,
+    density_k: Annotated[int | None, typer.Option(min=1, help="The neighbour of density and coverage (5).")] = None,
+    limit: Annotated[int | None, typer.Option(min=8, help="Rows that neighbours are sought among (10,000).")] = None,
+    steps: Annotated[int | None, typer.Option(min=64, help="Of the path length (1024).")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Of the path length (1e-4).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray workers; changes no score.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Blocks at once in this process; changes no score.")
+    ] = None,
+    cache: Annotated[bool, typer.Option(help="Keep statistics of reals, by content, in the cache folder.")] = True,
+    skip_broken: Annotated[bool, typer.Option(help="Leave broken images out instead of refusing them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of records on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:
+    """Score any set against another: FID, KID, inception score, precision, recall, density, coverage, …"""
+    from pipeline.cli import score as work
+
+    keys: dict[tuple[str, str], int | float | bool | None] = {
+        ("inception_score", "splits"): splits,
+        ("inception_score", "shuffle"): shuffle,
+        ("kernel", "degree"): degree,
+        ("kernel", "gamma"): gamma,
+        ("kernel", "constant"): coef,
+        ("kernel", "subsets"): subsets,
+        ("kernel", "subset_size"): subset_size,
+        ("precision_recall", "k"): precision_k,
+        ("density_coverage", "k"): density_k,
+        ("path_length", "samples"): steps,
+        ("path_length", "epsilon"): epsilon,
+    }
+    options = work.Options(
+        real=real,
+        fake=fake,
+        extractor=extractor,
+        extractor_keys={
+            "weights": weights,
+            "tap": tap,
+            "resize": resize,
+            "alpha": alpha,
+            "sha256": sha256,
+            "batch_size": batch_size,
+        },
+        metrics=tuple(metrics or ()),
+        keys=keys,
+        limit=limit,
+        n=n,
+        seed=seed,
+        truncation=truncation,
+        workers=workers,
+        threads=threads,
+        cache=cache,
+        skip_broken=skip_broken,
+        quiet=quiet,
+    )
+    records, said = work.score(options)
+    work.show(records, said, as_json)
+
+
+@app.command(rich_help_panel="Scores")
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Report folders, JSON of `score`, models:/NAME/VERSION, MLflow run ids.")
+    ],
+    anyway: Annotated[bool, typer.Option("--anyway", help="Show unlike protocols too, marked.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Records on stdout.")] = False,
+) -> None:
+    """Put runs' scores side by side; refuses what was measured by unlike protocols."""
+    from pipeline.cli import compare as work
+
+    work.show(work.compare(runs, anyway), runs, as_json)
+
+
 @app.command()
 def models(name: Name = None) -> None:
     """List a model's versions with their aliases and scores."""
@@ -109,6 +210,41 @@ def check(
     path = params or project.root() / "params.yaml"
     found = reader.load(path)
     print(f"{path.name} is in order: family {found.train.family}")
+
+
+@app.command()
+def families(
+    as_json: Annotated[bool, typer.Option("--json", help="As a list of records.")] = False,
+) -> None:
+    """List every family and preset: paper, data it needs, parameters of each network."""
+    import json
+
+    from pipeline.cli import families as work
+
+    records = work.describe()
+    print(json.dumps(records, indent=2) if as_json else "\n".join(work.lines(records)).strip())
+
+
+@app.command()
+def explore(
+    model: Annotated[str | None, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.")] = None,
+    how: Annotated[str | None, typer.Argument(help="Which exploration; without one, they are listed.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures and explore.json; made if missing.")] = Path(
+        "explored"
+    ),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="key=value of the exploration; may be repeated.")
+    ] = None,
+) -> None:
+    """Walk, mix, sweep, move codes or project with a trained model."""
+    from pipeline.cli import explore as work
+
+    if model is None or how is None:
+        for name, sentence in work.names():
+            print(f"{name:<20} {sentence}")
+        return
+    for path in work.explore(model, how, out, settings or ()):
+        print(path)
 
 
 @app.command()

@@ -114,6 +114,6 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _plotted(key: str, value: object, clock: str) -> bool:
-    if key in {clock, "step", "attempt", "segment", "nonfinite"} or any(word in key for word in TIMES):
+    if key in {clock, "step", "attempt", "segment", "nonfinite", "score_samples"} or any(word in key for word in TIMES):
         return False
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

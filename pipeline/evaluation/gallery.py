@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.contract import Latent
-from pipeline.evaluation.samples import CHUNK, Labels, Pixels, SampleSource, fixed_threads, pixels
+from pipeline.evaluation.pictures import as_images, wav
+from pipeline.evaluation.samples import CHUNK, Labels, Pixels, SampleSource, fixed_threads, stored
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
 from pipeline.extractors import _shared as extractors
 from pipeline.formats import files
 from pipeline.formats.reference import Examples, Reference
-from pipeline.metrics._shared import centred, nearest, one_blas_thread
+from pipeline.metrics._neighbours import centred, nearest
+from pipeline.metrics._shared import one_blas_thread
 
 GUTTER = 2
 GREY = 205
 CHECKS = (255, 222)
+MOVING = ("normal", "uniform")
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """PNG bytes of each picture, and the names of the rows of `samples` (empty where nothing is asked)."""
+    """PNG bytes of each picture, and the names of the rows of `samples` (empty where nothing is asked).
+
+    A picture without bytes means nothing for this design. translated: what stands in a row of `samples`
+    for designs that translate (input, output, target). sounds: (name, wav bytes) of a waveform design.
+    """
 
     samples: bytes
     classes: tuple[str, ...]
@@ -35,19 +43,63 @@ class Gallery:
     truncation: bytes
     truncations: tuple[float, ...]
     nearest: bytes
+    translated: tuple[str, ...] = ()
+    sounds: tuple[tuple[str, bytes], ...] = ()
 
 
 def build(settings: EvaluateSettings, generator: SampleSource, reference: Reference, train: Examples) -> Gallery:
     """Every picture of the report, from the settings' seed."""
-    show = settings.gallery
-    samples, classes = by_class(generator, show, settings.seed, settings.truncation)
+    show, family = settings.gallery, generator.family
+    samples, classes, translated = b"", (), ()
+    if family.inputs:
+        samples, translated = translations(generator, show, settings.seed, settings.truncation)
+    else:
+        samples, classes = by_class(generator, show, settings.seed, settings.truncation)
+    walks = any(latent.distribution in MOVING for latent in family.latents)
+    noisy = bool(family.latents) and generator.spec.modality != "rows"
     return Gallery(
         samples=samples,
         classes=classes,
-        interpolation=interpolation(generator, show, settings.seed, settings.truncation),
-        truncation=sweep(generator, settings),
+        interpolation=interpolation(generator, show, settings.seed, settings.truncation) if walks else b"",
+        truncation=sweep(generator, settings) if noisy else b"",
         truncations=tuple(settings.truncations),
-        nearest=neighbours(generator, reference, train, settings),
+        nearest=neighbours(generator, reference, train, settings) if not reference.blind else b"",
+        translated=translated,
+        sounds=sounds(generator, show, settings) if generator.spec.modality == "waveform" else (),
+    )
+
+
+def translations(
+    generator: SampleSource, show: GallerySettings, seed: int, truncation: float = 1.0
+) -> tuple[bytes, tuple[str, ...]]:
+    """Inputs, what was made of them, and what was to be made where that is known, side by side; and their names."""
+    count = show.rows * max(1, show.per_class // 3)
+    numbers = np.arange(count, dtype=np.int64)
+    assert generator.inputs is not None  # `sample` says so to a person
+    made = generator.sample(count, seed=seed, truncation=truncation)
+    (given,) = generator.inputs(numbers).values()
+    target: NDArray[Any] | None = getattr(generator.inputs, "targets", lambda _: None)(numbers)
+    columns = {"input": given, "output": made} | ({} if target is None else {"target": target})
+    pictures = [coloured(as_images(each, replace(generator.spec, shape=each.shape[1:]))) for each in columns.values()]
+    rows = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
+    return grid(rows, len(columns) * (count // show.rows), show.side), tuple(columns)
+
+
+def coloured(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (n, 1, 3 or 4, H, W) as RGB, so that they can stand beside each other."""
+    if images.shape[1] == 4:
+        return _opaque(images)
+    return images.repeat(3, axis=1) if images.shape[1] == 1 else images
+
+
+def sounds(generator: SampleSource, show: GallerySettings, settings: EvaluateSettings) -> tuple[tuple[str, bytes], ...]:
+    """A row's samples to listen to; named for their class where classes are asked for."""
+    made = generator.sample(show.per_class, seed=settings.seed, truncation=settings.truncation)
+    labels, names = generator.default_labels(show.per_class), generator.spec.classes
+    spoken = [f", {names[label]}" if generator.conditional else "" for label in labels]
+    return tuple(
+        (f"sample {number + 1}{word}", wav(x, generator.spec.rate))
+        for number, (x, word) in enumerate(zip(made, spoken, strict=True))
     )
 
 
@@ -58,17 +110,18 @@ def by_class(
     columns = show.per_class
     if not generator.conditional:
         made = generator.sample(columns * show.rows, seed=seed, truncation=truncation)
-        return grid(made, columns, show.side), ()
+        return grid(as_images(made, generator.spec), columns, show.side), ()
     names = generator.spec.classes[: show.classes]
     labels = np.repeat(np.arange(len(names), dtype=np.int64), columns)
-    return grid(generator.sample(len(labels), labels, seed, truncation), columns, show.side), names
+    made = generator.sample(len(labels), labels, seed, truncation)
+    return grid(as_images(made, generator.spec), columns, show.side), names
 
 
 def sweep(generator: SampleSource, settings: EvaluateSettings) -> bytes:
     """The same latents (columns) at each truncation (rows)."""
     columns = settings.gallery.per_class
     rows = [generator.sample(columns, seed=settings.seed, truncation=value) for value in settings.truncations]
-    return grid(np.concatenate(rows), columns, settings.gallery.side)
+    return grid(as_images(np.concatenate(rows), generator.spec), columns, settings.gallery.side)
 
 
 def interpolation(generator: SampleSource, show: GallerySettings, seed: int, truncation: float = 1.0) -> bytes:
@@ -77,12 +130,13 @@ def interpolation(generator: SampleSource, show: GallerySettings, seed: int, tru
     share = torch.linspace(0, 1, steps)
     latents: dict[str, Tensor] = {}
     chunks = [generator.latents(seed, index) for index in range(-(-2 * walks // CHUNK))]
-    for latent in generator.family.latents:
+    for latent in generator.noise:
         ends = torch.cat([chunk[latent.name] for chunk in chunks])[: 2 * walks]
         frames = [between(latent, ends[2 * walk], ends[2 * walk + 1], share) for walk in range(walks)]
         latents[latent.name] = torch.cat(frames)
     labels = np.repeat(generator.default_labels(walks), steps)
-    return grid(_decoded(generator, latents, labels, truncation), steps, show.side)
+    made = _decoded(generator, latents, labels, truncation)
+    return grid(as_images(made, generator.spec), steps, show.side)
 
 
 def between(latent: Latent, a: Tensor, b: Tensor, share: Tensor) -> Tensor:
@@ -111,7 +165,8 @@ def neighbours(generator: SampleSource, reference: Reference, train: Examples, s
         distance, position = nearest(fake, real)
     closest = np.argsort(distance, kind="stable")[: show.neighbours]
     found = train.examples(position[closest])["x"]
-    return grid(np.concatenate([made[closest], found]), len(closest), show.side)
+    both = np.concatenate([made[closest], found])
+    return grid(as_images(both, generator.spec), len(closest), show.side)
 
 
 def _decoded(generator: SampleSource, latents: Mapping[str, Tensor], labels: Labels, truncation: float) -> Pixels:
@@ -121,7 +176,7 @@ def _decoded(generator: SampleSource, latents: Mapping[str, Tensor], labels: Lab
     made: list[Pixels] = []
     for part in index.split(CHUNK):
         chunk = {name: latent[part] for name, latent in latents.items()}
-        made.append(pixels(generator.decode(chunk, labels[part.numpy()], truncation)))
+        made.append(stored(generator.decode(chunk, labels[part.numpy()], truncation), generator.spec))
     return np.concatenate(made)[:total]
 
 

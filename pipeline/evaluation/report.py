@@ -25,6 +25,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 class ReportInputs:
     """All that a report shows; what is empty is left out.
 
+    floor: (n, mean, deviation) of what n draws of train score, n being that of the readings in `curves`.
     grids: (examples seen, PNG bytes) in order. confusion: (asked for, recognised as) of each
     sample. curves: the loop's ticks. trials: the search's rows. provenance: hashes and versions.
     """
@@ -39,6 +40,7 @@ class ReportInputs:
     provenance: Mapping[str, str] = field(default_factory=lambda: {})
     confusion: Sequence[tuple[str, str]] = ()
     accuracy: float | None = None
+    floor: tuple[int, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def render(inputs: ReportInputs) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(picture=picture, number=number)
+    environment.filters.update(picture=picture, sound=sound, number=number)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         inputs=inputs,
         headlines=headlines(inputs.records),
@@ -79,8 +81,9 @@ def headlines(records: Sequence[ScoreRecord]) -> list[Headline]:
     by_name = {record.name: record for record in records}
     found: list[Headline] = []
     distance = next((record for record in records if record.name.endswith("_at_holdout_n")), None)
-    if distance is not None and "frechet_holdout" in by_name:
-        found.append(_distance(distance, by_name["frechet_holdout"]))
+    if distance is not None:
+        holdout = by_name.get(f"{distance.name.removesuffix('_at_holdout_n')}_holdout")
+        found += [_distance(distance, holdout)] if holdout is not None else []
     sentences = {
         "precision": "the share of samples that lie where real examples do",
         "recall": "the share of real examples that lie where samples do",
@@ -127,6 +130,11 @@ def picture(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
+def sound(wav: bytes) -> str:
+    """A wav as a data URI."""
+    return f"data:audio/wav;base64,{base64.b64encode(wav).decode()}"
+
+
 def number(value: object) -> str:
     """Four significant digits for floats; other values as they are; a dash for None."""
     if value is None:
@@ -147,7 +155,8 @@ def _save_plots(folder: Path, inputs: ReportInputs) -> None:
         files.write_bytes(folder / "confusion.csv", table(("actual", "predicted"), inputs.confusion))
     if inputs.gallery is not None:
         for name in ("samples", "interpolation", "truncation", "nearest"):
-            files.write_bytes(folder / f"{name}.png", getattr(inputs.gallery, name))
+            if picture_bytes := getattr(inputs.gallery, name):
+                files.write_bytes(folder / f"{name}.png", picture_bytes)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:

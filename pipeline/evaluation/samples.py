@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline import plugins, randomness
-from pipeline.contract import AnyFamily, draw_latents
+from pipeline.contract import AnyFamily, LatentSpec, draw_latents
 from pipeline.formats.model import ModelCard, load_card, load_states
 from pipeline.settings import UserError
 from pipeline.types import Batch, DataSpec
@@ -51,6 +52,14 @@ def evaluating(networks: Mapping[str, nn.Module]) -> Generator[None, None, None]
             module.training = training
 
 
+class Inputs(Protocol):
+    """What samples are made from, for designs that translate: batch fields of examples, by the sample's number."""
+
+    def __call__(self, numbers: Labels) -> Mapping[str, NDArray[Any]]:
+        """Fields (n, …) as shards hold them: uint8 for images."""
+        ...
+
+
 def quantise(x: Tensor) -> Tensor:
     """[-1, 1] floats → uint8 pixels, rounded; what lies outside is cut off."""
     return x.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
@@ -67,7 +76,9 @@ class SampleSource:
         *,
         device: str | torch.device = "cpu",
         threads: int = 1,
+        inputs: Inputs | None = None,
     ) -> None:
+        self.inputs = inputs
         self.family = family
         self.networks = networks
         self.spec = spec
@@ -78,6 +89,11 @@ class SampleSource:
     def conditional(self) -> bool:
         return self.family.conditional and bool(self.spec.classes)
 
+    @property
+    def noise(self) -> LatentSpec:
+        """The noise each sample is made of."""
+        return self.family.latents_for(self.spec)
+
     def default_labels(self, n: int, start: int = 0) -> Labels:
         """Balanced: sample i asks for class i mod classes; zeros where nothing is asked."""
         classes = len(self.spec.classes) if self.conditional else 1
@@ -85,12 +101,17 @@ class SampleSource:
 
     def latents(self, seed: int, chunk: int) -> dict[str, Tensor]:
         """The noise of samples 64·chunk … 64·chunk + 63, on the CPU."""
-        return draw_latents(self.family.latents, CHUNK, randomness.generator(seed, "sample", chunk))
+        return draw_latents(self.noise, CHUNK, randomness.generator(seed, "sample", chunk))
 
     @torch.no_grad()
-    def decode(self, latents: Mapping[str, Tensor], labels: Labels, truncation: float = 1.0) -> Tensor:
-        """Float samples (64, *spec.shape), not cut to [-1, 1], of one whole chunk of latents and labels (64,)."""
-        condition: Batch = {}
+    def decode(
+        self, latents: Mapping[str, Tensor], labels: Labels, truncation: float = 1.0, numbers: Labels | None = None
+    ) -> Tensor:
+        """Float samples (64, *spec.shape), not cut to [-1, 1], of one whole chunk of latents and labels (64,).
+
+        numbers (64,): whose inputs they are made from, where the design translates; the first 64 by default.
+        """
+        condition = self.condition(np.arange(CHUNK) if numbers is None else numbers)
         if self.conditional:
             condition["label"] = torch.as_tensor(labels, dtype=torch.int64).to(self.device)
         moved = {name: latent.to(self.device) for name, latent in latents.items()}
@@ -101,12 +122,29 @@ class SampleSource:
         """Float samples of chunk `index`, with labels (64,) or the default ones."""
         if labels is None:
             labels = self.default_labels(CHUNK, index * CHUNK)
-        return self.decode(self.latents(seed, index), labels, truncation)
+        numbers = np.arange(index * CHUNK, (index + 1) * CHUNK, dtype=np.int64)
+        return self.decode(self.latents(seed, index), labels, truncation, numbers)
+
+    def condition(self, numbers: Labels) -> Batch:
+        """The inputs of these samples on the device, in [-1, 1]; nothing for designs that need none.
+
+        Raises:
+            UserError: if the design translates, and there is nothing to translate.
+        """
+        if not self.family.inputs:
+            return {}
+        if self.inputs is None:
+            raise UserError(
+                f"this model translates: its samples are made from {' and '.join(sorted(self.family.inputs))}, which "
+                "the stages take from the holdout; nothing was handed in here"
+            )
+        found = self.inputs(numbers)
+        return cast(Batch, {name: to_float(found[name], self.device) for name in sorted(self.family.inputs)})
 
     def sample(
         self, n: int, labels: Labels | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
     ) -> Pixels:
-        """Samples `start` … `start + n - 1` as uint8 (n, *spec.shape).
+        """Samples `start` … `start + n - 1` (n, *spec.shape): uint8 for images, else float32 in [-1, 1].
 
         Sample i depends on (seed, i, its label, truncation) alone. `labels` (n,) are theirs.
 
@@ -114,13 +152,13 @@ class SampleSource:
             UserError: for labels of another number or out of range, or non-finite samples.
         """
         asked = self._asked(n, labels, start)
-        result = np.empty((n, *self.spec.shape), dtype=np.uint8)
+        result = np.empty((n, *self.spec.shape), dtype=self.spec.dtype)
         for index in range(start // CHUNK, -(-(start + n) // CHUNK)):
             begin, end = max(start, index * CHUNK), min(start + n, (index + 1) * CHUNK)
             wanted = self.default_labels(CHUNK, index * CHUNK)
             wanted[begin - index * CHUNK : end - index * CHUNK] = asked[begin - start : end - start]
             made = self.chunk(seed, index, wanted, truncation)[begin - index * CHUNK : end - index * CHUNK]
-            result[begin - start : end - start] = pixels(made)
+            result[begin - start : end - start] = stored(made, self.spec)
         return result
 
     def grid(self, seed: int = 0, rows: int = 8, columns: int = 10) -> Pixels:
@@ -152,12 +190,38 @@ def pixels(made: Tensor) -> Pixels:
     Raises:
         UserError: if any number is not finite.
     """
+    return quantise(_finite(made)).cpu().numpy()
+
+
+def _finite(made: Tensor) -> Tensor:
     if not bool(made.isfinite().all()):
         raise UserError("the generator gives non-finite samples: its weights are broken; train it again")
-    return quantise(made).cpu().numpy()
+    return made
 
 
-def open_model(folder: Path, *, device: str | torch.device = "cpu", threads: int = 1) -> tuple[SampleSource, ModelCard]:
+def as_stored(x: Tensor, spec: DataSpec) -> Tensor:
+    """Samples as a person would save them, and an extractor is shown them: uint8 for images, else cut to [-1, 1]."""
+    return quantise(x) if spec.dtype == "uint8" else x.clamp(-1, 1)
+
+
+def stored(made: Tensor, spec: DataSpec) -> NDArray[Any]:
+    """`as_stored` on the CPU.
+
+    Raises:
+        UserError: if any number is not finite.
+    """
+    return pixels(made) if spec.dtype == "uint8" else as_stored(_finite(made), spec).cpu().numpy()
+
+
+def to_float(x: NDArray[Any], device: torch.device) -> Tensor:
+    """Examples as shards hold them → float32 on the device, images in [-1, 1]."""
+    moved = torch.from_numpy(np.ascontiguousarray(x)).to(device)
+    return moved.float().div_(127.5).sub_(1) if x.dtype == np.uint8 else moved.float()
+
+
+def open_model(
+    folder: Path, *, device: str | torch.device = "cpu", threads: int = 1, inputs: Inputs | None = None
+) -> tuple[SampleSource, ModelCard]:
     """The published model in `folder`, verified, its networks in evaluation mode.
 
     Raises:
@@ -174,6 +238,9 @@ def open_model(folder: Path, *, device: str | torch.device = "cpu", threads: int
         try:
             built[name].load_state_dict(state)
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{folder}: network '{name}' does not fit the family '{card.family}': {error}") from None
+            told = " ".join(str(error).split())
+            raise UserError(
+                f"{folder}: network '{name}' does not fit the family '{card.family}' of this version: {told[:200]} …"
+            ) from None
         networks[name] = built[name].eval().requires_grad_(False).to(device)
-    return SampleSource(family, networks, card.spec, device=device, threads=threads), card
+    return SampleSource(family, networks, card.spec, device=device, threads=threads, inputs=inputs), card

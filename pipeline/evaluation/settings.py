@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from pipeline import plugins
+from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.settings import Settings
 
 METRICS: list[dict[str, Any]] = [
@@ -27,6 +28,10 @@ class ReferenceSettings(Settings):
     seed: int = Field(default=0, ge=0, description="of the extractor's training")
     threads: int = Field(
         default=2, ge=1, description="of the extractor, here and wherever it is used: part of the bits"
+    )
+
+    statistics: str | None = Field(
+        default=None, min_length=1, description="foreign reals for the Fréchet distance: an .npz of mu and sigma"
     )
 
     @field_validator("extractor")
@@ -58,6 +63,7 @@ class EvaluateSettings(Settings):
     truncation: float = Field(default=1.0, gt=0, description="of the scored samples; 1 = none")
     threads: int = Field(default=1, ge=1, description="of the generator: part of the bits")
     metrics: list[dict[str, Any]] = Field(default=METRICS, min_length=1, description="files of metrics/ and their keys")
+    path_length: PathLengthSettings | None = Field(default=None, description="its settings ({} = all defaults)")
     truncations: list[float] = Field(default=[0.4, 0.6, 0.8, 1.0], description="rows of the truncation sweep")
     gallery: GallerySettings = GallerySettings()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -75,12 +75,33 @@ class Extractor:
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """x (n, C, H, W) in [-1, 1], taken as the 8-bit pixels that a person would save."""
-        network = self._loaded()
-        device = next(network.parameters()).device
-        found = [self._batch(network, part.to(device)) for part in x.split(self.config.batch_size)]
-        features = torch.cat([features for features, _ in found])
-        logits = [part for _, part in found if part is not None]
-        return features, torch.cat(logits) if logits else None
+        device = next(self._loaded().parameters()).device
+        parts = x.split(self.config.batch_size)
+        return _joined([self._seen(self.resized(to_pixels(part.to(device)))) for part in parts])
+
+    def smooth(self, x: Tensor) -> Tensor:
+        """The features (n, tap) of x (n, C, H, W) in [-1, 1] without rounding to pixels: for small differences."""
+        device = next(self._loaded().parameters()).device
+        parts = x.float().add(1).mul(127.5).split(self.config.batch_size)
+        return _joined([self._seen(self.resized(part.to(device))) for part in parts])[0]
+
+    def features_of_sizes(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """As `features`, of images (C, H, W) in [-1, 1] each of its own size, as the FID protocol sees them."""
+        device, size = next(self._loaded().parameters()).device, self.config.batch_size
+        found: list[tuple[Tensor, Tensor | None]] = []
+        for begin in range(0, len(images), size):
+            shown = torch.cat(
+                [self.resized(to_pixels(image[None].to(device))) for image in images[begin : begin + size]]
+            )
+            # A whole batch always: bits may depend on its size.
+            padding = shown.new_zeros((size - len(shown), *shown.shape[1:]))
+            features, logits = self._seen(torch.cat([shown, padding]))
+            found.append((features[: len(shown)], None if logits is None else logits[: len(shown)]))
+        return _joined(found)
+
+    def resized(self, pixels: Tensor) -> Tensor:
+        """Pixels 0 … 255 (n, C, H, W) → what the network is shown, (n, 3, 299, 299)."""
+        return network_input(three_channels(pixels, self.config.alpha), self.config.resize)
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self._loaded().state_dict())
@@ -99,14 +120,28 @@ class Extractor:
         network.load_state_dict(own, assign=True)
         self.network = network.eval().requires_grad_(False)
 
-    def _batch(self, network: Inception, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        shown = network_input(three_channels(to_pixels(x), self.config.alpha), self.config.resize)
-        return network(shown.contiguous(memory_format=torch.channels_last))
+    def _seen(self, shown: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._loaded()(shown.contiguous(memory_format=torch.channels_last))
 
     def _loaded(self) -> Inception:
         if self.network is None:
             raise RuntimeError("the Inception network was neither prepared nor loaded")
         return self.network
+
+
+def about(config: Config) -> dict[str, Any]:
+    """What `prepare` would answer of the file that the settings name.
+
+    Raises:
+        UserError: if it is not here, or no such file.
+    """
+    weights = _inception_weights.load(_inception_weights.resolve(config.weights), config.tap, config.sha256)
+    return {"weights_sha256": weights.sha256, "published": weights.published}
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    logits = [part for _, part in parts if part is not None]
+    return torch.cat([features for features, _ in parts]), torch.cat(logits) if logits else None
 
 
 def check(spec: DataSpec) -> None:

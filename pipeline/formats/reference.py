@@ -6,12 +6,14 @@
     reference/<split>_features.npy     float32 (n, d), in the split's own order
     reference/<split>_labels.npy       int64 (n,), -1 where nothing is labelled
 
+    reference/statistics.safetensors   mu and sigma of foreign statistics, where the settings name some
+
 It is keyed by content (manifest, extractor, resizing), never by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -28,9 +30,11 @@ from pipeline.formats import files
 from pipeline.settings import UserError
 from pipeline.types import DataSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MADE_BY = "the reference stage"
+BLIND = "none"
 Split = Literal["train", "holdout"]
+PIECE = 1024  # rows whose moments are summed at once: part of the bits
 SPLITS: tuple[Split, ...] = ("train", "holdout")
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -71,6 +75,56 @@ class Extractor(Protocol):
     def load(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
         """Be again what `state_dict` was taken from."""
         ...
+
+
+@dataclass(frozen=True)
+class ExtractorIdentity:
+    """Which features: what a score's name and protocol need to know of whoever extracted them.
+
+    name: a file of extractors/, or `features` for ready-made ones. sha256: of its weights; empty
+    where there are none. tap: the layer of the Inception network. published: whether these are, as
+    far as the tap, the weights of the published scores. alpha: what became of a fourth channel.
+    accuracy: held-out accuracy of one that was trained here.
+    """
+
+    name: str
+    sha256: str
+    dimension: int
+    tap: int | None = None
+    published: bool = False
+    alpha: str | None = None
+    accuracy: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, null for what there is none of."""
+        first: dict[str, Any] = {"name": self.name, "tap": self.tap, "sha256": self.sha256 or None}
+        return {**first, **{name: value for name, value in asdict(self).items() if name not in first}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ExtractorIdentity:
+        """The inverse of `to_json`."""
+        whole: dict[str, Any] = {**data, "sha256": data.get("sha256") or ""}
+        return cls(**whole)
+
+    def same(self, other: ExtractorIdentity) -> bool:
+        """Whether both see alike: the published network is the same one in any file."""
+        mine, others = ((each.name, each.dimension, each.tap, each.alpha) for each in (self, other))
+        return mine == others and (self.sha256 == other.sha256 or (self.published and other.published))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Foreign statistics: a mean (d,) and a covariance (d, d), and where they are from; count may be unknown."""
+
+    mean: Floats
+    covariance: Floats
+    count: int | None
+    source: str
+    sha256: str
+
+    @property
+    def dimension(self) -> int:
+        return len(self.mean)
 
 
 @dataclass
@@ -144,45 +198,107 @@ class ReferenceCard:
     threads: int
     counts: dict[str, int]
     report: dict[str, Any]
+    statistics: dict[str, Any] | None = None
     key: str = ""
     files: dict[str, str] | None = None
     format_version: int = FORMAT_VERSION
 
     def identify(self) -> str:
         """The content key: whatever has it was measured with the same stick on the same data."""
-        parts = {"manifest": self.manifest_sha256, "extractor": self.extractor_sha256, "resize": self.resize}
+        parts: dict[str, Any] = {"manifest": self.manifest_sha256, "extractor": self.identity.to_json()}
+        parts |= {"config": self.config, "resize": self.resize, "statistics": self.statistics}
         return files.sha256_json(parts)
+
+    @property
+    def identity(self) -> ExtractorIdentity:
+        """Who extracted the features, as records name it."""
+        return identity_of(self.extractor, self.config, self.dimension, self.report, self.extractor_sha256)
+
+
+def identity_of(
+    name: str, config: Mapping[str, Any], dimension: int, report: Mapping[str, Any], sha256: str
+) -> ExtractorIdentity:
+    """An extractor's identity from its Config and what `prepare` answered; `sha256` where that names no weights."""
+    return ExtractorIdentity(
+        name=name,
+        sha256=report.get("weights_sha256", sha256),
+        dimension=dimension,
+        tap=config.get("tap"),
+        published=bool(report.get("published", False)),
+        alpha=config.get("alpha"),
+        accuracy=report.get("accuracy"),
+    )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One split's features (n, d) and labels (n,) as the stage hands them over."""
+    """Features (n, d) and labels (n,) of a split, or of its next rows, as the stage hands them over."""
 
     features: Features
     labels: Labels
 
 
 def save_reference(
-    folder: Path, card: ReferenceCard, state: Mapping[str, Tensor], splits: Mapping[str, Measured]
+    folder: Path,
+    card: ReferenceCard,
+    state: Mapping[str, Tensor],
+    splits: Mapping[str, Measured | Iterable[Measured]],
+    statistics: Gaussian | None = None,
 ) -> ReferenceCard:
-    """Write the whole artefact, replacing what was there; answers the card with key and hashes."""
+    """Write the whole artefact, replacing what was there; answers the card with key and hashes.
+
+    splits: whole, or piece by piece, each piece written as it comes. statistics: foreign ones.
+    """
     with files.replacing_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         save_file(weights, temporary / "extractor.safetensors")
         moments: dict[str, NDArray[Any]] = {}
         for split, measured in splits.items():
-            np.save(temporary / f"{split}_features.npy", measured.features, allow_pickle=False)
-            np.save(temporary / f"{split}_labels.npy", measured.labels, allow_pickle=False)
-            found = Moments.of(measured.features)
+            pieces = [measured] if isinstance(measured, Measured) else measured
+            found = _save_split(temporary, split, card, pieces)
             moments |= {f"{split}.sum": found.sum, f"{split}.outer": found.outer}
             moments[f"{split}.count"] = np.array([found.count], dtype=np.int64)
         save_arrays(moments, temporary / "moments.safetensors")
+        if statistics is not None:
+            account = {"source": statistics.source, "sha256": statistics.sha256, "count": statistics.count}
+            card = replace(card, statistics=account)
+            save_arrays({"mu": statistics.mean, "sigma": statistics.covariance}, temporary / "statistics.safetensors")
         hashes = {path.name: files.sha256_file(path) for path in sorted(temporary.iterdir())}
         identity = {"name": card.extractor, "config": card.config, "weights": hashes["extractor.safetensors"]}
         card = replace(card, extractor_sha256=files.sha256_json(identity), files=hashes)
         card = replace(card, key=card.identify())
-        files.write_json(temporary / "reference.json", {**asdict(card), "spec": card.spec.to_json()})
+        content = {**asdict(card), "spec": card.spec.to_json(), "identity": card.identity.to_json()}
+        files.write_json(temporary / "reference.json", content)
     return card
+
+
+def _save_split(folder: Path, split: str, card: ReferenceCard, pieces: Iterable[Measured]) -> Moments:
+    """Write a split's features and labels row by row; its moments."""
+    from threadpoolctl import threadpool_limits
+
+    count, begin = card.counts[split], 0
+    shape = (count, card.dimension)
+    path = folder / f"{split}_features.npy"
+    if count == 0:  # nothing can be mapped
+        np.save(path, np.zeros(shape, dtype=np.float32), allow_pickle=False)
+        np.save(folder / f"{split}_labels.npy", np.empty(0, dtype=np.int64), allow_pickle=False)
+        return Moments.empty(card.dimension)
+    features: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    labels = np.empty(count, dtype=np.int64)
+    moments = Moments.empty(card.dimension)
+    for piece in pieces:
+        end = begin + len(piece.labels)
+        features[begin:end], labels[begin:end] = piece.features, piece.labels
+        begin = end
+    if begin != count:
+        raise RuntimeError(f"{split} was to have {count} rows, and {begin} came")
+    # From the whole, on one thread, so that neither how it came nor where decides a bit.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for first in range(0, count, PIECE):
+            moments.update(features[first : first + PIECE])
+    features.flush()  # pyright: ignore[reportAttributeAccessIssue] (a memmap)
+    np.save(folder / f"{split}_labels.npy", labels, allow_pickle=False)
+    return moments
 
 
 class Reference:
@@ -210,6 +326,7 @@ class Reference:
         data = cast(dict[str, Any], found)
         try:
             data["spec"] = DataSpec.from_json(data["spec"])
+            data.pop("identity", None)  # for people: the card's other fields say the same
             card = ReferenceCard(**data)
         except (KeyError, TypeError) as error:
             raise files.BrokenArtefact(
@@ -229,6 +346,11 @@ class Reference:
         """The content key of what was measured and with what."""
         return self.card.key
 
+    @property
+    def blind(self) -> bool:
+        """Whether nobody looked: the extractor `none`, for designs that measure themselves."""
+        return self.card.extractor == BLIND
+
     def moments(self, split: Split) -> Moments:
         """Count, sum and outer product of one split's features."""
         if split not in self._moments:
@@ -236,6 +358,15 @@ class Reference:
             count = int(arrays[f"{split}.count"][0])
             self._moments[split] = Moments(count, arrays[f"{split}.sum"], arrays[f"{split}.outer"])
         return self._moments[split]
+
+    @property
+    def statistics(self) -> Gaussian | None:
+        """Foreign statistics of the reals, where the settings named some."""
+        about = self.card.statistics
+        if about is None:
+            return None
+        found = load_arrays(self.folder / "statistics.safetensors")
+        return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
 
     def features(self, split: Split) -> Features:
         """Float32 (n, d), memory-mapped, in the split's own order."""

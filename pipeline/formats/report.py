@@ -8,12 +8,14 @@ report/report.html     the page a person reads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pipeline.formats import files
+from pipeline.formats.reference import ExtractorIdentity
 from pipeline.settings import UserError
 
 FORMAT_VERSION = 1
@@ -21,44 +23,42 @@ MADE_BY = "the evaluate stage"
 
 
 @dataclass(frozen=True)
-class ExtractorIdentity:
-    """Which features: two extractors are the same if their sha256 is."""
-
-    name: str
-    sha256: str
-    dimension: int
-
-
-@dataclass(frozen=True)
 class ScoreRecord:
     """One value and the whole protocol behind it.
 
-    value: the mean over `repeats` seeds (`seed`, `seed + 1`, …); spread: their standard deviation
-    (n − 1), None for a single one. n_real, n_fake: numbers on either side of one repeat. split: the
-    reals compared with; None where reals play no part. ema: averaged weights or the raw ones.
+    value: the mean over `repeats` seeds (`seed`, `seed + 1`, …). spread: their standard deviation
+    (n − 1); of a single seed that of the parts the metric itself averages (splits, subsets), None
+    where it has none. n_real, n_fake: numbers on either side of one repeat; 0 where a side plays no
+    part, None where foreign statistics don't tell. split: the reals compared with; None where they
+    are no split of shards. ema: averaged weights or the raw ones, truncation: of the latents; both
+    None where no model was sampled. settings: the metric's own (k, degree, splits, …). real: sha256
+    of the reals' content. warnings: what makes the value less than it seems.
     """
 
     name: str
     value: float
     spread: float | None
-    n_real: int
-    n_fake: int
+    n_real: int | None
+    n_fake: int | None
     split: Literal["train", "holdout"] | None
     extractor: ExtractorIdentity
-    resize: str
+    resize: str | None
     seed: int
     repeats: int
-    ema: bool
-    truncation: float
+    ema: bool | None
+    truncation: float | None
     version: str
     note: str = ""
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=lambda: {})
+    real: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
-        return asdict(self)
+        return {**asdict(self), "extractor": self.extractor.to_json(), "warnings": list(self.warnings)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ScoreRecord:
+    def from_json(cls, data: Mapping[str, Any]) -> ScoreRecord:
         """A record of scores.json.
 
         Raises:
@@ -66,22 +66,49 @@ class ScoreRecord:
         """
         try:
             whole = dict(data)
-            whole["extractor"] = ExtractorIdentity(**data["extractor"])
+            whole["extractor"] = ExtractorIdentity.from_json(data["extractor"])
+            whole["warnings"] = tuple(data.get("warnings", ()))
             return cls(**whole)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise files.BrokenArtefact(f"this is no whole score record ({error}): {data}") from None
 
 
 # What may differ between two runs that are compared; everything else is protocol.
-OUTCOME = frozenset({"value", "spread", "note", "version"})
+OUTCOME = frozenset({"value", "spread", "note", "version", "warnings"})
 
 
 def unlike(a: ScoreRecord, b: ScoreRecord) -> list[str]:
     """Where two records' protocols differ, as `field: a | b`; empty = they may be compared."""
-    names = [field.name for field in fields(ScoreRecord) if field.name not in OUTCOME]
-    return [
-        f"{name}: {getattr(a, name)} | {getattr(b, name)}" for name in names if getattr(a, name) != getattr(b, name)
-    ]
+    found: list[str] = []
+    for name in (each.name for each in fields(ScoreRecord) if each.name not in OUTCOME):
+        mine, others = getattr(a, name), getattr(b, name)
+        if name == "extractor":
+            found += _unlike_extractors(a.extractor, b.extractor)
+        elif name == "settings":
+            keys = sorted({*a.settings, *b.settings})
+            pairs = [(key, a.settings.get(key), b.settings.get(key)) for key in keys]
+            found += [f"settings.{key}: {one} | {other}" for key, one, other in pairs if one != other]
+        elif name == "real" and mine != others:
+            found.append(f"real: {mine[:12] or 'unknown'} | {others[:12] or 'unknown'}")
+        elif mine != others:
+            found.append(f"{name}: {mine} | {others}")
+    return found
+
+
+def _unlike_extractors(a: ExtractorIdentity, b: ExtractorIdentity) -> list[str]:
+    if a.same(b):
+        return []
+    for name in ("name", "tap", "dimension", "alpha"):
+        if getattr(a, name) != getattr(b, name):
+            return [
+                f"extractor: {_said(a)} | {_said(b)}" if name != "alpha" else f"extractor.alpha: {a.alpha} | {b.alpha}"
+            ]
+    return [f"extractor: {a.name} {a.sha256[:12]} | {b.name} {b.sha256[:12]}"]
+
+
+def _said(extractor: ExtractorIdentity) -> str:
+    at = f" at tap {extractor.tap}" if extractor.tap else ""
+    return f"{extractor.name}{at} ({extractor.dimension} dimensions)"
 
 
 def difference(a: ScoreRecord, b: ScoreRecord) -> float:
@@ -111,21 +138,40 @@ def save_scores(folder: Path, records: Sequence[ScoreRecord]) -> None:
     files.write_json(folder / "scores.json", content)
 
 
+def dumps(records: Sequence[ScoreRecord]) -> str:
+    """The records as a JSON list: what `zerosum score --json` prints and `parse` reads."""
+    return json.dumps([record.to_json() for record in records], indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def parse(data: object, where: str) -> list[ScoreRecord]:
+    """The records of scores.json, or of such a list.
+
+    Raises:
+        BrokenArtefact: if it is neither.
+    """
+    if isinstance(data, dict):
+        content = cast(dict[str, Any], data)
+        if content.get("format_version") != FORMAT_VERSION:
+            raise files.BrokenArtefact(f"{where} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
+        data = content.get("scores")
+        if not isinstance(data, list):
+            raise files.BrokenArtefact(f"{where} is cut short; run {MADE_BY} again")
+    if not isinstance(data, list):
+        raise files.BrokenArtefact(f"{where} holds no list of score records")
+    return [ScoreRecord.from_json(record) for record in cast(list[dict[str, Any]], data)]
+
+
 def load_scores(folder: Path) -> list[ScoreRecord]:
     """The records of a report.
 
     Raises:
         BrokenArtefact: if scores.json is missing, torn or of a later format.
     """
-    found = files.read_json(folder / "scores.json", MADE_BY)
-    if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(
-            f"{folder / 'scores.json'} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again"
-        )
-    records = cast(dict[str, Any], found).get("scores")
-    if not isinstance(records, list):
-        raise files.BrokenArtefact(f"{folder / 'scores.json'} is cut short; run {MADE_BY} again")
-    return [ScoreRecord.from_json(record) for record in cast(list[dict[str, Any]], records)]
+    path = folder / "scores.json"
+    found = files.read_json(path, MADE_BY)
+    if not isinstance(found, dict):
+        raise files.BrokenArtefact(f"{path} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
+    return parse(cast(object, found), str(path))
 
 
 def load_score(folder: Path, name: str) -> ScoreRecord:

@@ -2,6 +2,8 @@
 
     shards/train-000000.tar …     <key>.png (images) or <key>.npy, and <key>.cls where labelled
     shards/index-train.npy        int64 (n, 4): shard number, offset and length of x, label or -1
+    … of pairs                    also <key>.pair.png, and two columns of the index: its offset and length
+    … of two domains              the second one's in the splits unpaired_train and unpaired_holdout
     shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects
 
 Nothing in it names a time, a user or an absolute path: equal data gives equal bytes.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +31,7 @@ FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
 MANIFEST = "manifest.json"
 TAR_BLOCK = 512
+UNPAIRED = "unpaired_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +148,30 @@ def is_shard(file: str, splits: Iterable[str]) -> bool:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def write_shard(path: Path, examples: Iterable[Example], png_level: int) -> tuple[Shard, NDArray[np.int64]]:
+def write_shard(
+    path: Path, examples: Iterable[Example], png_level: int, fields: Sequence[str] = ()
+) -> tuple[Shard, NDArray[np.int64]]:
     """Write one tar atomically; the same examples give the same bytes on every run.
 
     Keys must be unique, ASCII, and free of dots and slashes, as webdataset splits names at the first dot.
-    Returns the shard and int64 rows (examples, 3): offset and length of x's data in the tar, label or -1.
+    Returns the shard and int64 rows (examples, 3 + 2·fields): offset and length of x's data in the tar,
+    label or -1, and offset and length of each field's, all of which every example must hold.
     """
-    rows: list[tuple[int, int, int]] = []
+    rows: list[list[int]] = []
     with files.replacing(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
             for example in examples:
                 extension, data = encode(example.x, png_level)
-                offset = _add(tar, f"{example.key}.{extension}", data)
+                row = [_add(tar, f"{example.key}.{extension}", data), len(data)]
+                row.append(-1 if example.label is None else example.label)
+                for field in fields:
+                    extension, data = encode(example.extra[field], png_level)
+                    row += [_add(tar, f"{example.key}.{field}.{extension}", data), len(data)]
                 if example.label is not None:
                     _add(tar, f"{example.key}.cls", str(example.label).encode())
-                rows.append((offset, len(data), -1 if example.label is None else example.label))
+                rows.append(row)
         shard = Shard(path.name, temporary.stat().st_size, files.sha256_file(temporary), len(rows))
-    return shard, np.array(rows, dtype=np.int64).reshape(-1, 3)
+    return shard, np.array(rows, dtype=np.int64).reshape(-1, 3 + 2 * len(fields))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
@@ -175,7 +185,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
 
 
 def write_index(folder: Path, split: str, rows: NDArray[np.int64]) -> tuple[str, str]:
-    """Write a split's index of int64 (n, 4) rows; returns its name and sha256."""
+    """Write a split's index of int64 (n, columns) rows; returns its name and sha256."""
     buffer = io.BytesIO()
     np.save(buffer, rows, allow_pickle=False)
     name = index_name(split)
@@ -221,8 +231,18 @@ def _decode_npy(data: bytes) -> Array:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
-def load_index(folder: Path, split: Split) -> NDArray[np.int64]:
-    """The index of a split, int64 (n, 4).
+def columns(spec: DataSpec, split: str) -> int:
+    """Numbers in a row of the split's index: the second domain of two has no fields of its own."""
+    return 4 + 2 * len(stored_in(spec, split))
+
+
+def stored_in(spec: DataSpec, split: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The fields, with shapes, that lie beside x in a split's examples."""
+    return () if split.startswith(UNPAIRED) else spec.stored
+
+
+def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
+    """The index of a split, int64 (n, 4), with two more columns for each field stored beside x.
 
     Raises:
         BrokenArtefact: if it is missing, altered, or of another length than the manifest says.
@@ -230,8 +250,9 @@ def load_index(folder: Path, split: Split) -> NDArray[np.int64]:
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
     rows = np.load(path, allow_pickle=False)
-    if rows.dtype != np.int64 or rows.shape != (split.examples, 4):
-        raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 ({split.examples}, 4)")
+    expected = (split.examples, columns(spec, split.name))
+    if rows.dtype != np.int64 or rows.shape != expected:
+        raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
     return cast(NDArray[np.int64], rows)
 
 
@@ -261,5 +282,5 @@ def verify(folder: Path) -> Manifest:
         check_sizes(folder, split)
         for shard in split.shards:
             files.verify(folder / shard.name, shard.sha256, MADE_BY)
-        load_index(folder, split)
+        load_index(folder, split, manifest.spec)
     return manifest

@@ -1,9 +1,10 @@
-"""What every metric shares: the statistics it is given, the scores it gives, names, neighbours in chunks."""
+"""What every metric shares: the statistics it is given, the scores it gives, and their names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,26 +12,35 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import randomness
-from pipeline.formats.reference import Moments
+from pipeline.formats.reference import ExtractorIdentity, Gaussian, Moments
+from pipeline.metrics._predictions import Predictions
+from pipeline.settings import UserError
 
 Floats = NDArray[np.float64]
 Need = Literal["features", "moments", "logits", "labels", "holdout"]
+Kind = Literal["frechet", "kernel", "score"]
 
-# Rows of a distance matrix held at once are at most this many numbers (float64: 64 MB).
-DISTANCE_BUDGET = 8_000_000
+# What the field calls the three of the published network at its last pool, or its logits.
+PUBLISHED: dict[Kind, str] = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+LAST_TAP = 2048
 
 
 @dataclass(frozen=True)
 class Side:
     """One set of examples or samples, as an extractor saw it.
 
-    features (n, d); logits (n, classes) where the extractor classifies; labels (n,), -1 = none.
+    moments: of all of them; None where there are predictions alone. features (m, d): those rows that
+    the metrics asked for, `kept` (m,) their positions, None = all. predictions: what a classifier made
+    of all of them. labels (n,): -1 = none. head: the moments of the first of them, for comparisons at
+    a smaller number.
     """
 
-    moments: Moments
+    moments: Moments | Gaussian | None
     features: NDArray[Any] | None = None
-    logits: NDArray[Any] | None = None
+    predictions: Predictions | None = None
     labels: NDArray[np.int64] | None = None
+    kept: NDArray[np.int64] | None = None
+    head: Moments | None = None
 
     @classmethod
     def of(
@@ -38,55 +48,79 @@ class Side:
         features: NDArray[Any],
         logits: NDArray[Any] | None = None,
         labels: NDArray[np.int64] | None = None,
+        splits: int = 1,
     ) -> Side:
-        return cls(Moments.of(features), features, logits, labels)
+        """A set that is whole in memory, or mapped into it."""
+        predictions = None if logits is None else Predictions.of(logits, splits)
+        return cls(Moments.of(features), features, predictions, labels)
+
+    @property
+    def count(self) -> int | None:
+        """How many there are; None where foreign statistics don't tell."""
+        if self.moments is not None:
+            return self.moments.count
+        return len(self.predictions) if self.predictions is not None else None
 
     def __len__(self) -> int:
-        return self.moments.count
+        return self.count or 0
 
     def rows(self) -> NDArray[Any]:
+        """The features that were kept, (m, d)."""
         if self.features is None:
-            raise RuntimeError("a metric asked for features it did not name in `needs`")
+            raise UserError("a metric of single features was asked of statistics alone; give images or features (.npy)")
         return self.features
 
-    def subset(self, count: int, seed: int, purpose: str) -> Side:
-        """A seeded choice of `count` rows, in their order; all of them where there are no more."""
-        if count >= len(self):
-            return self
-        index = choose(len(self), count, seed, purpose)
-        return Side.of(
-            self.rows()[index],
-            None if self.logits is None else self.logits[index],
-            None if self.labels is None else self.labels[index],
-        )
+    def gaussian(self) -> Moments | Gaussian:
+        """Mean and covariance of all."""
+        if self.moments is None:
+            raise UserError("a metric of features was asked of class predictions alone")
+        return self.moments
+
+    def row_labels(self) -> NDArray[np.int64] | None:
+        """The labels of `rows()`."""
+        return self.labels if self.labels is None or self.kept is None else self.labels[self.kept]
+
+    def some(self, count: int, seed: int, purpose: str) -> NDArray[Any]:
+        """A seeded choice of `count` kept rows, in their order; all of them where there are no more."""
+        rows = self.rows()
+        return rows if count >= len(rows) else rows[choose(len(rows), count, seed, purpose)]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one repeat of a measurement holds: train, samples, the holdout, and who extracted them.
+    """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
 
-    conditional: the samples' `labels` are what the generator was asked for.
+    conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
+    reals are; None where they are something else.
     """
 
     real: Side
     fake: Side
     holdout: Side | None
-    extractor: str
+    extractor: ExtractorIdentity
     seed: int
     conditional: bool = False
     classes: tuple[str, ...] = ()
+    split: Literal["train", "holdout"] | None = "train"
 
 
 @dataclass(frozen=True)
 class Score:
-    """One named value of one repeat; `note` says what a reader must know to judge it."""
+    """One named value of one repeat; `note` says what a reader must know to judge it.
+
+    spread: of the parts that the metric averages, in one repeat. n_real, n_fake: how many of either
+    side it looked at; 0 = the side plays no part. warnings: what makes it less than it seems.
+    """
 
     name: str
     value: float
-    n_real: int
-    n_fake: int
+    n_real: int | None
+    n_fake: int | None
     split: Literal["train", "holdout"] | None = "train"
     note: str = ""
+    spread: float | None = None
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=lambda: {})
 
 
 class Metric(Protocol):
@@ -95,6 +129,11 @@ class Metric(Protocol):
     @property
     def needs(self) -> frozenset[Need]:
         """What must be there; where it isn't (no logits, no labels), the metric is left out."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Of how many samples, at most, it looks at the features themselves: 0 = at moments or predictions alone."""
         ...
 
     def compute(self, statistics: Statistics) -> list[Score]: ...
@@ -107,9 +146,15 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-def reported_name(kind: Literal["frechet", "kernel", "score"], extractor: str) -> str:
-    """The name a value is reported under: it says which features it was measured in."""
-    return f"{kind}_{extractor}"
+def reported_name(kind: Kind, extractor: ExtractorIdentity) -> str:
+    """The name a value is reported under: it says which features it was measured in.
+
+    `fid`, `kid` and `inception_score` are the published Inception network's alone, `fid_768` its at
+    tap 768; of any other network, or with other weights, it is `frechet_<extractor>` and so on.
+    """
+    if extractor.name != "inception" or not extractor.published:
+        return f"{kind}_{extractor.name}"
+    return PUBLISHED[kind] if extractor.tap == LAST_TAP else f"{PUBLISHED[kind]}_{extractor.tap}"
 
 
 def shuffled(total: int, seed: int, purpose: str, *counters: int) -> NDArray[np.int64]:
@@ -122,47 +167,6 @@ def choose(total: int, count: int, seed: int, purpose: str, *counters: int) -> N
     return np.sort(shuffled(total, seed, purpose, *counters)[:count])
 
 
-def squared_distances(a: Floats, b: Floats) -> Floats:
-    """‖aᵢ − bⱼ‖² as (len(a), len(b)), never negative."""
-    found = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-    return np.maximum(found, 0.0, out=found)
-
-
-def centred(*sets: NDArray[Any]) -> list[Floats]:
-    """Float64 copies moved by the first set's mean: distances stay, cancellation shrinks."""
-    mean = np.asarray(sets[0], dtype=np.float64).mean(axis=0)
-    return [np.asarray(rows, dtype=np.float64) - mean for rows in sets]
-
-
-def spans(rows: int, columns: int, budget: int = DISTANCE_BUDGET) -> list[slice]:
-    """Slices of `rows` such that a slice × `columns` fits the budget."""
-    size = max(1, budget // max(columns, 1))
-    return [slice(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
-
-
-def kth_neighbour(points: Floats, k: int, budget: int = DISTANCE_BUDGET) -> Floats:
-    """Squared distance of every point to its k-th nearest other point, (n,).
-
-    Raises:
-        ValueError: unless there are more than k points.
-    """
-    if len(points) <= k:
-        raise ValueError(f"the {k}-th neighbour needs more than {k} points, and here are {len(points)}")
-    radii = np.empty(len(points))
-    for rows in spans(len(points), len(points), budget):
-        found = squared_distances(points[rows], points)
-        # A point is no neighbour of its own; a twin of it is one, at distance zero.
-        found[np.arange(len(found)), np.arange(rows.start, rows.stop)] = np.inf
-        radii[rows] = np.partition(found, k - 1, axis=1)[:, k - 1]
-    return radii
-
-
-def nearest(points: Floats, among: Floats, budget: int = DISTANCE_BUDGET) -> tuple[Floats, NDArray[np.int64]]:
-    """Distance (n,) and position (n,) of each point's nearest in `among`; ties go to the first."""
-    distance = np.empty(len(points))
-    position = np.empty(len(points), dtype=np.int64)
-    for rows in spans(len(points), len(among), budget):
-        found = squared_distances(points[rows], among)
-        position[rows] = found.argmin(axis=1)
-        distance[rows] = np.sqrt(found[np.arange(len(found)), position[rows]])
-    return distance, position
+def fewer(used: int, side: Side, what: str) -> tuple[str, ...]:
+    """A warning where only `used` of a side were looked at."""
+    return () if used >= len(side) else (f"{used:,} of {len(side):,} {what}, chosen by the seed",)

@@ -7,17 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.metrics._shared import (
-    DISTANCE_BUDGET,
-    Need,
-    Score,
-    Statistics,
-    centred,
-    kth_neighbour,
-    spans,
-    squared_distances,
-)
-from pipeline.settings import Settings
+from pipeline.metrics._neighbours import BLOCK, centred, holding, kth_neighbour
+from pipeline.metrics._shared import Need, Score, Statistics, fewer
+from pipeline.settings import Settings, UserError
 
 
 class Config(Settings):
@@ -28,40 +20,36 @@ class Config(Settings):
 
 
 class Metric:
-    """Equal numbers on both sides: min(train, samples, limit) of each."""
+    """Every row of either side up to the limit."""
 
     needs: frozenset[Need] = frozenset({"features"})
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return self.config.limit
+
     def compute(self, statistics: Statistics) -> list[Score]:
-        k = self.config.k
-        count = min(len(statistics.real), len(statistics.fake), self.config.limit)
-        real = statistics.real.subset(count, 0, "density_coverage/real").rows()
-        fake = statistics.fake.subset(count, statistics.seed, "density_coverage/fake").rows()
+        k, limit = self.config.k, self.config.limit
+        real = statistics.real.some(limit, 0, "neighbours/real")
+        fake = statistics.fake.some(limit, statistics.seed, "neighbours/fake")
+        if len(real) <= k:
+            raise UserError(f"neighbours at k = {k} need more than {k} reals, and here are {len(real)}")
         density, coverage = density_coverage(real, fake, k)
-        note = f"k={k}, equal n"
-        if count < len(statistics.real):
-            note += f", {count} of {len(statistics.real)} train examples"
+        warnings = fewer(len(real), statistics.real, "reals") + fewer(len(fake), statistics.fake, "samples")
         values = {"density": density, "coverage": coverage}
-        return [Score(name, value, count, count, "train", note) for name, value in values.items()]
+        told: dict[str, Any] = {"note": f"k={k}", "warnings": warnings, "settings": self.config.model_dump(mode="json")}
+        return [Score(name, value, len(real), len(fake), statistics.split, **told) for name, value in values.items()]
 
 
-def density_coverage(
-    real: NDArray[Any], fake: NDArray[Any], k: int, budget: int = DISTANCE_BUDGET
-) -> tuple[float, float]:
+def density_coverage(real: NDArray[Any], fake: NDArray[Any], k: int, block: int = BLOCK) -> tuple[float, float]:
     """Density: how many reals' balls hold a fake, on average, over k. Coverage: the fraction of balls that hold any.
 
     Raises:
         ValueError: unless there are more than k reals.
     """
-    real, fake = centred(real, fake)
-    radii = kth_neighbour(real, k, budget)
-    held = 0
-    balls = 0
-    for rows in spans(len(real), len(fake), budget):
-        inside = squared_distances(real[rows], fake) <= radii[rows, None]
-        held += int(inside.sum())
-        balls += int(inside.any(axis=1).sum())
-    return held / (k * len(fake)), balls / len(real)
+    reals, fakes = centred(real, fake)
+    held, _ = holding(reals, kth_neighbour(reals, k, block), fakes, block)
+    return float(held.sum()) / (k * len(fakes)), float((held > 0).mean())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
 
-from pipeline.formats.reference import Moments
-from pipeline.metrics._shared import Floats, Need, Score, Statistics, reported_name
+from pipeline.formats.reference import Gaussian, Moments
+from pipeline.metrics._gaussians import Spread, distance
+from pipeline.metrics._shared import Need, Score, Statistics, reported_name
 from pipeline.settings import Settings
+
+__all__ = ["Config", "Metric", "Spread", "distance"]
 
 
 class Config(Settings):
@@ -14,74 +17,47 @@ class Config(Settings):
 
 
 class Metric:
-    """Samples against train; and, of the holdout's number, samples and holdout against train."""
+    """Samples against the reals; and, of the holdout's number, samples and holdout against train."""
 
-    needs: frozenset[Need] = frozenset({"features", "moments"})
+    needs: frozenset[Need] = frozenset({"moments"})
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return 0
+
     def compute(self, statistics: Statistics) -> list[Score]:
         real, fake, holdout = statistics.real, statistics.fake, statistics.holdout
         name = reported_name("frechet", statistics.extractor)
-        train = Spread(real.moments)
-        scores = [self._score(name, train, fake.moments, "samples against all of train")]
+        spread = Spread(real.gaussian())
+        split, against = statistics.split, "train" if statistics.split == "train" else "the reals"
+        scores = [_score(name, spread, fake.gaussian(), f"samples against all of {against}", split)]
         if holdout is None:
             return scores
-        count = min(len(fake), len(holdout))
-        few = Moments.of(fake.rows()[:count])
-        control = holdout.subset(count, 0, "frechet/holdout").moments
+        few = fake.gaussian() if fake.head is None else fake.head
+        if few.count is None or few.count > len(holdout):
+            few = Moments.of(fake.rows()[: len(holdout)])
+        control = holdout.moments
+        if control is None or few.count != len(holdout):
+            control = Moments.of(holdout.some(few.count or 0, 0, "frechet/holdout"))
         return [
             *scores,
-            self._score(f"{name}_at_holdout_n", train, few, "as many samples as the holdout has, against train"),
-            self._score("frechet_holdout", train, control, f"the holdout against train, in {statistics.extractor}"),
+            _score(
+                f"{name}_at_holdout_n", spread, few, f"as many samples as the holdout has, against {against}", split
+            ),
+            _score(f"{name}_holdout", spread, control, f"the holdout against {against}", split),
         ]
 
-    def _score(self, name: str, real: Spread, fake: Moments, what: str) -> Score:
-        low = min(real.moments.count, fake.count)
-        note = what
-        if low <= fake.dimension:
-            note += f"; n = {low} gives a rank-deficient covariance in {fake.dimension} dimensions: biased upwards"
-        return Score(name, real.distance(fake), real.moments.count, fake.count, "train", note)
 
-
-class Spread:
-    """One set's moments with the root of its covariance, factored once for many comparisons."""
-
-    def __init__(self, moments: Moments) -> None:
-        self.moments = moments
-        self.mean = moments.mean
-        self.covariance = moments.covariance
-        self.factor = root(self.covariance)
-
-    def distance(self, other: Moments) -> float:
-        """‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½, never negative.
-
-        With Σ₁ = FFᵀ, Σ₁Σ₂ and FᵀΣ₂F have the same non-zero eigenvalues; the latter is symmetric,
-        so they come real and non-negative, and a missing rank only makes F narrower.
-        """
-        covariance = other.covariance
-        inner = self.factor.T @ covariance @ self.factor
-        overlap = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0.0)).sum() if inner.size else 0.0
-        gap = self.mean - other.mean
-        found = gap @ gap + np.trace(self.covariance) + np.trace(covariance) - 2.0 * overlap
-        return max(float(found), 0.0)
-
-
-def root(covariance: Floats) -> Floats:
-    """F (d, rank) with FFᵀ the covariance: Cholesky with pivots, which ends where nothing but rounding is left.
-
-    A tenth of the time that its eigenvectors would take (Higham 2002, § 10.3).
-    """
-    from scipy.linalg import get_lapack_funcs
-
-    (cholesky,) = get_lapack_funcs(("pstrf",), (covariance,))
-    lower, pivots, rank, _ = cholesky(covariance, lower=1)
-    factor = np.empty((len(covariance), rank))
-    factor[pivots - 1] = np.tril(lower)[:, :rank]
-    return factor
-
-
-def distance(a: Moments, b: Moments) -> float:
-    """The squared Fréchet (2-Wasserstein) distance of the two Gaussians."""
-    return Spread(a).distance(b)
+def _score(
+    name: str, real: Spread, fake: Moments | Gaussian, note: str, split: Literal["train", "holdout"] | None
+) -> Score:
+    counts = {"the reals": real.gaussian.count, "the samples": fake.count}
+    warnings = tuple(
+        f"{who} are {count:,} in {fake.dimension:,} dimensions: their covariance is rank-deficient, biased upwards"
+        for who, count in counts.items()
+        if count is not None and count <= fake.dimension
+    )
+    return Score(name, real.distance(fake), real.gaussian.count, fake.count, split, note, warnings=warnings)

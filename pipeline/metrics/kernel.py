@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.metrics._shared import Floats, Need, Score, Statistics, choose, reported_name
-from pipeline.settings import Settings
+from pipeline.metrics._shared import Floats, Need, Score, Statistics, choose, fewer, reported_name
+from pipeline.settings import Settings, UserError
 
 # More subsets than show every row about so often tell nothing new.
 VISITS = 5
@@ -23,22 +23,42 @@ class Config(Settings):
     constant: float = Field(default=1.0, ge=0)
     subsets: int = Field(default=50, ge=1, description="seeded subsets averaged over, at most")
     subset_size: int = Field(default=1000, ge=2, description="examples of either side in a subset")
+    limit: int = Field(default=50_000, ge=8, description="at most so many of either side are kept to draw subsets from")
 
 
 class Metric:
-    """The mean over subsets; unbiased, so near zero it may be negative."""
+    """The mean over subsets; unbiased, so near zero it may be negative. Spread: the deviation between subsets."""
 
     needs: frozenset[Need] = frozenset({"features"})
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return self.config.limit
+
     def compute(self, statistics: Statistics) -> list[Score]:
-        values = kernel_distances(statistics.real.rows(), statistics.fake.rows(), self.config, seed=statistics.seed)
-        size = min(self.config.subset_size, len(statistics.real), len(statistics.fake))
-        note = f"unbiased; mean of {len(values)} subsets of {size}; between subsets the deviation is {values.std():.2g}"
-        name = reported_name("kernel", statistics.extractor)
-        return [Score(name, float(values.mean()), len(statistics.real), len(statistics.fake), "train", note)]
+        real = statistics.real.some(self.config.limit, 0, "kernel/reals")
+        fake = statistics.fake.some(self.config.limit, statistics.seed, "kernel/fakes")
+        if min(len(real), len(fake)) < 2:
+            raise UserError(f"the kernel distance needs at least 2 on either side: {len(real)} and {len(fake)}")
+        values = kernel_distances(real, fake, self.config, seed=statistics.seed)
+        size = min(self.config.subset_size, len(real), len(fake))
+        note = f"unbiased; {'mean of ' if len(values) > 1 else ''}{len(values)} subset{'s' if len(values) > 1 else ''}"
+        return [
+            Score(
+                reported_name("kernel", statistics.extractor),
+                float(values.mean()),
+                len(real),
+                len(fake),
+                statistics.split,
+                f"{note} of {size}",
+                spread=float(values.std()) if len(values) > 1 else None,
+                warnings=fewer(len(real), statistics.real, "reals") + fewer(len(fake), statistics.fake, "samples"),
+                settings={**self.config.model_dump(mode="json"), "subsets": len(values), "subset_size": size},
+            )
+        ]
 
 
 def kernel_distances(real: NDArray[Any], fake: NDArray[Any], config: Config, seed: int) -> Floats:

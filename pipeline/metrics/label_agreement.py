@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.metrics._shared import Need, Score, Statistics
-from pipeline.settings import Settings
+from pipeline.settings import Settings, UserError
 
 
 class Config(Settings):
@@ -23,23 +21,27 @@ class Metric:
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return 0
+
     def compute(self, statistics: Statistics) -> list[Score]:
         fake = statistics.fake
-        if fake.logits is None or fake.labels is None:
-            raise RuntimeError("label agreement was asked of samples without logits or labels")
-        each = by_class(fake.logits, fake.labels)
+        if fake.predictions is None or fake.labels is None:
+            raise UserError("label agreement was asked of samples without class predictions or labels")
+        recognised = fake.predictions.recognised
+        each = by_class(recognised, fake.labels)
         worst = min(each, key=lambda label: (each[label], label))
         name = statistics.classes[worst] if worst < len(statistics.classes) else str(worst)
-        value = agreement(fake.logits, fake.labels)
+        value = agreement(recognised, fake.labels)
         return [Score("label_agreement", value, 0, len(fake), None, f"worst class: {name}, {each[worst]:.3f}")]
 
 
-def agreement(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """The fraction of rows whose largest logit is their label's."""
-    return float((logits.argmax(axis=1) == labels).mean())
+def agreement(recognised: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """The fraction of samples recognised (n,) as their label (n,)."""
+    return float((recognised == labels).mean())
 
 
-def by_class(logits: NDArray[Any], labels: NDArray[np.int64]) -> dict[int, float]:
+def by_class(recognised: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, float]:
     """The same, for each label that occurs."""
-    found = logits.argmax(axis=1)
-    return {int(label): float((found[labels == label] == label).mean()) for label in np.unique(labels)}
+    return {int(label): float((recognised[labels == label] == label).mean()) for label in np.unique(labels)}

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.metrics._shared import DISTANCE_BUDGET, Need, Score, Statistics, centred, nearest
+from pipeline.metrics._neighbours import BLOCK, centred, nearest
+from pipeline.metrics._shared import Need, Score, Statistics, fewer
 from pipeline.settings import Settings
 
 
@@ -31,39 +32,35 @@ class Metric:
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return self.config.limit
+
     def compute(self, statistics: Statistics) -> list[Score]:
         if statistics.holdout is None:
             raise RuntimeError("memorisation was asked for without a holdout")
         limit, seed = self.config.limit, statistics.seed
         real = statistics.real.rows()
-        fake = statistics.fake.subset(limit, seed, "memorisation/fake").rows()
-        holdout = statistics.holdout.subset(limit, 0, "memorisation/holdout").rows()
+        fake = statistics.fake.some(limit, seed, "memorisation/fake")
+        holdout = statistics.holdout.some(limit, 0, "memorisation/holdout")
         fraction, ratio = memorisation(real, fake, holdout, self.config.quantile)
         control = f"{len(holdout)} holdout examples give {self.config.quantile:.2f}"
+        medians = "median distance to the nearest train example, samples over holdout; copies give 0"
+        warnings = fewer(len(fake), statistics.fake, "samples") + fewer(len(real), statistics.real, "reals")
+        told: dict[str, Any] = {"warnings": warnings, "settings": self.config.model_dump(mode="json")}
         return [
-            Score("memorisation", fraction, len(real), len(fake), "train", f"{control}; copies give 1"),
-            Score(
-                "nearest_train_ratio",
-                ratio,
-                len(real),
-                len(fake),
-                "train",
-                "median distance to the nearest train example, samples over holdout; copies give 0",
-            ),
+            Score("memorisation", fraction, len(real), len(fake), "train", f"{control}; copies give 1", **told),
+            Score("nearest_train_ratio", ratio, len(real), len(fake), "train", medians, **told),
         ]
 
 
 def memorisation(
-    real: NDArray[Any],
-    fake: NDArray[Any],
-    holdout: NDArray[Any],
-    quantile: float = 0.5,
-    budget: int = DISTANCE_BUDGET,
+    real: NDArray[Any], fake: NDArray[Any], holdout: NDArray[Any], quantile: float = 0.5, block: int = BLOCK
 ) -> tuple[float, float]:
     """(fraction of fakes strictly nearer to `real` than the holdout's quantile, ratio of medians)."""
-    real, fake, holdout = centred(real, fake, holdout)
-    of_fake, _ = nearest(fake, real, budget)
-    of_holdout, _ = nearest(holdout, real, budget)
+    reals, fakes, held_out = centred(real, fake, holdout)
+    of_fake, _ = nearest(fakes, reals, block)
+    of_holdout, _ = nearest(held_out, reals, block)
     typical = float(np.quantile(of_holdout, quantile))
     middle = float(np.median(of_holdout))
     ratio = float(np.median(of_fake)) / middle if middle > 0 else 1.0

@@ -8,18 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.metrics._shared import (
-    DISTANCE_BUDGET,
-    Floats,
-    Need,
-    Score,
-    Statistics,
-    centred,
-    kth_neighbour,
-    spans,
-    squared_distances,
-)
-from pipeline.settings import Settings
+from pipeline.metrics._neighbours import BLOCK, centred, holding, kth_neighbour
+from pipeline.metrics._shared import Need, Score, Statistics, fewer
+from pipeline.settings import Settings, UserError
 
 
 class Config(Settings):
@@ -30,47 +21,50 @@ class Config(Settings):
 
 
 class Metric:
-    """Equal numbers on both sides, as the paper: min(train, samples, limit) of each."""
+    """Every row of either side up to the limit; unequal numbers are said, as the larger side covers more."""
 
     needs: frozenset[Need] = frozenset({"features"})
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def rows(self) -> int:
+        return self.config.limit
+
     def compute(self, statistics: Statistics) -> list[Score]:
-        k = self.config.k
-        count = min(len(statistics.real), len(statistics.fake), self.config.limit)
-        real = statistics.real.subset(count, 0, "precision_recall/real").rows()
-        fake = statistics.fake.subset(count, statistics.seed, "precision_recall/fake").rows()
+        k, limit = self.config.k, self.config.limit
+        real = statistics.real.some(limit, 0, "neighbours/real")
+        fake = statistics.fake.some(limit, statistics.seed, "neighbours/fake")
+        enough(k, real, fake)
         precision, recall = precision_recall(real, fake, k)
-        note = f"k={k}, equal n"
-        if count < len(statistics.real):
-            note += f", {count} of {len(statistics.real)} train examples"
+        warnings = fewer(len(real), statistics.real, "reals") + fewer(len(fake), statistics.fake, "samples")
+        if len(real) != len(fake):
+            warnings += (f"unequal numbers, {len(real):,} and {len(fake):,}: the larger side covers more",)
         values = {"precision": precision, "recall": recall, "f1": f1(precision, recall)}
-        return [Score(name, value, count, count, "train", note) for name, value in values.items()]
+        told: dict[str, Any] = {"note": f"k={k}", "warnings": warnings, "settings": self.config.model_dump(mode="json")}
+        return [Score(name, value, len(real), len(fake), statistics.split, **told) for name, value in values.items()]
 
 
-def precision_recall(
-    real: NDArray[Any], fake: NDArray[Any], k: int, budget: int = DISTANCE_BUDGET
-) -> tuple[float, float]:
+def enough(k: int, *sets: NDArray[Any]) -> None:
+    """Raise a UserError unless every set has more than k rows."""
+    least = min(len(rows) for rows in sets)
+    if least <= k:
+        raise UserError(f"neighbours at k = {k} need more than {k} on either side, and one has {least}")
+
+
+def precision_recall(real: NDArray[Any], fake: NDArray[Any], k: int, block: int = BLOCK) -> tuple[float, float]:
     """The fraction of fakes inside the reals' manifold, and of reals inside the fakes'.
 
-    Memory: `budget` float64 numbers at a time, whatever n.
+    Memory: two blocks of rows and their distances, whatever n.
 
     Raises:
         ValueError: unless either side has more than k rows.
     """
-    real, fake = centred(real, fake)
-    real_radii, fake_radii = kth_neighbour(real, k, budget), kth_neighbour(fake, k, budget)
-    return covered(fake, real, real_radii, budget), covered(real, fake, fake_radii, budget)
-
-
-def covered(points: Floats, centres: Floats, radii: Floats, budget: int = DISTANCE_BUDGET) -> float:
-    """The fraction of points that lie within any centre's ball of squared radius `radii`."""
-    inside = 0
-    for rows in spans(len(points), len(centres), budget):
-        inside += int((squared_distances(points[rows], centres) <= radii).any(axis=1).sum())
-    return inside / len(points)
+    reals, fakes = centred(real, fake)
+    _, covered = holding(reals, kth_neighbour(reals, k, block), fakes, block)
+    _, recalled = holding(fakes, kth_neighbour(fakes, k, block), reals, block)
+    return float(covered.mean()), float(recalled.mean())
 
 
 def f1(precision: float, recall: float) -> float:

@@ -20,8 +20,8 @@ from pipeline import plugins
 from pipeline.formats import files
 
 TOP = "pipeline"
-ENTRY = ("pipeline.evaluation.samples", "pipeline.registry.labels")
-STAYING = frozenset({"data.sources", "extractors", "metrics", "families"})
+ENTRY = ("pipeline.evaluation.samples", "pipeline.evaluation.labels")
+STAYING = frozenset({"data.sources", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 
 

@@ -40,10 +40,11 @@ class ServedModel(PythonModel):
             )
         package: str = serving["package"]
         samples = importlib.import_module(f"{package}.evaluation.samples")
-        self._labels = importlib.import_module(f"{package}.registry.labels")
+        self._labels = importlib.import_module(f"{package}.evaluation.labels")
         self._settings = importlib.import_module(f"{package}.settings")
         self._classes: list[str] = serving["classes"]
         self._conditional: bool = serving["conditional"]
+        self._inputs: dict[str, list[int]] = serving.get("inputs", {})
         try:
             self._model, _ = samples.open_model(Path(context.artifacts["model"]))
         except self._settings.UserError as error:
@@ -54,8 +55,9 @@ class ServedModel(PythonModel):
     ) -> NDArray[Any]:
         """One sample a row, channels last: (n, H, W, C).
 
-        A conditional model reads the column `label`, names or indices. Any other makes a sample a
-        row, or `n` of them where that column is given.
+        A conditional model reads the column `label`, names or indices; one that translates the column
+        `input`, images (H, W, C) of 0 … 255. Any other makes a sample a row, or `n` of them where that
+        column is given.
 
         Raises:
             MlflowException: for an unknown label or parameter, or a value out of range.
@@ -66,10 +68,24 @@ class ServedModel(PythonModel):
             count = len(model_input) if labels is not None else _rows(model_input)
             if count < 1:
                 raise MlflowException.invalid_parameter_value("nothing is asked for: give one row a sample")
+            self._hand_in(model_input)
             made: NDArray[Any] = self._model.sample(count, labels, seed=seed, truncation=truncation)
         except self._settings.UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
+
+    def _hand_in(self, model_input: pd.DataFrame) -> None:
+        """What a translator is to translate: row i of the column `input` becomes sample i."""
+        for name, (channels, *sides) in self._inputs.items():
+            wanted = (*sides, channels)
+            rows = [np.asarray(row, dtype=np.float64) for row in _column(model_input, "input")]
+            if not rows or any(row.shape != wanted or row.min() < 0 or row.max() > 255 for row in rows):
+                size = "×".join(map(str, wanted))
+                raise MlflowException.invalid_parameter_value(
+                    f"this model translates: give the column `input`, images of {size} (channels last) from 0 to 255"
+                )
+            stacked = np.moveaxis(np.stack(rows).round().astype(np.uint8), -1, 1)
+            self._model.inputs = lambda numbers, name=name, x=stacked: {name: x[numbers % len(x)]}
 
     def _requested_labels(self, model_input: pd.DataFrame) -> NDArray[np.int64] | None:
         labels = _column(model_input, "label")

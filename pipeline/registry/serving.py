@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import plugins
+from pipeline.contract import AnyFamily
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard
 from pipeline.registry import packaging
@@ -29,15 +31,26 @@ MODEL_NAME = "generator"
 
 @dataclass(frozen=True)
 class Served:
-    """A registered model opened with the code it was published with; no classes = unconditional."""
+    """A registered model opened with the code it was published with; no classes = unconditional.
+
+    inputs: what it translates. rate: of its sound, samples a second.
+    """
 
     model: PyFuncModel
     classes: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    rate: int | None = None
 
-    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[np.uint8]:
-        """Samples (n, H, W, C), the bytes that serving it gives; `labels` (n,) where it is conditional."""
+    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
+        """Samples (n, H, W, C), the bytes that serving it gives; `labels` (n,) where it is conditional.
+
+        Raises:
+            UserError: if the model makes nothing of noise alone.
+        """
         import pandas as pd
 
+        if self.inputs:
+            raise UserError("this model translates: hand it images in the column `input` of MLflow's predict")
         frame = pd.DataFrame({"n": [n]} if labels is None else {"label": list(labels)})
         made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
         return made
@@ -58,7 +71,35 @@ def load(uri: str) -> Served:
     about: dict[str, Any] = model.metadata.metadata or {}
     if "package" not in about:
         raise UserError(f"{uri} was not registered by this project: it is no generator")
-    return Served(model, tuple(about["classes"]) if about["conditional"] else ())
+    classes = tuple(about["classes"]) if about["conditional"] else ()
+    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"))
+
+
+def model_folder(uri: str, target: Path) -> Path:
+    """The published model's own folder (`formats.model`) within the registered one, copied to `target`.
+
+    Inside `store.opened`.
+
+    Raises:
+        UserError: if it is none of this project's, or its files are gone.
+    """
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        found = (
+            Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target))) / "artifacts" / "model"
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(f"{uri}: there is no such model") from None
+    except OSError as error:
+        raise UserError(f"{uri}: its files cannot be read from the artefact store ({error})") from None
+    if not (found / "model.json").is_file():
+        raise UserError(f"{uri} was not registered by this project: it is no generator")
+    return found
 
 
 def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> None:
@@ -79,6 +120,8 @@ def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> N
         shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
         files.write_json(folder / "serving.json", described(card, package.name, conditional))
         example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
+        for channels, *sides in translated(card).values():
+            example = {"input": [np.zeros((*sides, channels), dtype=np.uint8).tolist()]}
         mlflow.pyfunc.save_model(
             target,
             python_model=str(folder / CODE),
@@ -104,8 +147,16 @@ def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any
         "classes": list(card.spec.classes),
         "modality": card.spec.modality,
         "shape": list(card.spec.shape),
+        "rate": card.spec.rate,
         "weights_sha256": card.weights_sha256,
+        "inputs": {name: list(shape) for name, shape in translated(card).items()},
     }
+
+
+def translated(card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """What samples are made from, with one example's shape; nothing for most designs."""
+    family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
+    return {name: card.spec.field_shape(name) or card.spec.shape for name in sorted(family.inputs)}
 
 
 def signature(card: ModelCard, conditional: bool) -> ModelSignature:
@@ -122,11 +173,13 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
 
     label = ColSpec(AnyType(), "label", required=conditional)
     columns: list[ColSpec | TensorSpec] = [label] if conditional else [label, ColSpec("long", "n", required=False)]
+    if translated(card):
+        columns = [ColSpec(AnyType(), "input")]
     channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(
         inputs=Schema(columns),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *rest, channels))]),
+        outputs=Schema([TensorSpec(np.dtype(card.spec.dtype), (-1, *rest, channels))]),
         params=ParamSchema(params),
     )
 

@@ -21,8 +21,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def test_the_console_shows_progress_and_nothing_else(trained: tuple[Path, str]) -> None:
     project, output = trained
-    first, *ticks, last = output.splitlines()
+    first, second, *ticks, last = output.splitlines()
     assert first == "dcgan, 4 lanes on 2 workers"
+    assert re.fullmatch(
+        r"scored every 640 examples on 64 samples; as many draws of train score [\d.]+ ± [\d.e-]+", second
+    )
     assert last == "published artifacts/model"
     assert len(ticks) == 30
     assert all(re.match(r" +[\d,]+ / 9,600 examples  [\d,]+/s  loss ", line) for line in ticks)

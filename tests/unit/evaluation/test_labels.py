@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.registry.labels import label_indices
+from pipeline.evaluation.labels import label_indices
 from pipeline.settings import UserError
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.contract import LocalWorld
 from pipeline.evaluation.samples import SampleSource
-from pipeline.evaluation.scorer import WORST, InTrainingScorer, asked_labels
+from pipeline.evaluation.scorer import WORST, InTrainingScorer, asked_labels, floor
 from pipeline.extractors import _shared as extractors
 from pipeline.formats.reference import Moments, Reference
 from pipeline.metrics import frechet
@@ -22,8 +22,9 @@ def test_it_answers_finite_floats_and_repeats(measured: Reference) -> None:
     scorer = InTrainingScorer(measured, FAMILY, 100, 3)
     networks = toy_networks(FAMILY)
     first = scorer(networks, LocalWorld())
-    assert set(first) == {"frechet", "feature_spread", "recall", "nonfinite"}
-    assert all(type(value) is float and np.isfinite(value) for value in first.values())
+    assert set(first) == {"frechet", "feature_spread", "recall", "score_samples", "nonfinite"}
+    assert first["score_samples"] == 100
+    assert all(isinstance(value, float | int) and np.isfinite(value) for value in first.values())
     assert scorer(networks, LocalWorld()) == first
     assert InTrainingScorer(measured, FAMILY, 100, 4)(networks, LocalWorld()) != first
 
@@ -38,6 +39,21 @@ def test_the_distance_is_that_of_the_very_samples(measured: Reference) -> None:
     expected = frechet.distance(measured.moments("train"), Moments.of(features))
     found = InTrainingScorer(measured, FAMILY, 100, 3)(networks, LocalWorld())
     assert found["frechet"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_floor_is_what_a_perfect_generator_reads(measured: Reference) -> None:
+    """Draws of train itself: above 0 by the bias of small n, and less so the more there are."""
+    few, many = floor(measured, 40, 0), floor(measured, 4000, 0)
+    assert few == floor(measured, 40, 0)
+    assert 0 < many[0] < few[0]
+    assert 0 < many[1] < few[1]
+    source = np.random.default_rng(0)
+    features = measured.features("train")
+    by_hand = [
+        frechet.distance(measured.moments("train"), Moments.of(features[source.integers(0, len(features), 40)]))
+        for _ in range(30)
+    ]
+    assert abs(few[0] - np.mean(by_hand)) < 4 * np.std(by_hand)
 
 
 @pytest.mark.parametrize("n", [64, 100, 300])

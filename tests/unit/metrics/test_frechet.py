@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.reference import Moments
+from pipeline.formats.reference import ExtractorIdentity, Moments
 from pipeline.metrics import frechet
 from pipeline.metrics._shared import Side, Statistics
+
+WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int = 101) -> Moments:
@@ -58,19 +60,19 @@ def test_fewer_examples_than_dimensions_work_and_are_noted() -> None:
     draw = np.random.default_rng(1)
     real, fake = Side.of(draw.normal(size=(40, 16))), Side.of(draw.normal(size=(5, 16)))
     metric = frechet.Metric(frechet.Config())
-    (score,) = metric.compute(Statistics(real, fake, None, "classifier", 0))
+    (score,) = metric.compute(Statistics(real, fake, None, WHO, 0))
     assert np.isfinite(score.value)
-    assert "n = 5 gives a rank-deficient covariance in 16 dimensions" in score.note
+    assert score.warnings == ("the samples are 5 in 16 dimensions: their covariance is rank-deficient, biased upwards",)
 
 
 def test_the_three_scores_and_their_numbers() -> None:
     draw = np.random.default_rng(2)
     real, fake, holdout = (Side.of(draw.normal(size=(n, 2))) for n in (50, 40, 10))
-    scores = frechet.Metric(frechet.Config()).compute(Statistics(real, fake, holdout, "classifier", 0))
+    scores = frechet.Metric(frechet.Config()).compute(Statistics(real, fake, holdout, WHO, 0))
     assert [(score.name, score.n_real, score.n_fake) for score in scores] == [
         ("frechet_classifier", 50, 40),
         ("frechet_classifier_at_holdout_n", 50, 10),
-        ("frechet_holdout", 50, 10),
+        ("frechet_classifier_holdout", 50, 10),
     ]
     assert scores[1].value == pytest.approx(frechet.distance(real.moments, Moments.of(fake.rows()[:10])))
     assert scores[2].value == pytest.approx(frechet.distance(real.moments, holdout.moments))
@@ -79,5 +81,5 @@ def test_the_three_scores_and_their_numbers() -> None:
 def test_with_fewer_samples_than_holdout_both_shrink_alike() -> None:
     draw = np.random.default_rng(2)
     real, fake, holdout = (Side.of(draw.normal(size=(n, 2))) for n in (50, 8, 20))
-    scores = frechet.Metric(frechet.Config()).compute(Statistics(real, fake, holdout, "classifier", 0))
+    scores = frechet.Metric(frechet.Config()).compute(Statistics(real, fake, holdout, WHO, 0))
     assert [score.n_fake for score in scores] == [8, 8, 8]

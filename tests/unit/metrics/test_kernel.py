@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.formats.reference import ExtractorIdentity
 from pipeline.metrics import kernel
 from pipeline.metrics._shared import Side, Statistics
+
+WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 
 CONFIG = kernel.Config()
 
@@ -57,6 +60,6 @@ def test_few_examples_are_all_used_once() -> None:
 
 def test_the_score_names_its_extractor() -> None:
     side = Side.of(np.random.default_rng(5).normal(size=(10, 3)))
-    (score,) = kernel.Metric(CONFIG).compute(Statistics(side, side, None, "classifier", 0))
+    (score,) = kernel.Metric(CONFIG).compute(Statistics(side, side, None, WHO, 0))
     assert score.name == "kernel_classifier"
     assert "1 subset" in score.note

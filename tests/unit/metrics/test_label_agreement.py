@@ -3,21 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.formats.reference import ExtractorIdentity
 from pipeline.metrics import label_agreement
 from pipeline.metrics._shared import Side, Statistics
+
+WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 
 LOGITS = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0], [0.0, 5.0], [1.0, 0.0]])
 LABELS = np.array([0, 1, 1, 1, 0])
 
 
 def test_it_counts_what_is_recognised() -> None:
-    assert label_agreement.agreement(LOGITS, LABELS) == pytest.approx(0.8)
-    assert label_agreement.by_class(LOGITS, LABELS) == {0: 1.0, 1: pytest.approx(2 / 3)}
+    assert label_agreement.agreement(LOGITS.argmax(axis=1), LABELS) == pytest.approx(0.8)
+    assert label_agreement.by_class(LOGITS.argmax(axis=1), LABELS) == {0: 1.0, 1: pytest.approx(2 / 3)}
 
 
 def test_the_note_names_the_worst_class() -> None:
     side = Side.of(np.zeros((5, 2)), LOGITS, LABELS)
-    statistics = Statistics(side, side, None, "classifier", 0, True, ("cat", "dog"))
+    statistics = Statistics(side, side, None, WHO, 0, True, ("cat", "dog"))
     (score,) = label_agreement.Metric(label_agreement.Config()).compute(statistics)
     assert (score.name, score.value) == ("label_agreement", 0.8)
     assert score.note == "worst class: dog, 0.667"

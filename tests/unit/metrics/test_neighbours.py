@@ -1,23 +1,33 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.formats.reference import ExtractorIdentity
 from pipeline.metrics import density_coverage, memorisation, precision_recall
-from pipeline.metrics._shared import Side, Statistics, kth_neighbour, nearest, spans, squared_distances
+from pipeline.metrics._neighbours import centred, kth_neighbour, nearest, spans, squared_distances
+from pipeline.metrics._shared import Side, Statistics
+from pipeline.settings import UserError
+
+WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 
 # Reals at 0, 1, 2, 10; with k = 1 their balls have radii 1, 1, 1, 8.
 REAL = np.array([[0.0], [1.0], [2.0], [10.0]])
 
 
 def test_radii_leave_the_point_itself_out_but_not_its_twin() -> None:
-    assert np.sqrt(kth_neighbour(REAL, 1)).tolist() == [1, 1, 1, 8]
-    assert np.sqrt(kth_neighbour(REAL, 2)).tolist() == [2, 1, 2, 9]
-    assert kth_neighbour(np.array([[5.0], [5.0], [7.0]]), 1).tolist() == [0, 0, 4]
+    (points,) = centred(REAL)
+    for block in (1, 3, 100):
+        assert np.sqrt(kth_neighbour(points, 1, block)).tolist() == [1, 1, 1, 8]
+        assert np.sqrt(kth_neighbour(points, 2, block)).tolist() == [2, 1, 2, 9]
+    (twins,) = centred(np.array([[5.0], [5.0], [7.0]]))
+    assert kth_neighbour(twins, 1).tolist() == pytest.approx([0, 0, 4])
     with pytest.raises(ValueError, match="more than 4 points"):
-        kth_neighbour(REAL, 4)
+        kth_neighbour(points, 4)
 
 
 def test_precision_and_recall_counted_by_hand() -> None:
@@ -44,23 +54,25 @@ def test_memorisation_of_copies_and_of_strangers() -> None:
 
 
 def test_nearest_takes_the_first_of_equals() -> None:
-    distance, position = nearest(np.array([[0.5], [9.0]]), REAL)
-    assert distance.tolist() == [0.5, 1.0]
-    assert position.tolist() == [0, 3]
+    among, points = centred(REAL, np.array([[0.5], [9.0]]))
+    for block in (1, 100):
+        distance, position = nearest(points, among, block)
+        assert distance.tolist() == [0.5, 1.0]
+        assert position.tolist() == [0, 3]
 
 
-@given(st.integers(0, 2**32), st.integers(1, 300))
+@given(st.integers(0, 2**32), st.integers(1, 30))
 @settings(deadline=None, max_examples=40)
-def test_chunks_and_order_change_nothing(seed: int, budget: int) -> None:
+def test_blocks_and_order_change_nothing(seed: int, block: int) -> None:
     draw = np.random.default_rng(seed)
     real, fake = draw.normal(size=(25, 3)), draw.normal(0.5, 1, size=(20, 3))
     whole = precision_recall.precision_recall(real, fake, 3)
-    assert precision_recall.precision_recall(real, fake, 3, budget) == whole
+    assert precision_recall.precision_recall(real, fake, 3, block) == whole
     assert precision_recall.precision_recall(draw.permutation(real), fake[::-1], 3) == whole
     assert precision_recall.precision_recall(fake, real, 3) == whole[::-1]
     both = density_coverage.density_coverage(real, fake, 3)
-    assert density_coverage.density_coverage(real, fake, 3, budget) == both
-    assert memorisation.memorisation(real, fake, fake, budget=budget) == memorisation.memorisation(real, fake, fake)
+    assert density_coverage.density_coverage(real, fake, 3, block) == both
+    assert memorisation.memorisation(real, fake, fake, block=block) == memorisation.memorisation(real, fake, fake)
 
 
 def test_a_set_covers_itself() -> None:
@@ -70,9 +82,8 @@ def test_a_set_covers_itself() -> None:
     assert density_coverage.density_coverage(points, points, 3) == (pytest.approx(4 / 3), 1.0)
 
 
-def test_spans_cut_all_rows_to_the_budget() -> None:
-    assert [(rows.start, rows.stop) for rows in spans(5, 10, 20)] == [(0, 2), (2, 4), (4, 5)]
-    assert [(rows.start, rows.stop) for rows in spans(2, 10, 1)] == [(0, 1), (1, 2)]
+def test_spans_cut_all_rows() -> None:
+    assert [(rows.start, rows.stop) for rows in spans(5, 2)] == [(0, 2), (2, 4), (4, 5)]
 
 
 def test_distances_are_never_negative() -> None:
@@ -80,13 +91,27 @@ def test_distances_are_never_negative() -> None:
     assert squared_distances(far, far).min() >= 0
 
 
-def test_either_side_has_equal_numbers_and_the_note_says_which() -> None:
+@pytest.mark.parametrize("metric", [precision_recall, density_coverage])
+def test_all_of_either_side_are_used_as_far_as_the_limit(metric: Any) -> None:
     draw = np.random.default_rng(0)
-    statistics = Statistics(Side.of(draw.normal(size=(60, 2))), Side.of(draw.normal(size=(20, 2))), None, "x", 0)
-    for metric in (
-        precision_recall.Metric(precision_recall.Config()),
-        density_coverage.Metric(density_coverage.Config()),
-    ):
-        scores = metric.compute(statistics)
-        assert {(score.n_real, score.n_fake) for score in scores} == {(20, 20)}
-        assert "20 of 60 train examples" in scores[0].note
+    statistics = Statistics(Side.of(draw.normal(size=(60, 2))), Side.of(draw.normal(size=(20, 2))), None, WHO, 0)
+    found = metric.Metric(metric.Config()).compute(statistics)
+    assert {(score.n_real, score.n_fake) for score in found} == {(60, 20)}
+    few = metric.Metric(metric.Config(limit=12)).compute(statistics)
+    assert {(score.n_real, score.n_fake) for score in few} == {(12, 12)}
+    assert few[0].warnings == ("12 of 60 reals, chosen by the seed", "12 of 20 samples, chosen by the seed")
+    assert few == metric.Metric(metric.Config(limit=12)).compute(statistics)
+
+
+@pytest.mark.parametrize("metric", [precision_recall, density_coverage])
+def test_too_few_are_refused(metric: Any) -> None:
+    side = Side.of(np.zeros((3, 2)))
+    with pytest.raises(UserError, match="need more than"):
+        metric.Metric(metric.Config()).compute(Statistics(side, side, None, WHO, 0))
+
+
+def test_unequal_numbers_are_said() -> None:
+    draw = np.random.default_rng(0)
+    statistics = Statistics(Side.of(draw.normal(size=(60, 2))), Side.of(draw.normal(size=(20, 2))), None, WHO, 0)
+    score = precision_recall.Metric(precision_recall.Config()).compute(statistics)[0]
+    assert "unequal numbers, 60 and 20" in score.warnings[0]

@@ -1,0 +1,114 @@
+"""`zerosum explore`: what people do with a trained model, as pictures and a record."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipeline import plugins
+from pipeline.cli import project
+from pipeline.evaluation.samples import SampleSource, open_model
+from pipeline.explorations._shared import Exploration, Findings
+from pipeline.formats import files
+from pipeline.formats.model import ModelCard, save_model
+from pipeline.settings import UserError
+
+REGISTERED = "models:/"
+ROOM = "explorations"
+RECORD = "explore.json"
+
+
+def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Path]:
+    """Run one exploration of a model and write its pictures, its arrays and `explore.json` to `out`.
+
+    Raises:
+        UserError: if the model cannot be opened, or the exploration is not for it.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
+    config = {"name": how, **_parsed(settings)}
+    exploration: Exploration = plugins.load(ROOM, config, "explore")
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        source, card = open_model(_folder(model, Path(name)))
+        if len(source.spec.shape) != 3 or source.spec.modality != "image":
+            raise UserError(f"{how}: this model makes {source.spec.modality}, and explorations make pictures")
+        findings = exploration.run(source)
+    chosen = plugins.configure(ROOM, config, "explore").model_dump(mode="json")
+    about = {"exploration": how, "model": model, "family": card.family, "weights_sha256": card.weights_sha256}
+    return _write(out, findings, {**about, "settings": chosen}, card, source)
+
+
+def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard, source: SampleSource) -> list[Path]:
+    from pipeline.evaluation import gallery
+
+    written: list[Path] = []
+    try:
+        for name, images in findings.grids.items():
+            gallery.save_grid(out / f"{name}.png", images)
+            written.append(out / f"{name}.png")
+        for name, numbers in findings.arrays.items():
+            with files.replacing(out / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, numbers, allow_pickle=False)
+            written.append(out / f"{name}.npy")
+        if findings.networks is not None:
+            changed = {**card.provenance, about["exploration"]: files.sha256_json(about["settings"])}
+            states = {name: network.state_dict() for name, network in findings.networks.items()}
+            save_model(out / "model", replace(card, provenance=changed), states)
+            written.append(out / "model")
+        grids = {name: list(images.shape[:2]) for name, images in findings.grids.items()}
+        record = {**about, "grids": grids, **findings.said}
+        files.write_json(out / RECORD, record)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    return [*written, out / RECORD]
+
+
+def names() -> list[tuple[str, str]]:
+    """Every exploration with the sentence that says what it is."""
+    found: list[tuple[str, str]] = []
+    for name in plugins.names(ROOM):
+        text = plugins.module(ROOM, name).__doc__ or ""
+        found.append((name, text.strip().splitlines()[0]))
+    return found
+
+
+def _parsed(settings: Sequence[str]) -> dict[str, Any]:
+    """`key=value` pairs, values as YAML: numbers, lists, words.
+
+    Raises:
+        UserError: for what is no such pair.
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {text}: must be key=value, such as steps=12 or classes=[0,1]")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: {value!r} is no value") from None
+    # Classes and labels may be written as numbers, and one of them without brackets.
+    for key in ("label", "classes"):
+        if key in found and found[key] is not None:
+            many = found[key] if isinstance(found[key], list) else [found[key]]
+            found[key] = [str(each) for each in many]
+    return found
+
+
+def _folder(model: str, target: Path) -> Path:
+    """The model's own folder, fetched from the registry where it is there."""
+    if model.startswith(REGISTERED):
+        from pipeline.registry import serving
+        from pipeline.registry.store import opened
+
+        with opened(project.root()):
+            return serving.model_folder(model, target)
+    if not Path(model).is_dir():
+        raise UserError(f"{model} is neither a folder nor a registered model ({REGISTERED}NAME@ALIAS)")
+    return Path(model)

@@ -1,0 +1,214 @@
+"""`zerosum score`: one set against another, from any folder, with no project around."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import plugins
+from pipeline.cli import project
+from pipeline.cli.progress import bars
+from pipeline.formats.report import ScoreRecord, dumps
+from pipeline.settings import UserError, suggest
+
+# What the field calls the files of metrics/, and what each of their values is asked for by.
+ALIASES = {
+    "fid": "frechet",
+    "kid": "kernel",
+    "is": "inception_score",
+    "isc": "inception_score",
+    "precision": "precision_recall",
+    "recall": "precision_recall",
+    "f1": "precision_recall",
+    "prc": "precision_recall",
+    "density": "density_coverage",
+    "coverage": "density_coverage",
+    "intra_fid": "intra_class_frechet",
+    "intra_class_fid": "intra_class_frechet",
+    "memorization": "memorisation",
+    "ppl": "path_length",
+}
+SPLITS = 10  # of the inception score, as everyone has it
+PATH_LENGTH = "path_length"
+LIMITED = ("precision_recall", "density_coverage", "memorisation")
+PLAIN_WIDTH = 160
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line as it was given; `keys` are settings of metrics by file and key, None = its default."""
+
+    real: str | None
+    fake: str
+    extractor: str | None = None
+    extractor_keys: Mapping[str, Any] = field(default_factory=lambda: {})
+    metrics: tuple[str, ...] = ()
+    keys: Mapping[tuple[str, str], Any] = field(default_factory=lambda: {})
+    limit: int | None = None
+    n: int | None = None
+    seed: int = 0
+    truncation: float = 1.0
+    workers: int = 1
+    threads: int | None = None
+    cache: bool = True
+    skip_broken: bool = False
+    quiet: bool = False
+
+
+def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
+    """The records, and what a person should be told besides.
+
+    Raises:
+        UserError: for sides that cannot be scored, or options that don't fit them.
+    """
+    from pipeline.evaluation import score as scoring
+    from pipeline.evaluation.inputs import Opening
+    from pipeline.extractors._inception_weights import cache_folder
+
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zerosum-")))
+        progress = stack.enter_context(bars(options.quiet))
+        metrics = chosen(options)
+        request = scoring.Request(
+            real=options.real,
+            fake=options.fake,
+            extractor=extractor(options),
+            metrics=[each for each in metrics if each["name"] != PATH_LENGTH],
+            strict=bool(options.metrics),
+            path_length=next((_path_length(each) for each in metrics if each["name"] == PATH_LENGTH), None),
+            n=options.n,
+            seed=options.seed,
+            truncation=options.truncation,
+            cache=cache_folder() / "statistics" if options.cache else None,
+        )
+        fetch = stack.enter_context(_registered(options, scratch))
+        opening = Opening(fetch, progress, options.skip_broken, 1)
+        mapped = stack.enter_context(_spread(options))
+        found = scoring.score(request, scoring.Work(opening, mapped, scratch if options.workers > 1 else None))
+    return found.records, found.said
+
+
+def chosen(options: Options) -> list[dict[str, Any]]:
+    """The metrics' settings by their files' names; those that everyone means where none was named.
+
+    Raises:
+        UserError: for an unknown name, or a setting of a metric that is not among them.
+    """
+    from pipeline.evaluation.score import DEFAULT
+
+    known = [*plugins.names("metrics"), PATH_LENGTH]
+    names: list[str] = []
+    for word in (word.strip().lower() for given in options.metrics for word in given.split(",")):
+        name = ALIASES.get(word, word)
+        if name not in known:
+            raise UserError(f"--metrics {word}: there is no such metric{suggest(word, [*known, *ALIASES])}")
+        if name not in names:
+            names.append(name)
+    names = names or list(DEFAULT)
+    for name, key in options.keys:
+        if name not in names and options.keys[name, key] is not None:
+            raise UserError(f"--{key.replace('_', '-')} is a setting of {name}, which is not among --metrics")
+    return [{"name": name, **_own(name, options)} for name in names]
+
+
+def _own(name: str, options: Options) -> dict[str, Any]:
+    given = {key: value for (owner, key), value in options.keys.items() if owner == name and value is not None}
+    if options.limit is not None and name in LIMITED:
+        given["limit"] = options.limit
+    return {"splits": SPLITS, **given} if name == "inception_score" else given
+
+
+def _path_length(settings: Mapping[str, Any]) -> Any:
+    from pipeline.evaluation.path_length import PathLengthSettings
+    from pipeline.settings import validate
+
+    return validate(PathLengthSettings, {k: v for k, v in settings.items() if k != "name"}, PATH_LENGTH)
+
+
+def extractor(options: Options) -> dict[str, Any] | None:
+    """The extractor's settings; None where the command line says nothing of one.
+
+    Raises:
+        UserError: for a key that the named one does not have.
+    """
+    keys = {key: value for key, value in options.extractor_keys.items() if value is not None}
+    if options.extractor is None and not keys:
+        return None
+    name = options.extractor or "inception"
+    settings = {"name": name, **keys}
+    known = plugins.module("extractors", name, "--extractor").Config.model_fields
+    for key in keys:
+        if key not in known:
+            raise UserError(f"--{key.replace('_', '-')} is no setting of the extractor '{name}'")
+    plugins.configure("extractors", settings, "--extractor")
+    return settings
+
+
+@contextmanager
+def _registered(options: Options, scratch: Path) -> Generator[Callable[[str], Path], None, None]:
+    """The way to a registered model's folder, the store opened where one is asked for."""
+    addresses = [each for each in (options.real, options.fake) if each is not None and each.startswith("models:/")]
+    if not addresses:
+        yield lambda uri: Path(uri)
+        return
+    from pipeline.registry import serving
+    from pipeline.registry.store import opened
+
+    with opened(project.root()):
+        yield lambda uri: serving.model_folder(uri, scratch / "models")
+
+
+@contextmanager
+def _spread(options: Options) -> Generator[Any, None, None]:
+    """How blocks are mapped: over this process's threads, or a private Ray's workers, with the same result."""
+    from pipeline.evaluation.blocks import in_threads
+
+    if options.workers == 1:
+        yield in_threads(options.threads or os.cpu_count() or 1)
+        return
+    from pipeline.cluster import spread
+    from pipeline.cluster.session import session
+    from pipeline.cluster.settings import RunSettings
+
+    with session(RunSettings(num_workers=options.workers), options.workers):
+        yield spread.in_order
+
+
+def show(records: list[ScoreRecord], said: list[str], as_json: bool) -> None:
+    """Records on stdout, the rest on stderr."""
+    aside = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    for line in said:
+        aside.print(line)
+    if as_json:
+        print(dumps(records))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(_table(records))
+    first = records[0]
+    at = f" at tap {first.extractor.tap}" if first.extractor.tap else ""
+    resize = f", resize {first.resize}" if first.resize not in {None, "none"} else ""
+    weights = first.extractor.sha256[:12] or "ready-made"
+    print(f"extractor {first.extractor.name}{at} ({weights}){resize}, seed {first.seed}")
+    for warning in dict.fromkeys(line for record in records for line in record.warnings):
+        print(f"  note: {warning}")
+
+
+def _table(records: list[ScoreRecord]) -> Table:
+    table = Table()
+    for heading in ("score", "value", "spread", "real", "fake", ""):
+        table.add_column(heading, justify="left" if heading in {"score", ""} else "right")
+    for record in records:
+        spread = "" if record.spread is None else f"{record.spread:.2g}"
+        sizes = ["" if not n else f"{n:,}" for n in (record.n_real, record.n_fake)]
+        table.add_row(record.name, f"{record.value:.7g}", spread, *sizes, record.note)
+    return table

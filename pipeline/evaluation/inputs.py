@@ -1,0 +1,260 @@
+"""What can be scored: image folders, shards, models, references, ready features, statistics; opened and described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.blocks import SampleExamples, ShardExamples
+from pipeline.evaluation.folders import ImageFolder, open_folder
+from pipeline.evaluation.foreign import gaussian, read_table
+from pipeline.evaluation.samples import SampleSource, open_model
+from pipeline.evaluation.scorer import asked
+from pipeline.formats import files
+from pipeline.formats.model import ModelCard
+from pipeline.formats.reference import Examples, Gaussian, Reference
+from pipeline.metrics._predictions import Predictions, are_probabilities
+from pipeline.metrics._shared import choose, shuffled
+from pipeline.settings import UserError
+
+REGISTERED = "models:/"
+KINDS = "a folder of images or shards, a model, a reference, statistics (.npz) or features (.npy)"
+PREDICTED = ("probabilities", "logits")
+
+Split = Literal["train", "holdout"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Examples that an extractor has to see. content: what they are known by. said: what a record must say of them."""
+
+    name: str
+    examples: Examples
+    content: str
+    labels: NDArray[np.int64] | None = None
+    split: Split | None = None
+    holdout: Examples | None = None
+    said: tuple[str, ...] = ()
+
+    @property
+    def shapes(self) -> set[tuple[int, ...]]:
+        """Every shape that occurs."""
+        inner = self.examples.whole if isinstance(self.examples, Chosen) else self.examples
+        return set(inner.shapes) if isinstance(inner, ImageFolder) else {inner.spec.shape}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator, to be sampled once it is known how many samples are wanted."""
+
+    name: str
+    folder: Path
+    source: SampleSource
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Rows that someone else extracted (n, d), and what the same file holds of labels and predictions."""
+
+    name: str
+    rows: NDArray[Any] | None
+    content: str
+    labels: NDArray[np.int64] | None = None
+    predicted: NDArray[Any] | None = None
+    probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """Statistics without rows. about: what the file says of its extractor."""
+
+    name: str
+    gaussian: Gaussian
+    about: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A reference artefact: reals that were seen already, and who saw them."""
+
+    name: str
+    reference: Reference
+    split: Split
+
+
+Input = Pictures | Model | Ready | Known | Measured
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How inputs are opened: the registry's way to a model's folder, progress, whether to skip broken images."""
+
+    fetch: Callable[[str], Path]
+    progress: Callable[[str], Callable[[int, int], None]]
+    skip_broken: bool = False
+    threads: int = 1
+
+
+def open_input(where: str, address: str, opening: Opening) -> Input:
+    """What `address` names; `where` is the option's name, for messages.
+
+    Raises:
+        UserError: if it is nothing that can be scored.
+    """
+    if address.startswith(REGISTERED):
+        return _model(address, opening.fetch(address), opening)
+    path, split = _path(address)
+    if path.is_file():
+        if path.suffix not in {".npy", ".npz"}:
+            raise UserError(f"{where} {path} is a {path.suffix or 'plain'} file; give {KINDS}")
+        return _arrays(path, where)
+    if not path.is_dir():
+        raise UserError(f"{where} {address}: there is no such file or folder; give {KINDS}")
+    if (path / "manifest.json").is_file():
+        return _shards(path, split or "train")
+    if (path / "reference.json").is_file():
+        return Measured(str(path), Reference.load(path), split or "train")
+    if (path / "model.json").is_file():
+        return _model(address, path, opening)
+    folder, said = open_folder(path, where, opening.progress(f"reading {path.name}"), opening.skip_broken)
+    if len(folder.sizes) > 1:
+        sides = sorted({f"{height}×{width}" for _, height, width in folder.sizes})
+        what = (
+            f"{len(sides)} sizes ({sides[0]}, {sides[1]}{', …' if len(sides) > 2 else ''})"
+            if len(sides) > 1
+            else "unlike channels"
+        )
+        said.append(f"{where} holds images of {what}: each is resized by itself")
+    labels = folder.labels if folder.spec.classes else None
+    return Pictures(str(path), folder, folder.sha256, labels, said=tuple(said))
+
+
+def _path(address: str) -> tuple[Path, Split | None]:
+    """`folder:holdout` names a split of shards or of a reference."""
+    for split in ("train", "holdout"):
+        folder = Path(address.removesuffix(f":{split}")).expanduser()
+        if address.endswith(f":{split}") and folder.is_dir():
+            return folder, split
+    return Path(address).expanduser(), None
+
+
+def _shards(path: Path, split: Split) -> Pictures:
+    examples = ShardExamples(path, split)
+    other = ShardExamples(path, "holdout") if split == "train" else None
+    labels = examples.labels
+    return Pictures(f"{path}:{split}", examples, f"{examples.manifest_sha256}:{split}", labels, split, other)
+
+
+def _model(address: str, folder: Path, opening: Opening) -> Model:
+    source, card = open_model(folder, threads=opening.threads)
+    return Model(address, folder, source, card)
+
+
+def _arrays(path: Path, where: str) -> Ready | Known:
+    found, name = read_table(path, where), str(path)
+    if {"mu", "sigma"} <= set(found):
+        about = {key: str(found[key]) for key in ("extractor", "tap", "resize") if key in found}
+        return Known(name, gaussian(found, path, where), about)
+    predicted = next((key for key in PREDICTED if key in found), None)
+    rows = next((found[key] for key in ("rows", "features") if key in found), None)
+    if rows is None and predicted is None:
+        raise UserError(
+            f"{where} {path} holds {', '.join(sorted(found)) or 'nothing'}; an .npz is scored for mu and sigma, "
+            "for features, or for logits or probabilities"
+        )
+    for table in (rows, found[predicted] if predicted else None):
+        if table is not None:
+            _check_table(table, path, where)
+    labels = found.get("labels")
+    return Ready(
+        name,
+        rows,
+        files.sha256_file(path),
+        None if labels is None else labels.astype(np.int64),
+        found[predicted] if predicted else None,
+        predicted == "probabilities",
+    )
+
+
+def _check_table(table: NDArray[Any], path: Path, where: str) -> None:
+    if table.ndim != 2 or table.dtype.kind not in "fiu" or 0 in table.shape:
+        raise UserError(f"{where} {path} holds {table.dtype} {table.shape}; rows of numbers (n, d) are wanted")
+    for begin in range(0, len(table), 4096):
+        if not np.isfinite(table[begin : begin + 4096]).all():
+            raise UserError(f"{where} {path} holds numbers that are not finite")
+
+
+def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predictions:
+    """The class predictions of a file: its own table of them, or else its rows; shuffled by a seed, if one is given."""
+    table, probabilities = ready.predicted, ready.probabilities
+    if table is None:
+        assert ready.rows is not None  # one of the two is there
+        table, probabilities = ready.rows, are_probabilities(ready.rows)
+    if shuffle is not None:
+        table = table[shuffled(len(table), shuffle, "inception_score/order")]
+    return Predictions.of(table, min(splits, len(table)), probabilities=probabilities)
+
+
+def sampled(model: Model, count: int, seed: int, truncation: float, like: NDArray[np.int64] | None) -> Pictures:
+    """`count` samples of the model; of classes as frequent as in `like`, the reals' labels, or else balanced."""
+    source, card = model.source, model.card
+    if source.conditional and like is not None and (like >= 0).all() and like.max() < len(card.spec.classes):
+        labels = asked(like, source, seed, count)
+    else:
+        labels = source.default_labels(count)
+    examples = SampleExamples(
+        model.folder, labels, seed, truncation, source.threads, weights_sha256=card.weights_sha256
+    )
+    content = files.sha256_json({"weights": card.weights_sha256, "seed": seed, "n": count, "truncation": truncation})
+    return Pictures(model.name, examples, content, labels if source.conditional else None)
+
+
+# --- fewer of them --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some rows of a set, in their order."""
+
+    whole: Examples
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def spec(self) -> Any:
+        return self.whole.spec
+
+    def examples(self, indices: NDArray[np.int64]) -> Any:
+        return self.whole.examples(self.indices[indices])
+
+
+def size(found: Pictures | Ready) -> int:
+    """How many examples, or rows, there are."""
+    if isinstance(found, Pictures):
+        return len(found.examples)
+    table = found.predicted if found.rows is None else found.rows
+    return 0 if table is None else len(table)
+
+
+def limited(found: Pictures | Ready, n: int | None, seed: int) -> Pictures | Ready:
+    """At most `n` of a set, chosen by the seed."""
+    total = size(found)
+    if n is None or n >= total:
+        return found
+    index = choose(total, n, seed, "score/chosen")
+    content = files.sha256_json({"content": found.content, "n": n, "seed": seed})
+    labels = None if found.labels is None else found.labels[index]
+    if isinstance(found, Pictures):
+        return Pictures(
+            found.name, Chosen(found.examples, index), content, labels, found.split, found.holdout, found.said
+        )
+    rows, predicted = (None if table is None else table[index] for table in (found.rows, found.predicted))
+    return Ready(found.name, rows, content, labels, predicted, found.probabilities)

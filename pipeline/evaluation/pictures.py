@@ -1,0 +1,76 @@
+"""Samples of every modality as something to look at and to listen to: images, and wav bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import wave
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import DataSpec
+
+FRAME = 256
+FLOOR = 60.0  # decibels below the loudest that still show
+LONGEST = 128  # columns of a spectrogram
+RATE = 16_000  # where the data does not say
+
+Images = NDArray[np.uint8]
+
+
+def as_images(x: NDArray[Any], spec: DataSpec) -> Images:
+    """Examples (…, *spec.shape) as uint8 images (…, C, H, W): themselves, or what shows them.
+
+    Waveforms as spectrograms, volumes as the maximum along their first axis, videos as their middle
+    frame, rows as strips of grey; float32 is taken to lie in [-1, 1].
+    """
+    outer = x.shape[: x.ndim - len(spec.shape)]
+    flat = x.reshape(-1, *spec.shape)
+    if spec.modality == "waveform":
+        found = np.stack([spectrogram(each) for each in flat]) if len(flat) else np.zeros((0, 1, 1, 1), np.uint8)
+    elif spec.modality == "voxels":
+        found = grey(flat.max(axis=2))
+    elif spec.modality == "video":
+        found = grey(flat[:, :, spec.shape[1] // 2])
+    elif spec.modality == "rows":
+        found = grey(flat[:, None, None, :].repeat(max(1, spec.size // 4), axis=2))
+    else:
+        found = grey(flat)
+    return found.reshape(*outer, *found.shape[1:])
+
+
+def grey(x: NDArray[Any]) -> Images:
+    """[-1, 1] floats → uint8; uint8 as it is."""
+    if x.dtype == np.uint8:
+        return x
+    return np.clip(np.rint((x.astype(np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def spectrogram(x: NDArray[Any]) -> Images:
+    """Sound (C, T) → uint8 (1, frequencies, columns): decibels, low notes below, the channels' mean.
+
+    Hann windows of at most 256 samples; the loudest is white, and 60 dB below it black.
+    """
+    mono = x.astype(np.float64).mean(axis=0)
+    frame = min(FRAME, 1 << max(3, len(mono).bit_length() - 3))
+    hop = max(frame // 2, math.ceil(len(mono) / LONGEST))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(mono, (0, frame)), frame)[: len(mono) : hop]
+    power = np.abs(np.fft.rfft(windows * np.hanning(frame), axis=1)) ** 2
+    decibels = 10 * np.log10(np.maximum(power, 1e-12))
+    top = max(float(decibels.max()), -40.0)  # silence stays dark
+    level = np.clip((decibels - top + FLOOR) / FLOOR, 0, 1)
+    return np.rint(level.T[::-1] * 255).astype(np.uint8)[None]
+
+
+def wav(x: NDArray[Any], rate: int | None) -> bytes:
+    """Sound (C, T) in [-1, 1] → the bytes of a wav file of 16 bits."""
+    buffer = io.BytesIO()
+    values = np.rint(np.clip(x.astype(np.float64), -1, 1) * 32_767).astype("<i2")
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(len(x))
+        file.setsampwidth(2)
+        file.setframerate(rate or RATE)
+        file.writeframes(np.ascontiguousarray(values.T).tobytes())
+    return buffer.getvalue()

@@ -1,0 +1,69 @@
+"""One set's statistics on disk, keyed by content: what was seen once need not be seen again.
+
+<key>/statistics.json          format, sha256 of every file; written last
+<key>/moments.safetensors      count, sum and outer product, float64
+<key>/features.npy             float32 (m, d): the rows that were kept, where any were
+<key>/kept.npy, labels.npy     int64 (m,) and (n,)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from pipeline.formats import files
+from pipeline.formats.reference import Moments
+
+FORMAT_VERSION = 1
+CARD = "statistics.json"
+MADE_BY = "scoring"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Moments of all rows; features (m, d) of the rows `kept` (m,), if any; labels (n,), -1 = none."""
+
+    moments: Moments
+    features: NDArray[Any] | None
+    kept: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None
+
+
+def save_seen(folder: Path, seen: Seen) -> None:
+    """Write the whole artefact atomically."""
+    with files.replacing_folder(folder) as temporary:
+        moments = {"count": np.array([seen.moments.count], dtype=np.int64)}
+        save_file({**moments, "sum": seen.moments.sum, "outer": seen.moments.outer}, temporary / "moments.safetensors")
+        for name in ("features", "kept", "labels"):
+            array = getattr(seen, name)
+            if array is not None:
+                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        hashes = {path.name: files.sha256_file(path) for path in sorted(temporary.iterdir())}
+        files.write_json(temporary / CARD, {"format_version": FORMAT_VERSION, "files": hashes})
+
+
+def load_seen(folder: Path) -> Seen:
+    """The inverse; features stay on disk until they are read.
+
+    Raises:
+        BrokenArtefact: if a file is missing or changed, or of another format.
+    """
+    card: object = files.read_json(folder / CARD, MADE_BY)
+    if not isinstance(card, dict) or cast(dict[str, Any], card).get("format_version") != FORMAT_VERSION:
+        raise files.BrokenArtefact(f"{folder} holds no statistics of format {FORMAT_VERSION}")
+    hashes: dict[str, str] = cast(dict[str, Any], card).get("files") or {}
+    for name, sha256 in hashes.items():
+        files.verify(folder / name, sha256, MADE_BY)
+    arrays = load_file(folder / "moments.safetensors")
+
+    def array(name: str) -> NDArray[Any] | None:
+        path = folder / f"{name}.npy"
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.name in hashes else None
+
+    moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
+    return Seen(moments, array("features"), array("kept"), array("labels"))

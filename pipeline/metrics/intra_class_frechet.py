@@ -1,0 +1,82 @@
+"""Intra-class Fréchet distance (Miyato & Koyama 2018): each class against its own, the mean over classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.formats.reference import Moments
+from pipeline.metrics._gaussians import distance
+from pipeline.metrics._shared import Need, Score, Statistics, fewer, reported_name
+from pipeline.settings import Settings, UserError
+
+
+class Config(Settings):
+    """A bound on what is kept."""
+
+    limit: int = Field(default=50_000, ge=8, description="at most so many samples, chosen by the seed")
+
+
+class Metric:
+    """Sees what the distance of the whole does not: a generator that ignores what it is asked for."""
+
+    needs: frozenset[Need] = frozenset({"features", "labels"})
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def rows(self) -> int:
+        return self.config.limit
+
+    def compute(self, statistics: Statistics) -> list[Score]:
+        real, fake = statistics.real, statistics.fake
+        of_real, of_fake = real.row_labels(), fake.row_labels()
+        if of_real is None or of_fake is None:
+            raise UserError("the intra-class distance needs the labels of both sides")
+        each = intra_class(real.rows(), of_real, fake.rows(), of_fake)
+        worst = max(each, key=lambda label: each[label])
+        name = statistics.classes[worst] if worst < len(statistics.classes) else str(worst)
+        low = min(int(np.bincount(labels[labels >= 0]).min()) for labels in (of_real, of_fake))
+        dimension = real.rows().shape[1]
+        warnings = fewer(len(fake.rows()), fake, "samples")
+        if low <= dimension:
+            warnings += (f"a class has {low} in {dimension} dimensions: its covariance is rank-deficient",)
+        return [
+            Score(
+                f"intra_class_{reported_name('frechet', statistics.extractor)}",
+                float(np.mean(list(each.values()))),
+                len(of_real),
+                len(of_fake),
+                statistics.split,
+                f"mean of {len(each)} classes; worst: {name}, {each[worst]:.4g}",
+                warnings=warnings,
+                settings=self.config.model_dump(mode="json"),
+            )
+        ]
+
+
+def intra_class(
+    real: NDArray[Any], of_real: NDArray[np.int64], fake: NDArray[Any], of_fake: NDArray[np.int64]
+) -> dict[int, float]:
+    """The distance of each class of the reals; rows (n, d) and (m, d), labels (n,) and (m,).
+
+    Raises:
+        UserError: naming the first class with fewer than two rows on either side.
+    """
+    classes = np.unique(of_real[of_real >= 0])
+    if not len(classes):
+        raise UserError("the intra-class distance needs labelled reals, and none has a label")
+    found: dict[int, float] = {}
+    for label in classes.tolist():
+        mine, others = real[of_real == label], fake[of_fake == label]
+        if min(len(mine), len(others)) < 2:
+            raise UserError(
+                f"the intra-class distance needs at least 2 of each class on either side; class {label} has "
+                f"{len(mine)} reals and {len(others)} samples"
+            )
+        found[int(label)] = distance(Moments.of(mine), Moments.of(others))
+    return found

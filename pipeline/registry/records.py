@@ -1,0 +1,65 @@
+"""Score records as the registry keeps them: on a version, in its tags; on a run, in its report."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.formats.report import ScoreRecord, load_scores
+from pipeline.registry.store import Store
+from pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+RECORD = "record."
+MODELS = "models:/"
+RUN = re.compile(r"[0-9a-f]{32}")
+
+
+def of_version(store: Store, uri: str) -> list[ScoreRecord]:
+    """The records of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises:
+        UserError: if there is no such version, or it was registered without records.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = _version(store, uri).tags
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        raise UserError(f"{uri}: {store.address.shown} holds no such model version") from None
+    found = [json.loads(value) for name, value in sorted(tags.items()) if name.startswith(RECORD)]
+    if not found:
+        raise UserError(f"{uri} was registered without score records")
+    return [ScoreRecord.from_json(record) for record in found]
+
+
+def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
+    """The records of an MLflow run, from the report it keeps.
+
+    Raises:
+        UserError: if there is no such run, or it keeps no report.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
+        try:
+            store.client.download_artifacts(run_id, "report/scores.json", folder)
+        except (MlflowException, OSError):
+            raise UserError(f"{run_id}: {store.address.shown} holds no run of this id with a report") from None
+        return load_scores(Path(folder) / "report")
+
+
+def _version(store: Store, uri: str) -> ModelVersion:
+    address = uri.removeprefix(MODELS)
+    name, at, alias = address.partition("@")
+    if at:
+        return store.client.get_model_version_by_alias(name, alias)
+    name, _, version = address.partition("/")
+    return store.client.get_model_version(name, version)

@@ -1,0 +1,40 @@
+"""Features computed by Ray's workers: the same bytes as in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cluster import spread
+from pipeline.cluster.session import session
+from pipeline.cluster.settings import RunSettings
+from pipeline.data.packing import ingest
+from pipeline.data.settings import IngestSettings
+from pipeline.evaluation.blocks import ShardExamples
+from pipeline.evaluation.inputs import Opening
+from pipeline.evaluation.reference import measure
+from pipeline.evaluation.score import Request, Work, score
+from pipeline.evaluation.settings import ReferenceSettings
+from pipeline.formats.report import dumps
+
+
+@pytest.mark.slow
+def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), shards)
+    train, holdout = ShardExamples(shards, "train"), ShardExamples(shards, "holdout")
+    settings = ReferenceSettings(extractor={"name": "random_projection", "dimension": 8})
+    request = Request(str(shards), f"{shards}:holdout", {"name": "random_projection", "dimension": 8})
+    opening = Opening(lambda uri: Path(uri), lambda name: lambda done, total: None)
+    alone = measure(settings, train, holdout, tmp_path / "alone", train.manifest_sha256)
+    by_one = score(request, Work(opening))
+    with session(RunSettings(num_workers=2), 2):
+        spread_out = measure(
+            settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=spread.in_order
+        )
+        by_two = score(request, Work(opening, spread.in_order, tmp_path))
+    for path in sorted(alone.folder.iterdir()):
+        assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
+    assert dumps(by_two.records) == dumps(by_one.records)
+    assert by_one.records[0].split == "train"

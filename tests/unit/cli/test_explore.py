@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import plugins
+from pipeline.cli import explore as work
+from pipeline.evaluation.samples import open_model
+from pipeline.formats.model import ModelCard, load_card, save_model
+from pipeline.settings import SettingsError, UserError
+from pipeline.types import DataSpec
+
+CONFIG = {"generator_width": 4, "discriminator_width": 4, "latent": 8, "conditional": True}
+SPEC = DataSpec("image", (1, 16, 16), ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    family = plugins.load("families", {"name": "dcgan", **CONFIG})
+    card = ModelCard("dcgan", family.config.model_dump(mode="json"), SPEC, ("generator",), 64, 1, 0, True, {}, {})
+    save_model(folder, card, {"generator": family.build(SPEC)["generator"].state_dict()})
+    return folder
+
+
+def test_pictures_and_a_record_are_written_and_repeat(model: Path, tmp_path: Path) -> None:
+    first = work.explore(str(model), "interpolation", tmp_path / "one", ["walks=2", "steps=3", "label=b"])
+    again = work.explore(str(model), "interpolation", tmp_path / "two", ["walks=2", "steps=3", "label=b"])
+    assert [path.name for path in first] == ["interpolation.png", "explore.json"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    record = json.loads(first[-1].read_text())
+    assert record["exploration"] == "interpolation"
+    assert record["labels"] == ["b", "b"]
+    assert record["grids"] == {"interpolation": [2, 3]}
+    assert record["settings"]["walks"] == 2
+    assert record["weights_sha256"] == load_card(model).weights_sha256
+    with Image.open(first[0]) as image:
+        assert image.size == (3 * 48 + 4 * 2, 2 * 48 + 3 * 2)
+
+
+def test_classes_may_be_written_as_numbers(model: Path, tmp_path: Path) -> None:
+    written = work.explore(str(model), "class_mixing", tmp_path, ["classes=[0, c]", "samples=1"])
+    assert json.loads(written[-1].read_text())["classes"] == ["a", "c"]
+
+
+def test_numbers_worth_keeping_are_kept(model: Path, tmp_path: Path) -> None:
+    work.explore(str(model), "arithmetic", tmp_path, [])
+    assert np.load(tmp_path / "answer_z.npy", allow_pickle=False).shape == (8,)
+
+
+def test_a_changed_model_is_a_model(model: Path, tmp_path: Path) -> None:
+    """Standing statistics give a folder that opens, with other statistics and a trace of where they came from."""
+    work.explore(str(model), "standing_statistics", tmp_path, ["passes=2"])
+    source, card = open_model(tmp_path / "model")
+    before, old = open_model(model)
+    assert "standing_statistics" in card.provenance
+    assert card.weights_sha256 != old.weights_sha256
+    same = {
+        name: torch.equal(value, before.networks["generator"].state_dict()[name])
+        for name, value in source.networks["generator"].state_dict().items()
+    }
+    assert all(same[name] == ("running" not in name) for name in same if "num_batches" not in name)
+
+
+@pytest.mark.parametrize(
+    ("how", "settings", "message"),
+    [
+        ("interpolate", [], r"there is no exploration 'interpolate'; did you mean 'interpolation'"),
+        ("interpolation", ["step=3"], r"did you mean 'steps'"),
+        ("interpolation", ["steps"], r"--set steps: must be key=value"),
+        ("interpolation", ["steps=1"], r"explore\.steps: 1"),
+        ("interpolation", ["label=z"], r"'z' is no class"),
+        ("projection", [], r"explore\.images"),
+    ],
+)
+def test_mistakes_are_sentences(how: str, settings: list[str], message: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises((SettingsError, UserError), match=message):
+        work.explore(str(model), how, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="neither a folder nor a registered model"):
+        work.explore(str(tmp_path / "nowhere"), "interpolation", tmp_path / "out", [])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        work.explore(str(tmp_path), "interpolation", tmp_path / "file", [])
+
+
+def test_they_are_listed_with_what_they_do() -> None:
+    listed = dict(work.names())
+    assert set(listed) >= {
+        "arithmetic", "class_mixing", "interpolation", "projection", "standing_statistics", "traversal", "truncation",
+    }  # fmt: skip
+    assert all(sentence.endswith(".") for sentence in listed.values())

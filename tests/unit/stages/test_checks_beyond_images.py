@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import params
+from pipeline.settings import SettingsError, override
+from stages import _checks
+
+OWN = params.read(Path(__file__).parents[3] / "params.yaml")
+NO_SEARCH = {"tune.trials": 0, "tune.space": {}}
+BITS: dict[str, Any] = {
+    **NO_SEARCH,
+    "ingest.resolution": None,
+    "ingest.source": {"name": "synthetic", "shape": [16]},
+    "train.family": "adversarial_cryptography",
+    "reference.extractor": {"name": "none"},
+    "register.metric": "bits_lost",
+}
+
+
+def before_ingest(changes: dict[str, Any], tmp_path: Path) -> None:
+    _checks.before_ingest(params.check(override(OWN, {**changes, "run.storage": str(tmp_path)})))
+
+
+def test_bits_need_neither_data_nor_extractor(tmp_path: Path) -> None:
+    before_ingest(BITS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"reference.extractor": {"name": "random_projection"}},
+            "reference.extractor.name: adversarial_cryptography has no data that an extractor could look at; take none, "
+            "with register.metric: bits_lost",
+        ),
+        ({"ingest.source": {"name": "synthetic", "shape": [8]}}, "bits: is 16, and the data has rows of 8"),
+        ({"ingest.source": {"name": "digits"}}, "plays with bits, and the data is image; take the source"),
+        ({"ingest.resolution": 16}, "ingest.resolution: fits images, and the source gives rows"),
+    ],
+)
+def test_what_does_not_fit_bits_is_said_before_any_work(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        before_ingest({**BITS, **changes}, tmp_path)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"reference.extractor": {"name": "none"}},
+            "extractor.name: none looks at nothing, and dcgan is judged",
+        ),
+        (
+            {"train.family": "pix2pix"},
+            "families.pix2pix: needs pair with every batch, which the data lacks; take in",
+        ),
+        ({"train.family": "wavegan"}, "families.wavegan: makes sound, and the data is image"),
+    ],
+)
+def test_what_does_not_fit_the_digits_is_said_before_any_work(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    chosen = {**NO_SEARCH, **changes}
+    if "reference.extractor" in changes:
+        chosen["register.metric"] = "precision"
+    with pytest.raises(SettingsError) as raised:
+        before_ingest(chosen, tmp_path)
+    assert says in str(raised.value)
