@@ -1,0 +1,47 @@
+"""The truncation sweep: the same noise nearer and nearer to the mean, fidelity against variety."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.evaluation.samples import Pixels, SampleSource
+from pipeline.explorations import _shared
+from pipeline.settings import Settings
+
+
+class Config(Settings):
+    """What ψ means is the design's own: scaled or resampled noise (BigGAN), or w towards its mean (StyleGAN)."""
+
+    truncations: tuple[float, ...] = Field(default=(0.2, 0.4, 0.6, 0.8, 1.0), min_length=1)
+    samples: int = Field(default=10, ge=2, le=64, description="columns")
+    label: tuple[str, ...] = Field(default=(), description="classes by name or index; none = all in turn")
+    seed: int = Field(default=0, ge=0)
+
+
+class Exploration:
+    """Brock et al. 2019, figure 2; Karras et al. 2019, section 3.2: a row a truncation."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def run(self, source: SampleSource) -> _shared.Findings:
+        config = self.config
+        latents = _shared.noise(source, config.seed, config.samples)
+        label = _shared.chosen_labels(source, config.samples, config.label)
+        images = np.stack([_shared.draw(source, latents, label, value) for value in config.truncations])
+        said = {
+            "truncations": list(config.truncations),
+            "labels": _shared.named(source, label),
+            "variety_in_grey_levels": [variety(row) for row in images],
+        }
+        return _shared.Findings({"truncation": images}, said)
+
+
+def variety(images: Pixels) -> float:
+    """Root mean squared difference over all pairs of images, in grey levels."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    squares = (flat**2).mean(axis=1)
+    products = flat @ flat.T / flat.shape[1]
+    pairs = squares[:, None] + squares[None] - 2 * products
+    return float(np.sqrt(max(pairs.sum(), 0.0) / (len(flat) * (len(flat) - 1))))
