@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check chaos bench ui lock clean
+.PHONY: repro test check chaos bench zoo ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
@@ -32,6 +32,9 @@ bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
 	@$(ENV) pytest -q -m long
+
+zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
+	@$(ENV) python tests/bench/zoo.py $(ZOO)
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000

@@ -29,7 +29,7 @@ Networks = Mapping[str, nn.Module]
 
 
 class Ramp(Settings):
-    """A value that moves from one end to the other over `examples`, then stays.
+    """A value that waits for `after` examples, moves from one end to the other over `examples`, then stays.
 
     `geometric` moves by equal factors; both ends must then be above 0.
     """
@@ -37,6 +37,7 @@ class Ramp(Settings):
     start: float = Field(ge=0)
     end: float = Field(ge=0)
     examples: int = Field(gt=0)
+    after: int = Field(default=0, ge=0)
     shape: Literal["linear", "cosine", "geometric"] = "linear"
 
     @model_validator(mode="after")
@@ -53,7 +54,7 @@ def scheduled_value(scheduled: Scheduled, examples_seen: int) -> float:
     """A setting at this point of the clock; ramps stay at their end."""
     if isinstance(scheduled, (int, float)):
         return float(scheduled)
-    share = min(examples_seen / scheduled.examples, 1.0)
+    share = min(max(examples_seen - scheduled.after, 0) / scheduled.examples, 1.0)
     if scheduled.shape == "geometric":
         return scheduled.start * (scheduled.end / scheduled.start) ** share
     if scheduled.shape == "cosine":
@@ -219,12 +220,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class Segment:
-    """A chapter of a curriculum: its phases until `examples` more have been seen (None = rest)."""
+    """A chapter of a curriculum: its phases until `examples` more have been seen (None = rest).
+
+    rebuild: networks that begin it with fresh weights, drawn from (seed, attempt, segment).
+    """
 
     name: str
     phases: tuple[Phase, ...]
     examples: int | None = None
     reset_optimisers: bool = False
+    rebuild: tuple[str, ...] = ()
 
 
 # --- a family -------------------------------------------------------------------------------
@@ -235,7 +240,8 @@ ConfigT = TypeVar("ConfigT", bound=Settings)
 class Family(ABC, Generic[ConfigT]):
     """One GAN design. A file in `families/` holds `Config` and one subclass named `Family`.
 
-    Class attributes say what holds for every Config; properties what depends on it.
+    Class attributes say what holds for every Config; properties what depends on it. `objective` is the
+    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives.
     """
 
     paper: ClassVar[str]
@@ -252,7 +258,11 @@ class Family(ABC, Generic[ConfigT]):
     @property
     @abstractmethod
     def latents(self) -> LatentSpec:
-        """The noise it draws for each sample."""
+        """The noise it draws for each sample, whatever the data."""
+
+    def latents_for(self, spec: DataSpec) -> LatentSpec:
+        """All noise it draws for data of this shape: maps as large as the image, too, where it takes such."""
+        return self.latents
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -262,6 +272,11 @@ class Family(ABC, Generic[ConfigT]):
     @property
     def conditional(self) -> bool:
         return "label" in self.needs
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
+        return frozenset()
 
     def check(self, spec: DataSpec) -> None:
         """Refuse, with a `SettingsError`, data this design cannot be built for. Builds nothing."""
@@ -286,10 +301,21 @@ class Family(ABC, Generic[ConfigT]):
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        """Samples (n, *spec.shape) in [-1, 1]; `condition` holds `label` where it is conditional.
+        """Samples (n, *spec.shape) in [-1, 1]; `condition` holds `label` where it is conditional, and its `inputs`.
 
         Truncation scales the latents where the design has no better meaning for it.
         """
+
+    def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Scores of its own, each (n,) with a number a sample, for designs that no extractor can judge.
+
+        Their means stand in the report by these names, and `objective` may be one of them. Smaller is better.
+        """
+        return {}
+
+    def conclude(self, means: Mapping[str, float]) -> dict[str, float]:
+        """What follows from the means of `measure`: further scores, by name."""
+        return {}
 
     def state(self, spec: DataSpec) -> dict[str, Tensor]:
         """Initial tensors of the design's own state, equal on every rank."""
@@ -433,6 +459,26 @@ class Penalty(Protocol):
     needs_fake: bool
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+class Augmentation(Protocol):
+    """What the critic is shown in place of images: differentiable, every draw from the handed generator.
+
+    Reals and fakes pass it alike, in the generator's turn too. Its own state (ADA's p) lives in
+    `State.tensors` and moves in `Family.after_step`.
+    """
+
+    def state(self) -> dict[str, Tensor]:
+        """Initial tensors for `Family.state`."""
+        ...
+
+    def __call__(self, x: Tensor, state: State, generator: torch.Generator) -> Tensor:
+        """Images (n, c, h, w), each changed by draws of its own; same shape."""
+        ...
+
+    def after_step(self, state: State, sign: float | None) -> None:
+        """Move its state by a step's mean of sign D(real), averaged over lanes; None if D did not play."""
+        ...
 
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from torch import nn
 from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, Reporter, Scorer, World
 from pipeline.data.batches import Batches, Reader
+from pipeline.evaluation.blocks import inputs_of
 from pipeline.evaluation.gallery import save_grid
+from pipeline.evaluation.pictures import as_images
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import InTrainingScorer
 from pipeline.formats.checkpoint import CheckpointStore
@@ -67,7 +69,24 @@ def check_data(family: AnyFamily, spec: DataSpec) -> None:
         SettingsError: saying what is wrong and what would do.
     """
     check_classes(family, spec.classes)
+    check_fields(family, [name for name, _ in spec.fields])
     family.check(spec)
+
+
+def check_fields(family: AnyFamily, fields: Collection[str]) -> None:
+    """Refuse a family that reads what the data does not hold.
+
+    Raises:
+        SettingsError: naming the field, and the source that has it.
+    """
+    missing = sorted(family.needs - {"x", "label", *fields})
+    if missing:
+        name = type(family).__module__.rpartition(".")[2]
+        sources = {"pair": "paired_folder", "unpaired": "two_folders"}
+        advice = "".join(f"; take ingest.source: {{name: {sources[each]}, …}}" for each in missing if each in sources)
+        raise SettingsError(
+            f"families.{name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
+        )
 
 
 def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
@@ -105,8 +124,8 @@ def fit_and_score(
     scratch = Path(experiment.scratch)
 
     def grid(networks: Mapping[str, nn.Module], examples_seen: int) -> None:
-        source = SampleSource(family, dict(networks), spec)
-        save_grid(scratch / "grids" / f"{examples_seen:012d}.png", source.grid(seed=settings.seed))
+        source = SampleSource(family, dict(networks), spec, inputs=inputs_of(family, shards))
+        save_grid(scratch / "grids" / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
 
     return fit(
         Run(
@@ -120,7 +139,7 @@ def fit_and_score(
             scorer=_scorer(experiment, family, spec),
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
-            beside=beside.Snapshots(scratch / "snapshots", start) if start else None,
+            beside=beside.Snapshots(scratch / "snapshots", start, family.objective) if start else None,
         )
     )
 
@@ -176,4 +195,5 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
 def _scorer(experiment: Experiment, family: AnyFamily, spec: DataSpec) -> Scorer:
     settings = experiment.settings.score
     reference = Reference.load(Path(experiment.reference))
-    return InTrainingScorer(reference, family, n=settings.samples, seed=settings.seed)
+    inputs = inputs_of(family, Path(experiment.shards))
+    return InTrainingScorer(reference, family, n=settings.samples, seed=settings.seed, inputs=inputs)

@@ -1,7 +1,7 @@
 """Plug-ins are found by file name: one file in a room adds one thing, nothing else is edited.
 
 A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
-`Source`, `Family`, `Extractor`, `Metric`, `Loss`, `Penalty`. Files whose name begins with `_`
+`Source`, `Family`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`. Files whose name begins with `_`
 are shared by their room and are no plug-ins.
 """
 
@@ -22,6 +22,8 @@ ROOMS: dict[str, str] = {
     "metrics": "Metric",
     "losses": "Loss",
     "penalties": "Penalty",
+    "explorations": "Exploration",
+    "augmentation": "Augmentation",
 }
 
 

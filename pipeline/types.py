@@ -48,26 +48,44 @@ class DataSpec:
 
     `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
     (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
+    `fields` names what batches hold beside `x` and `label`, with one example's shape: the `pair` that
+    lies in the same example, the `unpaired` that is another domain. `rate`: of waveforms, samples a second.
     """
 
     modality: Modality
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
+    fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    rate: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and strings, as manifests and model cards hold it."""
-        return {
+        """Plain lists and strings, as manifests and model cards hold it; what there is none of is left out."""
+        found: dict[str, Any] = {
             "modality": self.modality,
             "shape": list(self.shape),
             "classes": list(self.classes),
             "dtype": self.dtype,
         }
+        if self.fields:
+            found["fields"] = {name: list(shape) for name, shape in self.fields}
+        return found if self.rate is None else {**found, "rate": self.rate}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> DataSpec:
         """The inverse of `to_json`."""
-        return cls(data["modality"], tuple(data["shape"]), tuple(data["classes"]), data["dtype"])
+        fields = tuple((name, tuple(shape)) for name, shape in data.get("fields", {}).items())
+        shape, classes = tuple(data["shape"]), tuple(data["classes"])
+        return cls(data["modality"], shape, classes, data["dtype"], fields, data.get("rate"))
+
+    def field_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the field `name`, None where the data has none."""
+        return dict(self.fields).get(name)
+
+    @property
+    def stored(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The fields that lie in the same example as `x`."""
+        return tuple(found for found in self.fields if found[0] != "unpaired")
 
     @property
     def channels(self) -> int:

@@ -30,7 +30,7 @@ class RunSettings(Settings):
     max_failures: int = Field(default=3, ge=0, description="restarts of the workers before a training fails")
     cache_megabytes: int = Field(default=2048, ge=0, description="decoded data kept on disk and mapped; 0 = stream")
     spread_from: int = Field(
-        default=0, ge=0, description="with several workers, ingest packs so many items or more through Ray"
+        default=10_000, ge=0, description="with several workers, so many examples or more are measured through Ray"
     )
     concurrent_trials: int | None = Field(default=None, ge=1, description="limit; empty = as the CPUs allow")
 

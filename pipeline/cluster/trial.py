@@ -42,10 +42,14 @@ def shortened(params: Params) -> dict[str, Any]:
 
 
 def reading(
-    config: Mapping[str, Any], number: int, record: Mapping[str, Any], status: str = "running"
+    config: Mapping[str, Any],
+    number: int,
+    record: Mapping[str, Any],
+    status: str = "running",
+    objective: str = "frechet",
 ) -> dict[str, Any]:
     """A line of the journal and a report to Tune: only what repeats, no times."""
-    value = record.get("frechet")
+    value = record.get(objective)
     score = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else BAD
     return {
         "trial": name_of(config),
@@ -68,15 +72,16 @@ class Readings:
         self._count = 0
         self._seen = -1
         self.ended = False
+        self.objective = "frechet"
         for entry in known:
             self._hand_on(entry)
 
     def tick(self, record: Record) -> None:
         """A tick of the loop; those without a score, or known already, are passed over."""
         seen = int(record[CLOCK] or 0)
-        if "frechet" in record and seen > self._seen and not self.ended:
+        if self.objective in record and seen > self._seen and not self.ended:
             status = "finished" if seen >= self._end else "running"
-            self._hand_on(reading(self._config, self._count, record, status))
+            self._hand_on(reading(self._config, self._count, record, status, self.objective))
 
     def catch_up(self, store: CheckpointStore) -> None:
         """The readings on the way to the newest checkpoint: a kill may have come before they were journalled."""
@@ -117,6 +122,7 @@ def run_trial(
         return
     try:
         params = whole.check(unsearched(setup["raw"], config))
+        readings.objective = params.load_family().objective
         scratch = Path(setup["scratch"])
         readings.catch_up(CheckpointStore(scratch / "checkpoints"))
         experiment = Experiment(

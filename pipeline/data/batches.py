@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -41,16 +43,21 @@ class Reader:
         self.manifest: Manifest = Manifest.load(folder)
         self.split: Split = self.manifest.split(split)
         shards.check_sizes(folder, self.split)
-        self._index = shards.load_index(folder, self.split)
+        self._index = shards.load_index(folder, self.split, self.spec)
         self.labels: NDArray[np.int64] | None = None
         if self.spec.classes:
             self.labels = np.ascontiguousarray(self._index[:, 3])
             self.labels.flags.writeable = False
         self.cached = cache is not None and caching.decoded_bytes(self.manifest, split) <= cache_budget
         self._files = _Files([folder / shard.name for shard in self.split.shards])
+        self._shapes = {"x": self.spec.shape, **dict(shards.stored_in(self.spec, split))}
         self._data: Array | None = None
         if cache is not None and self.cached:
             self._data = caching.decoded(folder, self.manifest, split, cache)
+        self.unpaired: Reader | None = None
+        if self.spec.field_shape("unpaired") and not split.startswith(shards.UNPAIRED):
+            other = f"{shards.UNPAIRED}{split}"
+            self.unpaired = Reader(folder, other, cache=cache, cache_budget=cache_budget)
 
     def __len__(self) -> int:
         return self.split.examples
@@ -61,18 +68,29 @@ class Reader:
         return self.manifest.spec
 
     def examples(self, indices: NDArray[np.int64]) -> dict[str, Array]:
-        """`x` (n, *shape) in the spec's type, and `label` int64 (n,) where the data is labelled; fresh arrays."""
-        found: dict[str, Array] = {"x": self._streamed(indices) if self._data is None else self._data[indices]}
+        """`x` (n, *shape) in the spec's type, and `label` int64 (n,) where the data is labelled; fresh arrays.
+
+        Also what is stored beside x, `pair` for one; not `unpaired`, whose examples have numbers of their own.
+        """
+        if self._data is None:
+            found = self._streamed(indices)
+        else:
+            found = {name: self._data[name][indices] for name in self._shapes}
         if self.labels is not None:
             found["label"] = self.labels[indices]
         return found
 
-    def _streamed(self, indices: NDArray[np.int64]) -> Array:
-        x = np.empty((len(indices), *self.spec.shape), dtype=self.spec.dtype)
-        for row, (number, offset, length, _) in enumerate(self._index[indices].tolist()):
-            data = self._files.read(number, offset, length)
-            x[row] = shards.decode(data, self.spec, f"{self._files.paths[number]} at byte {offset}")
-        return x
+    def _streamed(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+        found: dict[str, Array] = {
+            name: np.empty((len(indices), *shape), dtype=self.spec.dtype) for name, shape in self._shapes.items()
+        }
+        for row, (number, offset, length, _, *others) in enumerate(self._index[indices].tolist()):
+            places = (offset, length, *others)
+            for (name, shape), begin, size in zip(self._shapes.items(), places[::2], places[1::2], strict=True):
+                data = self._files.read(number, begin, size)
+                where = f"{self._files.paths[number]} at byte {begin}"
+                found[name][row] = shards.decode(data, replace(self.spec, shape=shape), where)
+        return found
 
 
 class _Files:
@@ -110,7 +128,8 @@ def as_float(x: Array, device: torch.device | str = "cpu") -> Tensor:
 class Batches:
     """Batches in the endless order of (reader, seed): a pure function of the position.
 
-    flip: mirror half of the images, drawn anew at every position of the order.
+    flip: mirror half of the images, drawn anew at every position of the order; a pair is mirrored together.
+    Examples of a second domain come in an order, and with flips, of their own.
 
     Raises:
         UserError: if the split is empty, or is to be flipped and holds no images.
@@ -124,20 +143,27 @@ class Batches:
         self.reader = reader
         self.ordering = Ordering(len(reader), seed)
         self._flip_key = randomness.key(seed, "flip") if flip else None
+        other = reader.unpaired
+        self._unpaired = Batches(other, randomness.key(seed, "unpaired"), flip) if other is not None else None
 
     def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
         """Rows `start` … `stop - 1` of the global batch that begins at `position`.
 
-        `x` is float32 (n, *shape), images in [-1, 1]; `label` is int64 (n,), where the data is labelled.
+        `x` is float32 (n, *shape), images in [-1, 1]; `label` is int64 (n,), where the data is labelled; `pair`
+        and `unpaired` are as x, where the data has them.
         """
         first, count = position + start, stop - start
         examples = self.reader.examples(self.ordering.take(first, count))
-        x = examples["x"]
+        label = examples.pop("label", None)
         if self._flip_key is not None:
             drawn = hashed(self._flip_key, np.arange(first, first + count, dtype=np.int64)) >> TOP_BIT
             mirrored = np.flatnonzero(drawn)
-            x[mirrored] = x[mirrored][..., ::-1]
-        batch = Batch(x=as_float(x, device))
-        if "label" in examples:
-            batch["label"] = torch.from_numpy(examples["label"]).to(device)
+            for values in examples.values():
+                values[mirrored] = values[mirrored][..., ::-1]
+        batch = cast(Batch, {name: as_float(values, device) for name, values in examples.items()})
+        if label is not None:
+            batch["label"] = torch.from_numpy(label).to(device)
+        if self._unpaired is not None:
+            other = self._unpaired.batch(position, start, stop, device)
+            batch["unpaired"] = other["x"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         return batch

@@ -9,6 +9,7 @@ another manifest is built anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,28 @@ DATA, CARD, LOCK = "decoded.bin", "decoded.json", "lock"
 
 def decoded_bytes(manifest: Manifest, split: str) -> int:
     """What the decoded split takes on disk, and in memory once it was all read."""
-    return manifest.split(split).examples * manifest.spec.size * np.dtype(manifest.spec.dtype).itemsize
+    return manifest.split(split).examples * _row(manifest, split).itemsize
+
+
+def _row(manifest: Manifest, split: str) -> np.dtype[Any]:
+    """One decoded example: x, and the fields stored beside it."""
+    spec = manifest.spec
+    fields = (("x", spec.shape), *shards.stored_in(spec, split))
+    return np.dtype([(name, np.dtype(spec.dtype), shape) for name, shape in fields])
 
 
 def decoded(folder: Path, manifest: Manifest, split: str, cache: Path) -> Array:
-    """The whole split, (n, *shape), read-only and mapped; built first where there is no sound cache.
+    """The whole split (n,), each row of it `x` and the fields beside it, read-only and mapped.
+
+    Built first where there is no sound cache.
 
     Raises:
         BrokenArtefact: if the shards are not what the manifest says.
         UserError: if the cache cannot be written.
     """
-    shape = (manifest.split(split).examples, *manifest.spec.shape)
-    if shape[0] == 0:
-        return np.zeros(shape, dtype=manifest.spec.dtype)
+    examples, row = manifest.split(split).examples, _row(manifest, split)
+    if examples == 0:
+        return np.zeros(0, dtype=row)
     place = cache / f"{manifest.sha256[:16]}-{split}"
     if not _sound(place, manifest, split):
         try:
@@ -50,7 +60,7 @@ def decoded(folder: Path, manifest: Manifest, split: str, cache: Path) -> Array:
                 f"the decoded data cannot be kept in {place} ({error.strerror or error}); make room there, "
                 "or lower the cache budget so that examples are read from the shards"
             ) from None
-    return np.asarray(np.memmap(place / DATA, dtype=manifest.spec.dtype, mode="r", shape=shape))
+    return np.asarray(np.memmap(place / DATA, dtype=row, mode="r", shape=(examples,)))
 
 
 def _sound(place: Path, manifest: Manifest, split: str) -> bool:
@@ -73,7 +83,9 @@ def _build(place: Path, folder: Path, manifest: Manifest, split: str) -> None:
     """Decode every shard, having checked its sha256, in index order."""
     files.sweep_temporaries(place)
     (place / CARD).unlink(missing_ok=True)
-    index = shards.load_index(folder, manifest.split(split))
+    spec = manifest.spec
+    index = shards.load_index(folder, manifest.split(split), spec)
+    shapes = [spec.shape, *(shape for _, shape in shards.stored_in(spec, split))]
     with files.replacing(place / DATA) as temporary, temporary.open("wb") as out:
         start = 0
         for shard in manifest.split(split).shards:
@@ -81,8 +93,10 @@ def _build(place: Path, folder: Path, manifest: Manifest, split: str) -> None:
             path = folder / shard.name
             files.verify(path, shard.sha256, shards.MADE_BY)
             with path.open("rb") as tar:
-                for _, offset, length, _ in rows.tolist():
-                    tar.seek(offset)
-                    x = shards.decode(tar.read(length), manifest.spec, f"{path} at byte {offset}")
-                    out.write(x.tobytes())
+                for _, offset, length, _, *others in rows.tolist():
+                    places = (offset, length, *others)
+                    for shape, begin, size in zip(shapes, places[::2], places[1::2], strict=True):
+                        tar.seek(begin)
+                        where = f"{path} at byte {begin}"
+                        out.write(shards.decode(tar.read(size), replace(spec, shape=shape), where).tobytes())
     files.write_json(place / CARD, _card(manifest, files.sha256_file(place / DATA)))

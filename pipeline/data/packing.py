@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,33 @@ from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
 from pipeline.formats import files, shards
 from pipeline.formats.shards import Manifest, Shard, Split
-from pipeline.settings import UserError
-from pipeline.types import DataSpec, Example
+from pipeline.settings import SettingsError, UserError
+from pipeline.types import DataSpec, Example, Modality
 
 SPLITS = ("train", "holdout")
+EVERY = (*SPLITS, *(f"{shards.UNPAIRED}{split}" for split in SPLITS))
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What is known of the data before any of it is read: None where only reading it would tell."""
+    """What is known of the data before any of it is read: None where only reading it would tell.
+
+    fields: what it holds beside x, each of x's shape as far as that is known.
+    """
 
     channels: int | None
-    resolution: tuple[int, int] | None
+    resolution: tuple[int, ...] | None
     classes: tuple[str, ...]
+    modality: Modality = "image"
+    fields: tuple[str, ...] = ()
+    rate: int | None = None
+
+    def spec(self, channels: int) -> DataSpec:
+        """The data as it would be with so many channels; sides of 1 where they are not known."""
+        shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
+        dtype = "uint8" if self.modality == "image" else "float32"
+        fields = tuple((name, shape) for name in self.fields)
+        return DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
 
 
 def open_source(settings: IngestSettings) -> DataSource[Any]:
@@ -55,10 +69,33 @@ def preflight(settings: IngestSettings) -> Preview:
         UserError: naming the key that is wrong.
     """
     source = open_source(settings)
+    _check_fitting(source, settings)
     source.check("ingest.source")
     channels, *size = source.native_shape() or (None,)
-    resolution = settings.size or ((size[0], size[1]) if size else None)
-    return Preview(settings.channels or channels, resolution, source.expected_classes())
+    known = channels is not None
+    resolution = settings.size or (tuple(size) if known else None)
+    return Preview(
+        settings.channels or channels,
+        resolution,
+        source.expected_classes(),
+        source.modality,
+        source.fields,
+        source.rate(),
+    )
+
+
+def _check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:
+    """Refuse keys that fit images for what is none.
+
+    Raises:
+        SettingsError: naming them.
+    """
+    given = [key for key in ("channels", "resolution") if getattr(settings, key) is not None]
+    if source.modality != "image" and given:
+        what = source.modality
+        raise SettingsError(
+            *(f"ingest.{key}: fits images, and the source gives {what}; leave it out, or null" for key in given)
+        )
 
 
 def ingest(
@@ -78,6 +115,7 @@ def ingest(
         UserError: if too much had to be set aside (rejects.csv is written first), or two splits cannot be made.
     """
     source = open_source(settings)
+    _check_fitting(source, settings)
     source.check("ingest.source")
     return pack(source, settings, out, map_shards=map_shards, progress=progress)
 
@@ -95,14 +133,20 @@ def pack(
     out = out.resolve()
     _clear(out)
     found = scanning.survey(source, settings, mapping, progress)
-    if found.items == 0:
+    if found.items == 0 and not source.may_be_empty:
         raise UserError(f"the source {source.describe()['name']} holds no items")
     rejects.write_rejects(out, found.rejects)
     rejects.check_rejects(found.rejects, found.items, settings.max_rejected_fraction, out)
-    spec = _spec(source, scanning.one_shape(found.shapes))
-    ranking = scanning.rank(found.hashes, settings.holdout_fraction, settings.duplicates == "drop")
-    cuts = dict(zip(SPLITS, np.split(ranking.order, [ranking.train]), strict=True))
-    tasks = [task for name, order in cuts.items() for task in _tasks(source, settings, found, (name, order), out)]
+    spec = _spec(source, found)
+    domains = _domains(source, settings, found)
+    cuts = {name: order for cut, _ in domains.values() for name, order in cut.items()}
+    repeats = [pair for _, pairs in domains.values() for pair in pairs]
+    stored = tuple(name for name, _ in spec.stored)
+    tasks = [
+        task
+        for name, order in cuts.items()
+        for task in _tasks(PackTask(source, settings, stored, Path()), found, (name, order), out)
+    ]
     answers: Iterable[tuple[Shard, NDArray[np.int64]]] = mapping(pack_shard, tasks)
     packed = list(progress(answers) if progress else answers)
     manifest = Manifest(
@@ -110,7 +154,7 @@ def pack(
         splits={name: _split(name, packed, spec, out) for name in cuts},
         source=source.describe(),
         packing=settings.describe(),
-        duplicates=_duplicates(found, ranking, settings, out),
+        duplicates=_duplicates(found, repeats, settings, out),
         rejects=rejects.counted(found.rejects),
     )
     manifest.save(out)
@@ -121,16 +165,41 @@ def _clear(out: Path) -> None:
     """Remove an earlier packing, its manifest first, and nothing that ingest did not write."""
     out.mkdir(parents=True, exist_ok=True)
     (out / shards.MANIFEST).unlink(missing_ok=True)
-    written = {*(shards.index_name(split) for split in SPLITS), rejects.REJECTS, rejects.DUPLICATES}
+    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES}
     for path in out.iterdir():
-        if path.name in written or shards.is_shard(path.name, SPLITS):
+        if path.name in written or shards.is_shard(path.name, EVERY):
             path.unlink()
     files.sweep_temporaries(out)
 
 
-def _spec(source: DataSource[Any], shape: tuple[int, ...]) -> DataSpec:
+def _spec(source: DataSource[Any], found: scanning.Survey) -> DataSpec:
     dtype = "uint8" if source.modality == "image" else "float32"
-    return DataSpec(source.modality, shape, source.classes(), dtype)
+    known = None if found.shapes else source.native_shape()
+    shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
+    shapes = {name: scanning.one_shape(counts, source.modality) for name, counts in found.fields.items()}
+    fields = tuple((name, shapes.get(name, shape)) for name in source.fields)
+    return DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+
+
+Cut = tuple[dict[str, NDArray[np.int64]], list[tuple[int, int]]]
+
+
+def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> dict[str, Cut]:
+    """Each domain's splits, as survey indices by split name, and its repeats: one domain for most sources."""
+    other = np.array([entry.unpaired for entry in found.entries], dtype=bool)
+    chosen = {"": np.flatnonzero(~other)}
+    if "unpaired" in source.fields:
+        chosen[shards.UNPAIRED] = np.flatnonzero(other)
+    cuts: dict[str, Cut] = {}
+    for prefix, mine in chosen.items():
+        if len(mine) == 0 and source.may_be_empty:
+            cuts[prefix] = ({f"{prefix}{name}": mine for name in SPLITS}, [])
+            continue
+        ranking = scanning.rank(found.hashes[mine], settings.holdout_fraction, settings.duplicates == "drop")
+        parts = np.split(mine[ranking.order], [ranking.train])
+        repeats = [(int(mine[repeat]), int(mine[first])) for repeat, first in ranking.repeats]
+        cuts[prefix] = ({f"{prefix}{name}": part for name, part in zip(SPLITS, parts, strict=True)}, repeats)
+    return cuts
 
 
 # --- packing ----------------------------------------------------------------------------------
@@ -138,31 +207,37 @@ def _spec(source: DataSource[Any], shape: tuple[int, ...]) -> DataSpec:
 
 @dataclass(frozen=True)
 class PackTask:
-    """One shard to be written: its path, and its examples' entries, hashes (n, 32), and ranks within the split."""
+    """One shard to be written: its path, and its examples' entries, hashes (n, 32), and ranks within the split.
+
+    fields: what is stored beside x.
+    """
 
     source: DataSource[Any]
     settings: IngestSettings
-    classes: tuple[str, ...]
+    fields: tuple[str, ...]
     path: Path
-    first: int
-    entries: tuple[Entry, ...]
-    hashes: NDArray[np.uint8]
+    classes: tuple[str, ...] = ()
+    first: int = 0
+    entries: tuple[Entry, ...] = ()
+    hashes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 32), dtype=np.uint8))
 
 
-def _tasks(
-    source: DataSource[Any],
-    settings: IngestSettings,
-    found: scanning.Survey,
-    cut: tuple[str, NDArray[np.int64]],
-    out: Path,
-) -> Iterator[PackTask]:
+def _tasks(like: PackTask, found: scanning.Survey, cut: tuple[str, NDArray[np.int64]], out: Path) -> Iterator[PackTask]:
     split, order = cut
-    classes, size = source.classes(), settings.shard_examples
+    size = like.settings.shard_examples
+    fields = () if split.startswith(shards.UNPAIRED) else like.fields
+    classes = like.source.classes()
     for number, first in enumerate(range(0, len(order), size)):
         chosen = order[first : first + size]
-        entries = tuple(found.entries[index] for index in chosen)
-        path = out / shards.shard_name(split, number)
-        yield PackTask(source, settings, classes, path, first, entries, found.hashes[chosen])
+        yield replace(
+            like,
+            fields=fields,
+            path=out / shards.shard_name(split, number),
+            classes=classes,
+            first=first,
+            entries=tuple(found.entries[index] for index in chosen),
+            hashes=found.hashes[chosen],
+        )
 
 
 def pack_shard(task: PackTask) -> tuple[Shard, NDArray[np.int64]]:
@@ -171,20 +246,20 @@ def pack_shard(task: PackTask) -> tuple[Shard, NDArray[np.int64]]:
     Raises:
         UserError: if an item is not what it was in the first pass.
     """
-    return shards.write_shard(task.path, _examples(task), task.settings.png_level)
+    return shards.write_shard(task.path, _examples(task), task.settings.png_level, task.fields)
 
 
 def _examples(task: PackTask) -> Iterator[Example]:
     numbers = {name: number for number, name in enumerate(task.classes)}
     for offset, entry in enumerate(task.entries):
         try:
-            x = scanning.prepared(task.source, entry, task.settings)
+            found = scanning.prepared(task.source, entry, task.settings)
         except Rejected as problem:
             raise UserError(f"{entry.key} was changed during ingest: now {problem.reason}") from None
-        if scanning.content_hash(x) != task.hashes[offset].tobytes():
+        if scanning.content_hash(found.x, found.extra) != task.hashes[offset].tobytes():
             raise UserError(f"{entry.key} was changed during ingest; run it again once the data rests")
         label = None if entry.label is None else numbers[entry.label]
-        yield Example(key_of(task.first + offset, entry.key), x, label)
+        yield Example(key_of(task.first + offset, entry.key), found.x, label, found.extra)
 
 
 def key_of(position: int, name: str) -> str:
@@ -204,7 +279,7 @@ def key_of(position: int, name: str) -> str:
 def _split(name: str, packed: Sequence[tuple[Shard, NDArray[np.int64]]], spec: DataSpec, out: Path) -> Split:
     mine = [(shard, rows) for shard, rows in packed if shard.name.startswith(f"{name}-")]
     numbered = [np.insert(rows, 0, number, axis=1) for number, (_, rows) in enumerate(mine)]
-    index = np.concatenate([np.zeros((0, 4), dtype=np.int64), *numbered])
+    index = np.concatenate([np.zeros((0, shards.columns(spec, name)), dtype=np.int64), *numbered])
     file, sha256 = shards.write_index(out, name, index)
     counts = np.bincount(index[:, 3], minlength=len(spec.classes)) if spec.classes else np.zeros(0, dtype=np.int64)
     histogram = {label: int(count) for label, count in zip(spec.classes, counts, strict=True)}
@@ -212,10 +287,10 @@ def _split(name: str, packed: Sequence[tuple[Shard, NDArray[np.int64]]], spec: D
 
 
 def _duplicates(
-    found: scanning.Survey, ranking: scanning.Ranking, settings: IngestSettings, out: Path
+    found: scanning.Survey, repeats: Sequence[tuple[int, int]], settings: IngestSettings, out: Path
 ) -> dict[str, int | str]:
     """Count the repeats, and list them in duplicates.csv."""
-    pairs = [(found.entries[repeat], found.entries[first]) for repeat, first in ranking.repeats]
+    pairs = [(found.entries[repeat], found.entries[first]) for repeat, first in repeats]
     rows = [(repeat.key, repeat.label or "", first.key, first.label or "") for repeat, first in pairs]
     rejects.write_csv(out / rejects.DUPLICATES, ("item", "label", "same_as", "label_of_that"), rows)
     kinds = Counter(repeat.label != first.label for repeat, first in pairs)

@@ -21,7 +21,7 @@ from pipeline.data.rejects import Reject
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
 from pipeline.settings import SettingsError, UserError
-from pipeline.types import Array
+from pipeline.types import Array, Modality
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -34,22 +34,42 @@ def in_turn(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterab
     return map(function, tasks)
 
 
-def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) -> Array:
-    """One entry as it is packed: (C, H, W) uint8 for images, what the source reads for all else.
+@dataclass(frozen=True)
+class Prepared:
+    """One entry as it is packed: (C, H, W) uint8 for images, what the source reads for all else; and its fields."""
+
+    x: Array
+    extra: dict[str, Array]
+
+
+def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) -> Prepared:
+    """One entry, read and fitted.
 
     Raises:
         Rejected: if this item cannot be used.
     """
     if entry.problem is not None:
         raise Rejected(*entry.problem)
-    read: Array = source.read(entry, settings.limits)
-    return images.fit(read, settings) if source.modality == "image" else np.ascontiguousarray(read)
+
+    def fitted(read: Array) -> Array:
+        return images.fit(read, settings) if source.modality == "image" else np.ascontiguousarray(read)
+
+    x = fitted(source.read(entry, settings.limits))
+    extra = {name: fitted(read) for name, read in sorted(source.read_fields(entry, settings.limits).items())}
+    for name, other in extra.items():
+        if other.shape[1:] != x.shape[1:]:
+            mine, others = ("×".join(map(str, each.shape[1:])) for each in (x, other))
+            raise Rejected("two sizes", f"{mine}, and its {name} {others}; set ingest.resolution")
+    return Prepared(x, extra)
 
 
-def content_hash(x: Array) -> bytes:
+def content_hash(x: Array, extra: dict[str, Array] | None = None) -> bytes:
     """sha256 of type, shape and values: equal for examples that are packed alike, whatever their files were."""
-    head = f"{x.dtype.str} {'×'.join(map(str, x.shape))}\n".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(x).tobytes()).digest()
+    digest = hashlib.sha256()
+    for name, values in (("", x), *sorted((extra or {}).items())):
+        digest.update(f"{name}{values.dtype.str} {'×'.join(map(str, values.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.digest()
 
 
 @dataclass(frozen=True)
@@ -63,11 +83,12 @@ class ScanTask:
 
 @dataclass(frozen=True)
 class Scanned:
-    """hashes: uint8 (n, 32), shapes: one an entry, zeros and () where it was rejected."""
+    """hashes: uint8 (n, 32), shapes: one an entry, zeros and () where it was rejected; fields: a shape each."""
 
     hashes: NDArray[np.uint8]
     shapes: tuple[tuple[int, ...], ...]
     rejected: tuple[tuple[int, Reject], ...]
+    fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 def scan(task: ScanTask) -> Scanned:
@@ -75,27 +96,30 @@ def scan(task: ScanTask) -> Scanned:
     hashes = np.zeros((len(task.entries), 32), dtype=np.uint8)
     shapes: list[tuple[int, ...]] = []
     rejected: list[tuple[int, Reject]] = []
+    fields: list[tuple[str, tuple[int, ...]]] = []
     for number, entry in enumerate(task.entries):
         try:
-            x = prepared(task.source, entry, task.settings)
+            found = prepared(task.source, entry, task.settings)
         except Rejected as problem:
             rejected.append((number, Reject(entry.key, problem.reason, problem.detail)))
             shapes.append(())
             continue
-        hashes[number] = np.frombuffer(content_hash(x), dtype=np.uint8)
-        shapes.append(x.shape)
-    return Scanned(hashes, tuple(shapes), tuple(rejected))
+        hashes[number] = np.frombuffer(content_hash(found.x, found.extra), dtype=np.uint8)
+        shapes.append(found.x.shape)
+        fields += [(name, values.shape) for name, values in found.extra.items()]
+    return Scanned(hashes, tuple(shapes), tuple(rejected), tuple(fields))
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), their shapes."""
+    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), all shapes."""
 
     entries: tuple[Entry, ...]
     hashes: NDArray[np.uint8]
     shapes: Counter[tuple[int, ...]]
     rejects: tuple[Reject, ...]
     items: int
+    fields: dict[str, Counter[tuple[int, ...]]]
 
 
 def survey(
@@ -109,6 +133,7 @@ def survey(
     kept: list[Entry] = []
     hashes = [np.zeros((0, 32), dtype=np.uint8)]
     shapes: Counter[tuple[int, ...]] = Counter()
+    fields: dict[str, Counter[tuple[int, ...]]] = {}
     rejects: list[Reject] = []
     remaining = iter(entries)
     for answer in progress(answers) if progress else answers:
@@ -116,8 +141,10 @@ def survey(
         kept += [entry for entry, keep in zip(islice(remaining, len(good)), good, strict=True) if keep]
         hashes.append(answer.hashes[good])
         shapes.update(shape for shape in answer.shapes if shape)
+        for name, shape in answer.fields:
+            fields.setdefault(name, Counter())[shape] += 1
         rejects += [reject for _, reject in answer.rejected]
-    return Survey(tuple(kept), np.concatenate(hashes), shapes, tuple(rejects), len(entries))
+    return Survey(tuple(kept), np.concatenate(hashes), shapes, tuple(rejects), len(entries), fields)
 
 
 def _limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
@@ -126,7 +153,7 @@ def _limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
     return [entries[number * len(entries) // limit] for number in range(limit)]
 
 
-def one_shape(found: Counter[tuple[int, ...]]) -> tuple[int, ...]:
+def one_shape(found: Counter[tuple[int, ...]], modality: Modality = "image") -> tuple[int, ...]:
     """The shape that all examples share.
 
     Raises:
@@ -134,6 +161,13 @@ def one_shape(found: Counter[tuple[int, ...]]) -> tuple[int, ...]:
     """
     if len(found) == 1:
         return next(iter(found))
+    if modality != "image":
+        common = ", ".join(f"{'×'.join(map(str, key))} ({count})" for key, count in found.most_common(4))
+        more = f" and {len(found) - 4} others" if len(found) > 4 else ""
+        raise SettingsError(
+            f"ingest.source: the examples differ in shape: {common}{more}; say in the source's keys, such as length, "
+            "which shape all shall have"
+        )
     problems: list[str] = []
     for setting, counts in (("channels", _counts(found, slice(0, 1))), ("resolution", _counts(found, slice(1, None)))):
         if len(counts) > 1:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.settings import Settings
-from pipeline.types import Modality
+from pipeline.types import Array, Modality
 
 
 class Rejected(Exception):
@@ -40,12 +37,14 @@ class Entry:
     key: the name a person knows it by (a relative path, a record's number).
     where: what `read` needs to find it; only its source understands it.
     problem: why it cannot be used, (reason, detail), where listing it has shown that already.
+    unpaired: it belongs to the second of two domains.
     """
 
     key: str
     where: str | tuple[int, ...]
     label: str | None = None
     problem: tuple[str, str] | None = None
+    unpaired: bool = False
 
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
@@ -56,10 +55,14 @@ class DataSource(ABC, Generic[ConfigT]):
 
     A source travels to other processes as its Config alone. Listing is cheap; reading one entry
     neither needs nor changes any other.
+
+    fields: what its examples hold beside x: `pair`, from the same item, or `unpaired`, another domain's items.
+    may_be_empty: whether no item at all is as it should be.
     """
 
-    modality: ClassVar[Modality] = "image"
     paths: ClassVar[tuple[str, ...]] = ()
+    fields: ClassVar[tuple[str, ...]] = ()
+    may_be_empty: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -70,8 +73,17 @@ class DataSource(ABC, Generic[ConfigT]):
     def check(self, where: str = "ingest.source") -> None:
         """Refuse, with a `SettingsError` that names the key under `where`, files that are not there. Reads no data."""
 
-    def native_shape(self) -> tuple[int, int, int] | None:
-        """(C, H, W) of its images where that is known without reading them all, else None."""
+    @property
+    def modality(self) -> Modality:
+        """What its examples are."""
+        return "image"
+
+    def native_shape(self) -> tuple[int, ...] | None:
+        """One example's shape, (C, H, W) of images, where that is known without reading them all, else None."""
+        return None
+
+    def rate(self) -> int | None:
+        """Samples a second of its waveforms."""
         return None
 
     @abstractmethod
@@ -87,12 +99,20 @@ class DataSource(ABC, Generic[ConfigT]):
         """Every item, good or bad, in an order that depends on nothing but the data."""
 
     @abstractmethod
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
-        """One image, uint8 (H, W, C) with 1, 3 or 4 channels.
+    def read(self, entry: Entry, limits: Limits) -> Array:
+        """One image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality float32, shaped as it is packed.
 
         Raises:
             Rejected: if this item cannot be used.
         """
+
+    def read_fields(self, entry: Entry, limits: Limits) -> dict[str, Array]:
+        """What else the same item holds, as `read` gives x: its `pair`, for sources of pairs.
+
+        Raises:
+            Rejected: if this item cannot be used.
+        """
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) nothing."""

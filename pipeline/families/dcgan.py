@@ -6,16 +6,24 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, Turn
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
 from pipeline.families import _shared
+from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
+from pipeline.networks.conditional import LabelVector
+from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
+from pipeline.networks.layers import rows_of
+from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
 from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
 from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
+
+THEANO_EPS = 1e-8
+"""Of batch norm in the authors' code."""
 
 
 class PlayerOptimiser(Optimiser):
@@ -33,6 +41,10 @@ class Config(Settings):
     """
 
     conditional: bool = Field(default=False, description="labels enter both networks")
+    architecture: Literal["strided", "dense", "paired"] = Field(
+        default="strided",
+        description="dense: the authors' 5×5 stacks that end in dense layers; paired: StudioGAN's for 32 px",
+    )
     latent: int = Field(default=100, ge=1, description="numbers of noise")
     latent_distribution: Literal["normal", "uniform"] = "normal"
     levels: int | None = Field(default=None, ge=1, le=10, description="doublings k; none: as many as leave `smallest`")
@@ -54,49 +66,115 @@ class Config(Settings):
     penalty_every: int = Field(
         default=1, ge=1, description="above 1: a lazy phase of its own, its gradient times this (StyleGAN2)"
     )
+    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     share_fakes: bool = Field(default=True, description="the generator answers for the fakes that D has just seen")
+    discriminator_steps: int = Field(default=1, ge=1, description="turns of D a step, each on a fresh batch")
     generator: PlayerOptimiser = PlayerOptimiser()
     discriminator: PlayerOptimiser = PlayerOptimiser()
 
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        fixed = {"upsampling": "transposed", "generator_norm": "batch", "discriminator_norm": "batch"}
+        for key, only in fixed.items():
+            if self.architecture != "strided" and getattr(self, key) != only:
+                raise ValueError(f"{key}: architecture {self.architecture} has {only}; leave it, or take strided")
+        if self.architecture != "strided" and self.label_in_generator == "norm":
+            raise ValueError(
+                f"label_in_generator: architecture {self.architecture} takes labels beside the noise alone"
+            )
+        if self.discriminator_steps > 1 and self.share_fakes:
+            raise ValueError("share_fakes: one set of fakes cannot serve several turns of D; set it to false")
+        batch_norm = self.discriminator_norm == "batch"
+        _shared.check_augment(self.augment, self.loss)
+        _shared.check_penalty(self.penalty, batch_norm, "set discriminator_norm to layer or none, or take r1")
+        return self
+
+
+_LIVELY: dict[str, Any] = {
+    "conditional": True,
+    "latent": 64,
+    "upsampling": "nearest",
+    "label_in_generator": "norm",
+    "discriminator_norm": "none",
+    "bias": True,
+    "init_std": None,
+    "penalty": {"name": "r1", "gamma": 1.0},
+    "penalty_every": 4,
+    "generator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
+    "discriminator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "faces64": {},
-    "digits": {
-        "conditional": True,
-        "latent": 64,
-        "generator_width": 16,
-        "discriminator_width": 32,
-        "upsampling": "nearest",
-        "label_in_generator": "norm",
-        "discriminator_norm": "none",
-        "bias": True,
-        "init_std": None,
-        "penalty": {"name": "r1", "gamma": 1.0},
-        "penalty_every": 4,
-        "generator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
-        "discriminator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
+    "grey64": {},
+    # The authors alternate minibatches between the players; here each step has one of both, on noise of its own.
+    "original64": {
+        "architecture": "dense",
+        "latent_distribution": "uniform",
+        "generator_width": 128,
+        "discriminator_width": 128,
+        "share_fakes": False,
+        "generator": {"weight_decay": 1e-5},
+        "discriminator": {"weight_decay": 1e-5},
     },
+    "cifar10": {
+        "architecture": "paired",
+        "latent": 128,
+        "levels": 3,
+        "init_std": None,
+        "share_fakes": False,
+        "discriminator_steps": 2,
+        "generator": {"eps": 1e-6},
+        "discriminator": {"eps": 1e-6},
+    },
+    "digits": {**_LIVELY, "generator_width": 16, "discriminator_width": 32},
+    "zoo": {**_LIVELY, "generator_width": 16, "discriminator_width": 16},
+    "smoke": {**_LIVELY, "generator_width": 8, "discriminator_width": 8},
+}
+
+CANON: dict[str, Canon] = {
+    "faces64": Canon("DCGAN 64 px RGB", (3, 64, 64)),
+    "grey64": Canon("DCGAN 64 px, 1 channel", (1, 64, 64)),
+    "original64": Canon("DCGAN 64 px original Theano (5x5, 128 maps)", (3, 64, 64)),
+    "cifar10": Canon("DCGAN CIFAR (StudioGAN)", (3, 32, 32)),
 }
 
 
 class Generator(nn.Module):
     """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
 
-    def __init__(self, config: Config, plan: StackPlan, classes: int) -> None:
+    def __init__(self, config: Config, stack: UpwardStack | DenseUpward | PairedGenerator, classes: int) -> None:
         super().__init__()
         embeds = classes > 0 and config.label_in_generator == "embedding"
         self.embedding = nn.Embedding(classes, config.label_embedding) if embeds else None
-        inputs = config.latent + (config.label_embedding if embeds else 0)
-        self.stack = UpwardStack(plan, inputs, config.upsampling)
+        self.stack = stack
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         if self.embedding is not None and label is not None:
-            z = torch.cat([z, self.embedding(label)], dim=1)
+            z = torch.cat([z, rows_of(self.embedding.weight, label)], dim=1)
+        if isinstance(self.stack, DenseUpward):
+            return torch.tanh(self.stack(z, z[:, :0]))
         return self.stack(z, label)
 
 
+class DenseDiscriminator(nn.Module):
+    """x (n, C, H, W) and label (n,) → logits (n,); one-hot labels stand beside every layer's input."""
+
+    def __init__(self, plan: DensePlan, classes: int) -> None:
+        super().__init__()
+        self.label = LabelVector(classes)
+        self.stack = DenseDownward(plan)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.stack(x, self.label(label, x))
+
+
 class Family(BaseFamily[Config]):
-    """“Unsupervised representation learning with deep convolutional GANs”, Radford et al. 2016."""
+    """“Unsupervised representation learning with deep convolutional GANs”, Radford et al. 2016.
+
+    Goodfellow's non-saturating game, D: −log D(x) − log(1 − D(G(z))), G: −log D(G(z)), on strided
+    convolutions with batch norm and no pooling. Good for: the field's common starting point.
+    """
 
     paper = "Radford, Metz, Chintala 2016, arXiv:1511.06434"
 
@@ -104,6 +182,7 @@ class Family(BaseFamily[Config]):
         super().__init__(config)
         self._loss = _shared.load_loss(config.loss)
         self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+        self._augmentation = _shared.load_augmentation(config.augment)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -121,26 +200,54 @@ class Family(BaseFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        base, levels = _shared.find_base("dcgan", spec.resolution, config.levels, config.smallest)
         classes = len(spec.classes) if config.conditional else 0
-
-        def widths(last: int, count: int) -> tuple[int, ...]:
-            return tuple(min(last * 2**above, config.max_width) for above in reversed(range(count)))
-
-        # Doubling by repetition needs maps at full resolution too; a transposed convolution makes the image there.
-        upward = widths(config.generator_width, levels + (config.upsampling == "nearest"))
-        by_norm = classes if config.label_in_generator == "norm" else 0
-        g_plan = StackPlan(base, upward, spec.channels, config.generator_norm, config.bias, by_norm)
-        downward = widths(config.discriminator_width, levels)
-        d_plan = StackPlan(base, downward, spec.channels, config.discriminator_norm, config.bias, classes)
+        inputs = config.latent + (config.label_embedding if classes and config.label_in_generator == "embedding" else 0)
+        make = {"strided": self._strided, "dense": self._dense, "paired": self._paired}[config.architecture]
+        stack, discriminator = make(spec, classes, inputs)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(config, g_plan, classes),
-            "discriminator": DownwardStack(d_plan),
+            "generator": Generator(config, stack, classes),
+            "discriminator": discriminator,
         }
         if config.init_std is not None:
             for network in networks.values():
                 initialisation.normal(network, config.init_std)
+        elif config.architecture == "paired":
+            for network in networks.values():
+                initialisation.orthogonal(network)
         return networks
+
+    def _widths(self, last: int, count: int) -> tuple[int, ...]:
+        return tuple(min(last * 2**above, self.config.max_width) for above in reversed(range(count)))
+
+    def _base(self, spec: DataSpec) -> tuple[tuple[int, ...], int]:
+        return _shared.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
+
+    def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, nn.Module]:
+        config = self.config
+        base, levels = self._base(spec)
+        # Doubling by repetition needs maps at full resolution too; a transposed convolution makes the image there.
+        upward = self._widths(config.generator_width, levels + (config.upsampling == "nearest"))
+        by_norm = classes if config.label_in_generator == "norm" else 0
+        g_plan = StackPlan(base, upward, spec.channels, config.generator_norm, config.bias, by_norm)
+        downward = self._widths(config.discriminator_width, levels)
+        d_plan = StackPlan(base, downward, spec.channels, config.discriminator_norm, config.bias, classes)
+        return UpwardStack(g_plan, inputs, config.upsampling), DownwardStack(d_plan)
+
+    def _dense(self, spec: DataSpec, classes: int, inputs: int) -> tuple[DenseUpward, nn.Module]:
+        (height, width), levels = self._base(spec)
+        shared: dict[str, Any] = {"bias": self.config.bias, "norm_eps": THEANO_EPS}
+        up = self._widths(self.config.generator_width, levels)
+        down = self._widths(self.config.discriminator_width, levels)
+        g_plan = DensePlan((height, width), up, spec.channels, **shared)
+        d_plan = DensePlan((height, width), down, spec.channels, joined=classes, **shared)
+        return DenseUpward(g_plan, inputs), DenseDiscriminator(d_plan, classes)
+
+    def _paired(self, spec: DataSpec, classes: int, inputs: int) -> tuple[PairedGenerator, nn.Module]:
+        (height, width), levels = self._base(spec)
+        down = self._widths(self.config.discriminator_width, levels)[::-1]
+        up = self._widths(self.config.generator_width, levels + 1)
+        plan = PairedPlan((height, width), up, down, min(2 * down[-1], self.config.max_width), spec.channels, classes)
+        return PairedGenerator(plan, inputs), PairedCritic(plan)
 
     def players(self) -> tuple[Player, ...]:
         every = self.config.penalty_every if self._penalty else 1
@@ -153,7 +260,13 @@ class Family(BaseFamily[Config]):
         """D, its lazy penalty, G; with shared fakes all see the same noise."""
         noise = "z" if self.config.share_fakes else ""
         every = self.config.penalty_every
-        discriminator = Phase("discriminator", "discriminator", self._discriminator, latents=noise)
+        discriminator = Phase(
+            "discriminator",
+            "discriminator",
+            self._discriminator,
+            latents=noise,
+            repeats=self.config.discriminator_steps,
+        )
         generator = Phase("generator", "generator", self._generator, batch="same", latents=noise)
         if self._penalty is None or every == 1:
             return (discriminator, generator)
@@ -168,7 +281,17 @@ class Family(BaseFamily[Config]):
         label = condition["label"] if "label" in condition and self.config.conditional else None
         return networks["generator"](latents["z"] * truncation, label)
 
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return _shared.augment_state(self._augmentation)
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        _shared.move_augment(self._augmentation, state, observed)
+
     # --- objectives ---
+
+    def _logits(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        seen = _shared.shown(self._augmentation, turn, x, purpose)
+        return turn.networks["discriminator"](seen, self._label(turn))
 
     def _label(self, turn: Turn) -> Tensor | None:
         return _shared.label_of(turn, self.config.conditional)
@@ -183,12 +306,12 @@ class Family(BaseFamily[Config]):
         return _shared.without_graph(lambda: self._make(turn))
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], self._label(turn)
         real, fake = _shared.real_of(turn), self._fake(turn)
         # Two passes, so that batch norm sees reals and fakes apart.
-        on_real, on_fake = network(real, label), network(fake, label)
+        on_real, on_fake = self._logits(turn, real, "real"), self._logits(turn, fake, "fake")
         loss = self._loss.critic(on_real, on_fake)
         parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
+        parts |= _shared.sign_part(self._augmentation, turn, on_real)
         if self._penalty is not None and self.config.penalty_every == 1:
             penalty = self._penalise(turn, real, fake)
             parts |= {"total": loss + penalty, "penalty": penalty}
@@ -196,8 +319,7 @@ class Family(BaseFamily[Config]):
 
     def _penalise(self, turn: Turn, real: Tensor, fake: Tensor) -> Tensor:
         assert self._penalty is not None
-        network, label = turn.networks["discriminator"], self._label(turn)
-        return self._penalty(lambda x: network(x, label), real, fake, turn.generator("penalty"))
+        return self._penalty(lambda x: self._logits(turn, x, "penalty"), real, fake, turn.generator("penalty"))
 
     def _lazy_penalty(self, turn: Turn) -> dict[str, Tensor]:
         assert self._penalty is not None
@@ -206,10 +328,9 @@ class Family(BaseFamily[Config]):
         return {"total": penalty, "penalty": penalty}
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], self._label(turn)
         fake = turn.once("fake", lambda: self._make(turn)) if self.config.share_fakes else self._make(turn)
-        on_real = (
-            _shared.without_graph(lambda: network(_shared.real_of(turn), label)) if self._loss.needs_real else None
-        )
-        on_fake = network(fake, label)
+        on_real = None
+        if self._loss.needs_real:
+            on_real = _shared.without_graph(lambda: self._logits(turn, _shared.real_of(turn), "real"))
+        on_fake = self._logits(turn, fake, "fake")
         return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}

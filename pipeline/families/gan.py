@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
 from pipeline.families import _shared
+from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.layers import one_hot
 from pipeline.networks.perceptron import MaxoutPerceptron, ReluPerceptron
@@ -67,7 +68,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator": _ADAM,
         "discriminator": _ADAM,
     },
+    "zoo": {
+        "conditional": True,
+        "latent": 64,
+        "generator_widths": [512, 512],
+        "discriminator_units": [128, 128],
+        "discriminator_init": 0.05,
+        "generator": _ADAM,
+        "discriminator": _ADAM,
+    },
+    "smoke": {
+        "conditional": True,
+        "latent": 32,
+        "generator_widths": [128, 128],
+        "discriminator_units": [48, 48],
+        "discriminator_init": 0.05,
+        "generator": _ADAM,
+        "discriminator": _ADAM,
+    },
 }
+
+CANON: dict[str, Canon] = {"mnist": Canon("GAN-2014 MNIST (mnist.yaml)", (1, 28, 28))}
 
 
 class Generator(nn.Module):
@@ -113,6 +134,9 @@ class Discriminator(nn.Module):
 
 class Family(BaseFamily[Config]):
     """“Generative adversarial nets”, Goodfellow et al. 2014.
+
+    min_G max_D E[log D(x)] + E[log(1 − D(G(z)))] (equation 1), G playing −log D(G(z)) instead. Good for:
+    the smallest game there is, and the mark that later designs have to beat.
 
     The paper sets the output's biases from each pixel's mean over the data. A family is built from
     the data's shape alone and never sees an example, so `output_bias` gives one number for all.

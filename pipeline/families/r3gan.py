@@ -20,10 +20,12 @@ from pipeline.contract import (
     Player,
     Ramp,
     Scheduled,
+    State,
     Turn,
     scheduled_value,
 )
 from pipeline.families import _shared
+from pipeline.families._shared import Canon
 from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
 from pipeline.networks.layers import one_hot
 from pipeline.penalties._shared import input_gradients, leaf, squared_norm
@@ -64,11 +66,13 @@ class Config(Settings):
     gamma: Scheduled = Field(
         default=decay(0.05, 0.005), description="γ of γ/2 (R1 + R2); grows with the number of pixels"
     )
+    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     generator: PlayerOptimiser = PlayerOptimiser()
     discriminator: PlayerOptimiser = PlayerOptimiser()
 
     @model_validator(mode="after")
     def _stages(self) -> Config:
+        _shared.check_augment(self.augment, self.loss)
         if not len(self.widths) == len(self.blocks) == len(self.groups):
             counts = f"{len(self.widths)}, {len(self.blocks)} and {len(self.groups)}"
             raise ValueError(f"widths: widths, blocks and groups need one number a stage each, and have {counts}")
@@ -91,9 +95,12 @@ def _imagenet(stages: int, gamma: Ramp) -> dict[str, Any]:
     return {"conditional": True, **shape, "generator": slow, "discriminator": slow}
 
 
-# γ outside CIFAR-10 is from memory of the reference's launcher: confirm before claiming its scores.
+_AUGMENT: dict[str, Any] = {"augment": {"name": "ada", "p": decay(0.0, 0.55).model_dump(), "color": 0.5, "cutout": 1.0}}
+
+# Outside CIFAR-10 γ is from memory of the reference's launcher, and p is left out: confirm before claiming scores.
 PRESETS: dict[str, dict[str, Any]] = {
-    "cifar10": {"conditional": True},
+    "cifar10": {"conditional": True, **_AUGMENT},
+    "cifar10_uncond": _AUGMENT,
     "ffhq64": _stages([768] * 4 + [384], [96] * 4 + [48], decay(2.0, 0.2)),
     "ffhq256": _stages([768] * 4 + [384, 192, 96], [96] * 4 + [48, 24, 12], decay(150.0, 15.0)),
     "imagenet32": _imagenet(4, decay(0.5, 0.05, 200_000_000)),
@@ -107,6 +114,35 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator": {"lr": 4e-4, "beta2": 0.99},
         "discriminator": {"lr": 4e-4, "beta2": 0.99},
     },
+    "zoo": {
+        "conditional": True,
+        "label_embedding": 32,
+        "widths": [64, 48, 32, 16],
+        "blocks": [1, 1, 1, 1],
+        "groups": [8, 6, 4, 2],
+        "gamma": 0.5,
+        "generator": {"lr": 4e-4, "beta2": 0.99},
+        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+    },
+    "smoke": {
+        "conditional": True,
+        "label_embedding": 16,
+        "widths": [24, 16, 16],
+        "blocks": [1, 1, 1],
+        "groups": [3, 2, 2],
+        "gamma": 0.5,
+        "generator": {"lr": 4e-4, "beta2": 0.99},
+        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+    },
+}
+
+CANON: dict[str, Canon] = {
+    "cifar10": Canon("R3GAN CIFAR-10 cond", (3, 32, 32), 10),
+    "cifar10_uncond": Canon("R3GAN CIFAR-10 uncond", (3, 32, 32)),
+    "ffhq64": Canon("R3GAN FFHQ-64", (3, 64, 64)),
+    "ffhq256": Canon("R3GAN FFHQ-256", (3, 256, 256)),
+    "imagenet32": Canon("R3GAN ImageNet-32", (3, 32, 32), 1000),
+    "imagenet64": Canon("R3GAN ImageNet-64", (3, 64, 64), 1000),
 }
 
 
@@ -150,6 +186,7 @@ class Family(BaseFamily[Config]):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._loss = _shared.load_loss(config.loss)
+        self._augmentation = _shared.load_augmentation(config.augment)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -194,6 +231,12 @@ class Family(BaseFamily[Config]):
         label = condition["label"] if "label" in condition and self.config.conditional else None
         return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
 
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return _shared.augment_state(self._augmentation)
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        _shared.move_augment(self._augmentation, state, observed)
+
     # --- objectives ---
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
@@ -201,7 +244,8 @@ class Family(BaseFamily[Config]):
         network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         real = leaf(_shared.real_of(turn))
         fake = leaf(_shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"], label)))
-        on_real, on_fake = network(real, label), network(fake, label)
+        on_real = network(_shared.shown(self._augmentation, turn, real, "real"), label)
+        on_fake = network(_shared.shown(self._augmentation, turn, fake, "fake"), label)
         at_real, at_fake = input_gradients([on_real, on_fake], [real, fake])
         r1, r2 = squared_norm(at_real).mean(), squared_norm(at_fake).mean()
         gamma = scheduled_value(self.config.gamma, turn.state.examples_seen)
@@ -212,10 +256,13 @@ class Family(BaseFamily[Config]):
             "r1": r1,
             "r2": r2,
             **_shared.critic_means(on_real, on_fake),
+            **_shared.sign_part(self._augmentation, turn, on_real),
         }
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
         network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
-        on_real = _shared.without_graph(lambda: network(_shared.real_of(turn), label))
-        on_fake = network(turn.networks["generator"](turn.latents["z"], label), label)
+        real = _shared.shown(self._augmentation, turn, _shared.real_of(turn), "real")
+        on_real = _shared.without_graph(lambda: network(real, label))
+        fake = turn.networks["generator"](turn.latents["z"], label)
+        on_fake = network(_shared.shown(self._augmentation, turn, fake, "fake"), label)
         return {"total": self._loss.generator(on_real, on_fake), **_shared.critic_means(on_real, on_fake)}

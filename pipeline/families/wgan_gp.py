@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
 from pipeline.families import _shared
+from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
+from pipeline.networks.pre_activation import Upsampling
 from pipeline.networks.residual import (
     ResidualCritic,
     ResidualCriticPlan,
@@ -52,7 +54,14 @@ class Config(Settings):
     critic_opening: Literal["block", "conv"] = Field(default="block", description="residual: the critic's first layer")
     critic_head: Literal["mean", "flat"] = Field(default="mean", description="residual: what the last layer reads")
     block_bias: bool = Field(default=True, description="residual: whether a block's first convolution has one")
-    generator_norm: Literal["batch", "none"] = "batch"
+    upsampling: Upsampling = Field(default="nearest", description="residual: how G doubles")
+    rectified_shortcut: bool = Field(
+        default=False,
+        description="residual: the critic's shortcuts see relu(x), as an in-place relu in mimicry makes them",
+    )
+    generator_norm: Literal["fused", "batch", "none"] = Field(
+        default="fused", description="fused: batch norm with the two idle parameters that the reference's has"
+    )
     first_norm: Literal["unit", "channel"] = Field(default="channel", description="strided: of the dense layer")
     critic_norm: Literal["none", "layer"] = Field(default="none", description="never batch: the penalty is per example")
     output: Literal["tanh", "sigmoid"] = Field(default="tanh", description="sigmoid: the networks work in [0, 1]")
@@ -69,6 +78,8 @@ class Config(Settings):
 
 
 _STEADY: dict[str, Any] = {"lr": 1e-4, "beta1": 0.5, "beta2": 0.9}
+_HALVED: dict[str, Any] = {"start": 2e-4, "end": 0.0, "examples": 32_000_000}
+_LIVELY: dict[str, Any] = {"lr": 5e-4, "beta1": 0.0, "beta2": 0.9}
 _STEADY_PAIR: dict[str, Any] = {"generator": _STEADY, "critic": _STEADY}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -108,15 +119,57 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init_std": 0.02,
         **_STEADY_PAIR,
     },
+    # mimicry's trainer plays 100,000 steps of five batches of 64 and has as many samples as reals.
+    "mimicry32": {
+        "generator_norm": "batch",
+        "generator_widths": [256, 256, 256, 256],
+        "upsampling": "bilinear",
+        "rectified_shortcut": True,
+        "generator": {"lr": _HALVED, "beta1": 0.0, "beta2": 0.9},
+        "critic": {"lr": _HALVED, "beta1": 0.0, "beta2": 0.9},
+    },
     "small": {
+        "generator_norm": "batch",
         "architecture": "strided",
         "latent": 64,
         "generator_widths": [64, 32],
         "critic_widths": [32, 64],
         "n_critic": 3,
-        "generator": {"lr": 5e-4, "beta1": 0.0, "beta2": 0.9},
-        "critic": {"lr": 5e-4, "beta1": 0.0, "beta2": 0.9},
+        "generator": _LIVELY,
+        "critic": _LIVELY,
     },
+    "zoo": {
+        "generator_norm": "batch",
+        "conditional": True,
+        "architecture": "strided",
+        "latent": 64,
+        "generator_widths": [64, 32, 16],
+        "critic_widths": [16, 32, 64],
+        "n_critic": 3,
+        "generator": _LIVELY,
+        "critic": _LIVELY,
+    },
+    "smoke": {
+        "generator_norm": "batch",
+        "conditional": True,
+        "architecture": "strided",
+        "latent": 32,
+        "generator_widths": [32, 16],
+        "critic_widths": [16, 32],
+        "n_critic": 2,
+        "generator": _LIVELY,
+        "critic": _LIVELY,
+    },
+}
+
+CANON: dict[str, Canon] = {
+    "cifar10_residual": Canon("WGAN-GP CIFAR ResNet uncond", (3, 32, 32)),
+    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10),
+    "cifar10_strided": Canon("WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32)),
+    "mnist_strided": Canon("WGAN-GP MNIST", (1, 28, 28)),
+    "images64_residual": Canon("WGAN-GP 64 px “Good” ResNet", (3, 64, 64)),
+    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64)),
+    "mimicry32": Canon("WGAN-GP 32 px (mimicry variant)", (3, 32, 32)),
 }
 
 
@@ -151,6 +204,9 @@ class Critic(nn.Module):
 
 class Family(BaseFamily[Config]):
     """“Improved training of Wasserstein GANs”, Gulrajani et al. 2017.
+
+    The critic minimises E[D(G(z))] − E[D(x)] + λ E[(‖∇D(x̂)‖₂ − 1)²] (equation 3), G −E[D(G(z))]. Good for:
+    hard data and odd shapes, at five critic steps with a double backward for each of G's.
 
     One batch size serves both players: the reference's residual generator takes twice the critic's.
     """
@@ -190,7 +246,7 @@ class Family(BaseFamily[Config]):
         generator, critic = make(spec, classes)
         networks: dict[str, nn.Module] = {
             "generator": Generator(generator, sigmoid),
-            "critic": Critic(critic, classes, sigmoid),
+            "discriminator": Critic(critic, classes, sigmoid),
         }
         if self.config.init_std is not None:
             for network in networks.values():
@@ -203,7 +259,13 @@ class Family(BaseFamily[Config]):
         doublings = len(config.generator_widths) - 1
         base = (height // 2**doublings, width // 2**doublings)
         generator = ResidualPlan(
-            base, config.generator_widths, spec.channels, config.generator_norm, classes, config.block_bias
+            base,
+            config.generator_widths,
+            spec.channels,
+            config.generator_norm,
+            classes,
+            config.block_bias,
+            config.upsampling,
         )
         critic = ResidualCriticPlan(
             base=(height // 2**self._critic_halvings, width // 2**self._critic_halvings),
@@ -214,6 +276,7 @@ class Family(BaseFamily[Config]):
             head=config.critic_head,
             norm=config.critic_norm,
             bias=config.block_bias,
+            rectified_shortcut=config.rectified_shortcut,
         )
         return ResidualGenerator(generator, config.latent), ResidualCritic(critic)
 
@@ -233,14 +296,14 @@ class Family(BaseFamily[Config]):
 
     def players(self) -> tuple[Player, ...]:
         return (
-            Player("critic", ("critic",), self.config.critic),
+            Player("discriminator", ("discriminator",), self.config.critic),
             Player("generator", ("generator",), self.config.generator),
         )
 
     def phases(self) -> tuple[Phase, ...]:
         """n_critic critic steps on fresh batches, then G with noise of its own and the last batch's labels."""
         return (
-            Phase("critic", "critic", self._critic, repeats=self.config.n_critic),
+            Phase("discriminator", "discriminator", self._critic, repeats=self.config.n_critic),
             Phase("generator", "generator", self._generator, batch="same"),
         )
 
@@ -253,7 +316,7 @@ class Family(BaseFamily[Config]):
     # --- objectives ---
 
     def _critic(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["critic"], _shared.label_of(turn, self.config.conditional)
+        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         real = _shared.real_of(turn)
         fake = _shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"], label))
         on_real, logits = network(real)
@@ -269,7 +332,7 @@ class Family(BaseFamily[Config]):
         return {"total": total, **parts}
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["critic"], _shared.label_of(turn, self.config.conditional)
+        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         on_real = _shared.without_graph(lambda: network(_shared.real_of(turn))[0]) if self._loss.needs_real else None
         on_fake, logits = network(turn.networks["generator"](turn.latents["z"], label))
         total = self._loss.generator(on_real, on_fake)

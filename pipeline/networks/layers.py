@@ -51,8 +51,26 @@ def dropout(x: Tensor, keep: float, generator: torch.Generator | None) -> Tensor
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
-    """Labels (n,) as float32 (n, classes)."""
-    return F.one_hot(label, classes).float()
+    """Labels (n,) as float32 (n, classes); weights of classes (n, classes) as they are."""
+    return label if label.is_floating_point() else F.one_hot(label, classes).float()
+
+
+def rows_of(table: Tensor, label: Tensor) -> Tensor:
+    """Rows (n, width) of a table (classes, width) by label (n,), or mixed by weights (n, classes)."""
+    return label @ table if label.is_floating_point() else F.embedding(label, table)
+
+
+def truncated_normal(z: Tensor, threshold: float) -> Tensor:
+    """N(0, 1) numbers carried to N(0, 1) conditioned on |z| ≤ threshold, in their order.
+
+    The distribution is that of drawing again what falls outside, and a number needs no second draw:
+    Φ⁻¹(Φ(−t) + Φ(z)·(Φ(t) − Φ(−t))). At threshold 0 all is 0.
+    """
+    if threshold <= 0:
+        return torch.zeros_like(z)
+    edge = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=z.device))
+    share = edge + torch.special.ndtr(z.double()) * (1 - 2 * edge)
+    return torch.special.ndtri(share).clamp(-threshold, threshold).to(z.dtype)
 
 
 def upsample_nearest(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.initialisation import uniform_variance
-from pipeline.networks.layers import mean_pool, upsample_nearest
+from pipeline.networks.layers import mean_pool
 from pipeline.networks.normalisation import NormName, make_norm, normalise
+from pipeline.networks.pre_activation import Upsampling, upsample
 
 Resample = Literal["up", "down", "none"]
 
@@ -35,7 +36,10 @@ def glorot_linear(inputs: int, outputs: int) -> nn.Linear:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """One block: its widths, what happens to the resolution, the norm, and whether conv 1 has a bias."""
+    """One block: its widths, what happens to the resolution, the norm, and whether conv 1 has a bias.
+
+    rectified_shortcut: the shortcut sees relu(x), as mimicry's in-place relu makes it without a norm.
+    """
 
     inputs: int
     outputs: int
@@ -43,6 +47,8 @@ class BlockPlan:
     norm: NormName = "none"
     classes: int = 0
     bias: bool = True
+    upsampling: Upsampling = "nearest"
+    rectified_shortcut: bool = False
 
 
 class ResidualBlock(nn.Module):
@@ -54,17 +60,22 @@ class ResidualBlock(nn.Module):
     def __init__(self, plan: BlockPlan) -> None:
         super().__init__()
         self.resample = plan.resample
+        self.upsampling: Upsampling = plan.upsampling
+        self.rectified_shortcut = plan.rectified_shortcut
         hidden = plan.outputs if plan.resample == "up" else plan.inputs
-        self.norm1 = make_norm(plan.norm, plan.inputs, plan.classes)
+        # Listed as mimicry lists them, so that weights copied in order meet their like.
         self.conv1 = he_conv(plan.inputs, hidden, 3, bias=plan.bias)
-        self.norm2 = make_norm(plan.norm, hidden, plan.classes)
         self.conv2 = he_conv(hidden, plan.outputs, 3)
+        self.norm1 = make_norm(plan.norm, plan.inputs, plan.classes)
+        self.norm2 = make_norm(plan.norm, hidden, plan.classes)
         keeps = plan.inputs == plan.outputs and plan.resample == "none"
         self.shortcut = None if keeps else he_conv(plan.inputs, plan.outputs, 1, gain=1.0)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         y = F.relu(normalise(self.norm1, x, label))
-        y = self.conv1(upsample_nearest(y) if self.resample == "up" else y)
+        if self.rectified_shortcut:
+            x = F.relu(x)
+        y = self.conv1(upsample(y, self.upsampling) if self.resample == "up" else y)
         y = self.conv2(F.relu(normalise(self.norm2, y, label)))
         if self.resample == "down":
             y = mean_pool(y)
@@ -72,7 +83,7 @@ class ResidualBlock(nn.Module):
             return x + y
         if self.resample == "down":
             x = mean_pool(x)
-        return self.shortcut(upsample_nearest(x) if self.resample == "up" else x) + y
+        return self.shortcut(upsample(x, self.upsampling) if self.resample == "up" else x) + y
 
 
 class FirstBlock(nn.Module):
@@ -98,6 +109,7 @@ class ResidualPlan:
     norm: NormName = "batch"
     classes: int = 0
     bias: bool = True
+    upsampling: Upsampling = "nearest"
 
 
 class ResidualGenerator(nn.Module):
@@ -111,7 +123,7 @@ class ResidualGenerator(nn.Module):
         self.shape = (plan.widths[0], *plan.base)
         self.first = glorot_linear(inputs, plan.widths[0] * plan.base[0] * plan.base[1])
         self.blocks = nn.ModuleList(
-            ResidualBlock(BlockPlan(before, width, "up", plan.norm, plan.classes, plan.bias))
+            ResidualBlock(BlockPlan(before, width, "up", plan.norm, plan.classes, plan.bias, plan.upsampling))
             for before, width in zip(plan.widths, plan.widths[1:], strict=False)
         )
         self.norm = make_norm(plan.norm, plan.widths[-1])
@@ -140,6 +152,7 @@ class ResidualCriticPlan:
     head: Literal["mean", "flat"] = "mean"
     norm: NormName = "none"
     bias: bool = True
+    rectified_shortcut: bool = False
 
 
 class ResidualCritic(nn.Module):
@@ -152,12 +165,14 @@ class ResidualCritic(nn.Module):
         opening: nn.Module = (
             FirstBlock(plan.channels, first) if plan.opening == "block" else he_conv(plan.channels, first, 3, gain=1.0)
         )
-        down = (
-            ResidualBlock(BlockPlan(before, width, "down", plan.norm, bias=plan.bias))
-            for before, width in zip(plan.widths, plan.widths[1:], strict=False)
-        )
+
+        def block(before: int, width: int, resample: Resample) -> ResidualBlock:
+            kept = BlockPlan(before, width, resample, plan.norm, bias=plan.bias)
+            return ResidualBlock(replace(kept, rectified_shortcut=plan.rectified_shortcut))
+
+        down = (block(before, width, "down") for before, width in zip(plan.widths, plan.widths[1:], strict=False))
         last = plan.widths[-1]
-        plain = (ResidualBlock(BlockPlan(last, last, "none", plan.norm, bias=plan.bias)) for _ in range(plan.plain))
+        plain = (block(last, last, "none") for _ in range(plan.plain))
         self.layers = nn.Sequential(opening, *down, *plain)
         self.features = last if plan.head == "mean" else last * plan.base[0] * plan.base[1]
 

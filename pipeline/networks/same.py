@@ -21,14 +21,17 @@ def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 class SameConv(nn.Module):
     """(n, inputs, …) → (n, outputs, ⌈…/stride⌉)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dimensions: int = 2) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, dimensions: int = 2, bias: bool = True
+    ) -> None:
         super().__init__()
         self.kernel = kernel
         self.stride = stride
-        self.conv = CONVOLUTIONS[dimensions](inputs, outputs, kernel, stride)
+        self.conv = CONVOLUTIONS[dimensions](inputs, outputs, kernel, stride, bias=bias)
         fan = kernel**dimensions * (inputs + outputs / stride**dimensions)
         uniform_variance(self.conv.weight, 4 / fan)
-        nn.init.zeros_(_bias(self.conv))
+        if bias:
+            nn.init.zeros_(_bias(self.conv))
 
     def forward(self, x: Tensor) -> Tensor:
         padding: list[int] = []

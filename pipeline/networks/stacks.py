@@ -39,6 +39,19 @@ class StackPlan:
         return len(self.base)
 
 
+class Stage(nn.Module):
+    """A convolution and the norm behind it, listed in this order as the references list them."""
+
+    def __init__(self, level: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.level = level
+        self.norm = norm
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Norm of the convolution of x, with the label where the norm is conditional."""
+        return normalise(self.norm, self.level(x), label)
+
+
 class UpwardStack(nn.Module):
     """Noise (n, inputs) → tanh output (n, channels, base·2^k…) (Radford et al. 2016).
 
@@ -51,33 +64,46 @@ class UpwardStack(nn.Module):
         self.upsampling = upsampling
         dimensions = plan.dimensions
         transposed, convolution = TRANSPOSED[dimensions], CONVOLUTIONS[dimensions]
-        targets = plan.widths[1:]
         self.axes = (1,) * dimensions
-        self.first = transposed(inputs, plan.widths[0], plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
-        self.levels = nn.ModuleList()
+        first = transposed(inputs, plan.widths[0], plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
+        norm = make_norm(plan.norm, plan.widths[0], plan.classes, dimensions)
+        self.stages = nn.ModuleList([Stage(first, norm)])
         before = plan.widths[0]
-        for width in targets:
+        for width in plan.widths[1:]:
             layer = (
                 transposed(before, width, 4, 2, 1, bias=plan.bias)
                 if upsampling == "transposed"
                 else convolution(before, width, 3, 1, 1, bias=plan.bias)
             )
-            self.levels.append(layer)
+            self.stages.append(Stage(layer, make_norm(plan.norm, width, plan.classes, dimensions)))
             before = width
-        self.norms = nn.ModuleList(make_norm(plan.norm, width, plan.classes, dimensions) for width in plan.widths)
         self.last = (
             transposed(before, plan.channels, 4, 2, 1, bias=plan.bias)
             if upsampling == "transposed"
             else convolution(before, plan.channels, 3, 1, 1, bias=True)
         )
 
+    @property
+    def first(self) -> nn.Module:
+        """The layer that makes the smallest map."""
+        return _stage(self.stages[0]).level
+
+    @property
+    def levels(self) -> list[nn.Module]:
+        """The layers that double, without the last."""
+        return [_stage(module).level for module in list(self.stages)[1:]]
+
+    @property
+    def norms(self) -> list[nn.Module]:
+        """From the smallest map up."""
+        return [_stage(module).norm for module in self.stages]
+
     def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        x = self.first(noise.view(*noise.shape, *self.axes))
-        x = F.relu(normalise(self.norms[0], x, label))
-        for level, norm in zip(self.levels, list(self.norms)[1:], strict=True):
-            if self.upsampling == "nearest":
+        x = noise.view(*noise.shape, *self.axes)
+        for number, stage in enumerate(self.stages):
+            if number and self.upsampling == "nearest":
                 x = upsample_nearest(x)
-            x = F.relu(normalise(norm, level(x), label))
+            x = F.relu(stage(x, label))
         return torch.tanh(self.last(x))
 
 
@@ -92,20 +118,29 @@ class DownwardStack(nn.Module):
         dimensions = plan.dimensions
         convolution = CONVOLUTIONS[dimensions]
         widths = plan.widths[::-1]
-        self.levels = nn.ModuleList()
-        self.norms = nn.ModuleList()
+        self.stages = nn.ModuleList()
         before = plan.channels
         for index, width in enumerate(widths):
-            self.levels.append(convolution(before, width, 4, 2, 1, bias=plan.bias))
-            self.norms.append(make_norm(plan.norm if index else "none", width, 0, dimensions))
+            layer = convolution(before, width, 4, 2, 1, bias=plan.bias)
+            self.stages.append(Stage(layer, make_norm(plan.norm if index else "none", width, 0, dimensions)))
             before = width
         self.head = convolution(before, 1, plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
         self.projection = nn.Embedding(plan.classes, before) if plan.classes else None
 
+    @property
+    def levels(self) -> list[nn.Module]:
+        """The convolutions, from the input down."""
+        return [_stage(module).level for module in self.stages]
+
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        for level, norm in zip(self.levels, self.norms, strict=True):
-            x = F.leaky_relu(norm(level(x)), SLOPE)
+        for stage in self.stages:
+            x = F.leaky_relu(stage(x), SLOPE)
         logits = self.head(x).flatten()
         if self.projection is not None and label is not None:
             logits = logits + (self.projection(label) * x.flatten(2).sum(2)).sum(1)
         return logits
+
+
+def _stage(module: nn.Module) -> Stage:
+    assert isinstance(module, Stage)
+    return module

@@ -54,7 +54,7 @@ class StridedGenerator(nn.Module):
         self.shape = (plan.widths[0], *self.sizes[0])
         units = math.prod(self.shape)
         self.first = glorot_linear(inputs, units)
-        per_unit = plan.norm == "batch" and plan.first_norm == "unit"
+        per_unit = plan.norm in ("batch", "fused") and plan.first_norm == "unit"
         self.unit_norm = BATCH_NORMS[1](units) if per_unit else None
         first: NormName = "none" if per_unit else plan.norm
         self.norms = nn.ModuleList(

@@ -27,9 +27,10 @@ Scores = Mapping[str, float]
 class Snapshots:
     """Rank 0's: asks for scores, and hands out those that have arrived."""
 
-    def __init__(self, folder: Path, start: Start) -> None:
+    def __init__(self, folder: Path, start: Start, objective: str = "frechet") -> None:
         self._folder = folder
         self._start = start
+        self._objective = objective
         self._waiting: dict[Key, Wait] = {}
 
     def submit(self, networks: Networks, attempt: int, examples_seen: int) -> None:
@@ -52,7 +53,7 @@ class Snapshots:
         for record in records:
             key = key_of(record)
             path = self._path(key)
-            if "frechet" not in record and (path.exists() or answer_of(path).exists()):
+            if self._objective not in record and (path.exists() or answer_of(path).exists()):
                 self._ask(key)
 
     def arrived(self, wait: bool = False) -> Iterator[tuple[Key, Scores]]:

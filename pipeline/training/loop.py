@@ -64,9 +64,10 @@ class Run:
 
 
 def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device) -> dict[str, nn.Module]:
-    """Networks initialised from (seed, attempt), whatever torch's generator was used for before."""
+    """Networks initialised from (seed, attempt, segment), whatever torch's generator was used for before."""
+    counters = (state.attempt, state.segment) if state.segment else (state.attempt,)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(randomness.key(state.seed, "init", state.attempt))
+        torch.manual_seed(randomness.key(state.seed, "init", *counters))
         return {name: network.to(device) for name, network in family.build(spec).items()}
 
 
@@ -101,6 +102,7 @@ class Game:
         self.networks = build(run.family, run.spec, self.state, run.world.device)
         fast = settings.reduction == "fast"
         self.stepper = Stepper(run.family, self.networks, run.world, settings.lanes, settings.batch_size, fast)
+        self.stepper.latents = run.family.latents_for(run.spec)
         self.average = Average(self.networks, run.family.averaged, settings.averaging)
         self.snapshots = Snapshots(run.store, run.world, run.reporter)
         self.history: list[Record] = []
@@ -231,11 +233,20 @@ class Game:
             if segment.examples is None or self.state.examples_seen < end or number == len(self.segments) - 1:
                 if number > self.state.segment:
                     self.state.segment = number
+                    self._rebuild(segment.rebuild)
                     if segment.reset_optimisers:
                         for optimiser in self.stepper.optimisers.values():
                             optimiser.reset()
                 return segment.phases
         return ()
+
+    def _rebuild(self, names: tuple[str, ...]) -> None:
+        """Fresh weights, and averages, for networks that begin a segment anew."""
+        fresh = build(self.run.family, self.run.spec, self.state, self.run.world.device) if names else {}
+        for name in names:
+            self.networks[name].load_state_dict(fresh[name].state_dict())
+            if name in self.average.networks:
+                self.average.networks[name].load_state_dict(fresh[name].state_dict())
 
     def _read(self, phase: Phase) -> list[Batch]:
         """This rank's lanes of the batch the phase asks for; fresh ones move the clock."""

@@ -34,7 +34,7 @@ class Snapshots:
         """Write a checkpoint, and again as `best` where its own score has never been better."""
         lane_state = self._gather_lanes(game)
         if self.world.rank == 0:
-            score = game.history[-1].get("frechet")
+            score = game.history[-1].get(game.run.family.objective)
             if isinstance(score, float) and (self.best is None or score < self.best):
                 self.best = score
                 self.store.save(_content(game, lane_state, score), BEST)

@@ -43,7 +43,7 @@ class Stepper:
             name: [module for module in network.modules() if hasattr(module, "advance")]
             for name, network in networks.items()
         }
-        self._latents = family.latents
+        self.latents = family.latents  # the loop, which knows the data, hands over `latents_for` it
 
     def begin(self) -> None:
         """A new step: forget what its phases shared and observed, and what a broken step held back."""
@@ -131,7 +131,7 @@ class Stepper:
         # Phases that share noise must agree on its counters: the step's, not the turn's.
         counters = (state.step, state.attempt, 0 if phase.latents else repeat)
         source = randomness.generator(state.seed, purpose, *counters)
-        drawn = draw_latents(self._latents, self.lanes * self.lane_size, source)
+        drawn = draw_latents(self.latents, self.lanes * self.lane_size, source)
         return {name: values.to(self.world.device) for name, values in drawn.items()}
 
     def _set_modes(self, phase: Phase) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import plugins
+from pipeline.formats.reference import ExtractorIdentity
 from pipeline.metrics._shared import Metric, Need, Side, Statistics
 from pipeline.settings import Settings
 
@@ -23,7 +24,8 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
         features = source.normal(shift, 1, (n, 5)).astype(np.float32)
         return Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
 
-    return Statistics(side(draw, 60), side(other, 50, 0.3), side(draw, 20), "toy", seed, True, ("a", "b", "c"))
+    who = ExtractorIdentity("toy", "ab" * 32, 5)
+    return Statistics(side(draw, 60), side(other, 50, 0.3), side(draw, 20), who, seed, True, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -33,6 +35,7 @@ def test_it_has_a_config_and_names_its_needs(name: str) -> None:
     metric: Metric = plugins.load("metrics", {"name": name})
     assert metric.needs <= set(get_args(Need))
     assert metric.needs
+    assert metric.rows >= 0
 
 
 @pytest.mark.parametrize("name", METRICS)

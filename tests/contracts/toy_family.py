@@ -61,7 +61,7 @@ class Family(BaseFamily[Config]):
     """Everything FAMILIES §3.4 lists, in one design."""
 
     paper = "none"
-    objective = "none"
+    objective = "frechet"
 
     @property
     def latents(self) -> LatentSpec:

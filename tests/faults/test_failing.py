@@ -101,9 +101,9 @@ def test_an_edit_while_a_stage_runs(what: str, code: int, measured: Path, fork: 
     assert ("changed while it ran" in running.output) == bool(code)
 
 
-@pytest.mark.parametrize("run", [{"num_workers": 1}, {"num_workers": 2, "spread_from": 0}])
-def test_ingest_packs_the_same_bytes_alone_and_through_ray(run: dict[str, int], measured: Path, fork: Any) -> None:
-    project = fork(measured, {f"run.{name}": value for name, value in run.items()})
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ingest_packs_the_same_bytes_alone_and_through_ray(workers: int, measured: Path, fork: Any) -> None:
+    project = fork(measured, {"run.num_workers": workers})
     before = checkout.hashes(project, "shards")
     for file in (project / "artifacts" / "shards").iterdir():
         file.unlink()

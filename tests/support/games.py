@@ -69,6 +69,26 @@ def r3gan(**keys: Any) -> AnyFamily:
     return plugins.load("families", {"name": "r3gan", "preset": "small", **small, **keys})
 
 
+def sngan(**keys: Any) -> AnyFamily:
+    """Spectral norm, which moves once a phase; G first, without data; labels from counters."""
+    small = {"generator_widths": [6, 4], "discriminator_widths": [4, 4], "latent": 4, "discriminator_steps": 2}
+    turns = {"first": "generator", "generator_batches": 2, "halvings": 1}
+    return plugins.load("families", {"name": "sngan", "preset": "smoke", **small, **turns, **keys})
+
+
+def biggan(**keys: Any) -> AnyFamily:
+    """Spectral norm in both networks, attention, batch norm from a shared code, consistency from counters."""
+    small = {"width": 4, "latent": 6, "shared_embedding": 3, "generator_orthogonal": 1e-4}
+    consistency = {"penalty": {"name": "consistency", "fake": 10}, "latent_consistency": {}}
+    return plugins.load("families", {"name": "biggan", "preset": "smoke", **small, **consistency, **keys})
+
+
+def wgan(**keys: Any) -> AnyFamily:
+    """Weights clipped before every turn, turns that depend on the step, RMSProp."""
+    small = {"generator_width": 4, "critic_width": 4, "latent": 4, "eager_steps": 3, "critic_steps": 1}
+    return plugins.load("families", {"name": "wgan", "preset": "smoke", **small, **keys})
+
+
 def toy(**keys: Any) -> AnyFamily:
     """Everything that the contract can say."""
     import toy_family
@@ -76,7 +96,14 @@ def toy(**keys: Any) -> AnyFamily:
     return toy_family.Family(toy_family.Config(**keys))
 
 
-GAMES: dict[str, tuple[Any, DataSpec]] = {"dcgan": (dcgan, IMAGES), "r3gan": (r3gan, IMAGES), "toy": (toy, ROWS)}
+GAMES: dict[str, tuple[Any, DataSpec]] = {
+    "dcgan": (dcgan, IMAGES),
+    "r3gan": (r3gan, IMAGES),
+    "sngan": (sngan, IMAGES),
+    "biggan": (biggan, IMAGES),
+    "wgan": (wgan, IMAGES),
+    "toy": (toy, ROWS),
+}
 
 
 def settings(**keys: Any) -> TrainSettings:

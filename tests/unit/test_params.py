@@ -112,12 +112,51 @@ def test_a_range_is_tried_at_its_ends_and_within(searched: Range, values: list[o
     assert params.tried(searched) == values
 
 
+SEEING = [name for name in plugins.names("extractors") if name != "none"]
+
+
 def test_a_distance_of_another_extractor_decides_nothing(own: dict[str, Any]) -> None:
-    for name in plugins.names("extractors"):
+    for name in SEEING:
         keys = {"reference.extractor": {"name": name}}
         params.check(override(own, {**keys, "register.metric": f"frechet_{name}"}))
         params.check(override(own, {**keys, "register.metric": "precision"}))
-        for other in plugins.names("extractors"):
+        for other in SEEING:
             if other != name:
-                with pytest.raises(SettingsError, match=f"take 'kernel_{name}'"):
+                right = "kid" if name == "inception" else f"kernel_{name}"
+                with pytest.raises(SettingsError, match=f"take '{right}'"):
                     params.check(override(own, {**keys, "register.metric": f"kernel_{other}"}))
+
+
+@pytest.mark.parametrize(
+    ("tap", "metric", "right"),
+    [
+        (2048, "fid", None),
+        (768, "fid_768", None),
+        (768, "fid", "'fid' is measured by the extractor 'inception' at tap 2048.*tap is 768; take 'fid_768'"),
+        (2048, "kid_192_holdout", "at tap 192.*take 'kid_holdout'"),
+    ],
+)
+def test_published_names_belong_to_their_taps(own: dict[str, Any], tap: int, metric: str, right: str | None) -> None:
+    raw = override(own, {"reference.extractor": {"name": "inception", "tap": tap}, "register.metric": metric})
+    if right is None:
+        params.check(raw)
+    else:
+        with pytest.raises(SettingsError, match=right):
+            params.check(raw)
+
+
+def test_the_published_names_are_nobody_else_s(own: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"extractor 'inception', and .*name is 'classifier'; take 'frechet_class"):
+        params.check(override(own, {"register.metric": "fid"}))
+
+
+def test_where_nobody_looks_a_distance_decides_nothing(own: dict[str, Any]) -> None:
+    chosen = {
+        "train.family": "adversarial_cryptography",
+        "tune.trials": 0,
+        "tune.space": {},
+        "reference.extractor": {"name": "none"},
+    }
+    params.check(override(own, {**chosen, "register.metric": "bits_lost"}))
+    with pytest.raises(SettingsError, match=r"register\.metric: 'frechet_classifier' compares .* take 'bits_lost'"):
+        params.check(override(own, chosen))

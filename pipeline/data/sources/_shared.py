@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 import gzip
+import os
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.source import Limits, Rejected
 from pipeline.settings import SettingsError, UserError
 
 Bytes = NDArray[np.uint8]
+Problem = tuple[str, str]
 PIECE = 2**20
 
 
@@ -84,3 +87,65 @@ def copy_capped(stream: gzip.GzipFile, file: BinaryIO, max_bytes: int, path: str
         if written > max_bytes:
             raise UserError(f"{path} unpacks to more than {max_bytes} bytes; if you trust it, raise max_unpacked_bytes")
         file.write(piece)
+
+
+def file_bytes(path: Path, limits: Limits) -> bytes:
+    """What a file holds.
+
+    Raises:
+        Rejected: if it cannot be read, or is larger than one item may be.
+    """
+    try:
+        if path.stat().st_size > limits.max_bytes:
+            raise Rejected("too many bytes", f"{path.stat().st_size}, allowed are {limits.max_bytes}")
+        return path.read_bytes()
+    except OSError as error:
+        raise Rejected("cannot be read", error.strerror or "") from None
+
+
+def walk(folder: Path, root: Path) -> Iterator[tuple[str, Problem | None]]:
+    """Every file below `folder`, as a path relative to `root`, and what is wrong with it, if anything is.
+
+    Links to files within the root are followed; links out of it, and to folders, are not.
+    """
+    try:
+        children = list(os.scandir(folder))
+    except OSError as error:
+        yield folder.relative_to(root).as_posix(), ("cannot be read", error.strerror or "")
+        return
+    for child in children:
+        name = Path(child.path).relative_to(root).as_posix()
+        if child.is_symlink():
+            yield name, _link_problem(Path(child.path), root)
+        elif child.is_dir():
+            yield from walk(Path(child.path), root)
+        else:
+            yield name, None if child.is_file() else ("not a regular file", "")
+
+
+def _link_problem(path: Path, root: Path) -> Problem | None:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "broken symlink", ""
+    if not target.is_relative_to(root):
+        return "symlink leaving the folder", ""
+    return None if target.is_file() else ("symlink to a folder", "")
+
+
+def listed(folder: Path) -> list[tuple[str, Problem | None]]:
+    """`walk` over a folder in the order of the names' bytes; hidden files are left out."""
+    root = folder.resolve()
+    found = [item for item in walk(root, root) if not any(part.startswith(".") for part in item[0].split("/"))]
+    return sorted(found, key=lambda item: os.fsencode(item[0]))
+
+
+def require_subfolder(folder: str, name: str, where: str) -> None:
+    """Raise a `SettingsError` unless `folder` holds a sub-folder `name` with something in it."""
+    path = Path(folder) / name
+    if not path.is_dir():
+        there = sorted(child.name for child in Path(folder).iterdir() if child.is_dir())
+        known = f"; there are {', '.join(there[:8])}" if there else ", nor any other"
+        raise SettingsError(f"{where}: '{folder}' holds no sub-folder '{name}'{known}")
+    if not any(files for _, _, files in os.walk(path)):
+        raise SettingsError(f"{where}: '{path}' is empty")

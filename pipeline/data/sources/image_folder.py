@@ -6,7 +6,6 @@ import csv
 import functools
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.data import images
-from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import Settings, SettingsError
 
-Problem = tuple[str, str]
+Problem = _shared.Problem
 
 
 class Config(Settings):
@@ -58,7 +57,7 @@ class Source(DataSource[Config]):
         classes = frozenset(self.classes())
         skipped = self._csv.resolve() if self._csv else None
         root = Path(self.config.folder).resolve()
-        found = sorted(_walk(root, root), key=lambda item: os.fsencode(item[0]))
+        found = sorted(_shared.walk(root, root), key=lambda item: os.fsencode(item[0]))
         listed = _labels(*_shared.identity(self._csv)) if self._csv else None
         entries = [self._entry(name, problem, classes, listed) for name, problem in found if root / name != skipped]
         if listed is not None:
@@ -85,14 +84,7 @@ class Source(DataSource[Config]):
         return Entry(key, name, first)
 
     def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
-        path = Path(self.config.folder) / cast(str, entry.where)
-        try:
-            if path.stat().st_size > limits.max_bytes:
-                raise Rejected("too many bytes", f"{path.stat().st_size}, allowed are {limits.max_bytes}")
-            data = path.read_bytes()
-        except OSError as error:
-            raise Rejected("cannot be read", error.strerror or "") from None
-        return images.decode(data, limits)
+        return images.decode(_shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits), limits)
 
     @property
     def _csv(self) -> Path | None:
@@ -104,36 +96,6 @@ def _holds_files(folder: Path) -> bool:
     if folder.name.startswith("."):
         return False
     return folder.is_dir() and not folder.is_symlink() and any(files for _, _, files in os.walk(folder))
-
-
-def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Problem | None]]:
-    """Every file below `folder`, as a path relative to `root`, and what is wrong with it, if anything is.
-
-    Links to files within the root are followed; links out of it, and to folders, are not.
-    """
-    try:
-        children = list(os.scandir(folder))
-    except OSError as error:
-        yield folder.relative_to(root).as_posix(), ("cannot be read", error.strerror or "")
-        return
-    for child in children:
-        name = Path(child.path).relative_to(root).as_posix()
-        if child.is_symlink():
-            yield name, _link_problem(Path(child.path), root)
-        elif child.is_dir():
-            yield from _walk(Path(child.path), root)
-        else:
-            yield name, None if child.is_file() else ("not a regular file", "")
-
-
-def _link_problem(path: Path, root: Path) -> Problem | None:
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "broken symlink", ""
-    if not target.is_relative_to(root):
-        return "symlink leaving the folder", ""
-    return None if target.is_file() else ("symlink to a folder", "")
 
 
 def _absent(name: str) -> Problem:

@@ -201,7 +201,7 @@ def test_wgan_gp_plays_n_critic_fresh_turns() -> None:
 def test_wgan_gp_total_adds_up_with_a_class_head() -> None:
     family = load("wgan_gp", preset="small", conditional=True, class_weight=2.0, generator_class_weight=0.25)
     networks = family.build(SPEC)
-    parts = turn(family, networks, "critic")
+    parts = turn(family, networks, "discriminator")
     torch.testing.assert_close(parts["total"], parts["loss"] + parts["penalty"] + 2 * parts["class"])
     torch.testing.assert_close(parts["loss"], parts["fake"] - parts["real"])
     parts = turn(family, networks, "generator")

@@ -1,0 +1,147 @@
+"""A folder of wav files; classes are its sub-folders, or stand in the files' names."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from pipeline.data import waves
+from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.sources import _shared
+from pipeline.settings import Settings, SettingsError
+from pipeline.types import Modality
+
+
+class Config(Settings):
+    """Where the sounds are, where their classes come from, and how each comes to one length."""
+
+    folder: str = Field(description="searched with its sub-folders")
+    labels: str = Field(
+        default="folders",
+        description="folders: the first sub-folder names the class (without sub-folders: unlabelled); none: "
+        "unlabelled; else a pattern whose group `label` finds it in the file's name, such as (?P<label>\\d)_.*",
+    )
+    sample_rate: int | None = Field(
+        default=None, ge=1, description="others are set aside; null: all files must have one, whichever it is"
+    )
+    channels: int = Field(default=1, ge=1, le=8, description="1: mono, the mean of what there is")
+    length: int | None = Field(default=None, ge=1, description="samples; null: all files must have one length")
+    longer: waves.Longer = Field(default="start", description="what is kept of a longer file; reject: set it aside")
+    shorter: waves.Shorter = Field(default="end", description="where a shorter file is padded with silence")
+    level: Literal["as_is", "peak"] = Field(default="as_is", description="peak: each file's loudest sample becomes 1")
+
+    @field_validator("labels")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        if value in ("folders", "none"):
+            return value
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"'{value}' is neither folders nor none, and no pattern: {error}") from None
+        if "label" not in groups:
+            raise ValueError(f"'{value}' is neither folders nor none, and a pattern needs a group (?P<label>…)")
+        return value
+
+
+class Source(DataSource[Config]):
+    """Every file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
+
+    paths = ("folder",)
+
+    @property
+    def modality(self) -> Modality:
+        return "waveform"
+
+    def check(self, where: str = "ingest.source") -> None:
+        _shared.require_folder(self.config.folder, f"{where}.folder")
+        if not self._files:
+            raise SettingsError(f"{where}.folder: '{self.config.folder}' is empty")
+        rates = Counter(header.rate for header in self._headers.values() if isinstance(header, waves.Header))
+        if not rates:
+            (first, problem), *_ = self._headers.items()
+            why = problem if isinstance(problem, tuple) else ("", "")
+            raise SettingsError(
+                f"{where}.folder: '{self.config.folder}' holds no wav file that can be read; the first, {first}, is: "
+                f"{': '.join(filter(None, why))}"
+            )
+        if self.config.sample_rate is None and len(rates) > 1:
+            found = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(4))
+            raise SettingsError(
+                f"{where}.sample_rate: the files differ: {found} samples a second; say which one is to be used (others "
+                "are set aside), or resample them first"
+            )
+        if self.config.sample_rate is not None and self.config.sample_rate not in rates:
+            found = ", ".join(str(rate) for rate, _ in rates.most_common(4))
+            raise SettingsError(f"{where}.sample_rate: no file has {self.config.sample_rate}; they have {found}")
+
+    def native_shape(self) -> tuple[int, int] | None:
+        return None if self.config.length is None else (self.config.channels, self.config.length)
+
+    def rate(self) -> int | None:
+        if self.config.sample_rate is not None:
+            return self.config.sample_rate
+        return next((found.rate for found in self._headers.values() if isinstance(found, waves.Header)), None)
+
+    def classes(self) -> tuple[str, ...]:
+        if self.config.labels == "folders":
+            return tuple(sorted({printable(name.partition("/")[0]) for name, _ in self._files if "/" in name}))
+        return tuple(sorted({found for name, _ in self._files if (found := self._label(name))}))
+
+    def entries(self) -> list[Entry]:
+        labelled = bool(self.classes())
+        return [self._entry(name, problem, labelled) for name, problem in self._files]
+
+    def _entry(self, name: str, problem: _shared.Problem | None, labelled: bool) -> Entry:
+        key, header = printable(name), self._headers.get(name)
+        if problem is None and isinstance(header, tuple):
+            problem = header
+        if problem is None and isinstance(header, waves.Header) and header.rate != self.rate():
+            problem = ("another sample rate", f"{header.rate}, asked for are {self.rate()}")
+        if problem is not None or not labelled:
+            return Entry(key, name, problem=problem)
+        label = self._label(name)
+        if not label:
+            what = "outside every class folder" if self.config.labels == "folders" else "no label in the name"
+            return Entry(key, name, problem=(what, "labels: none takes all as unlabelled"))
+        return Entry(key, name, label)
+
+    def _label(self, name: str) -> str:
+        """The class of a file; empty where it has none."""
+        if self.config.labels == "none":
+            return ""
+        if self.config.labels == "folders":
+            return printable(name.partition("/")[0]) if "/" in name else ""
+        found = re.fullmatch(self.config.labels, PurePosixPath(name).stem)
+        return printable(found["label"] or "") if found else ""
+
+    def read(self, entry: Entry, limits: Limits) -> NDArray[np.float32]:
+        data = _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
+        x, _ = waves.decode(data)
+        x = waves.with_channels(x, self.config.channels)
+        if self.config.length is not None:
+            x = waves.with_length(x, self.config.length, self.config.longer, self.config.shorter)
+        return np.ascontiguousarray(waves.to_peak(x) if self.config.level == "peak" else x)
+
+    @functools.cached_property
+    def _files(self) -> list[tuple[str, _shared.Problem | None]]:
+        return _shared.listed(Path(self.config.folder))
+
+    @functools.cached_property
+    def _headers(self) -> dict[str, waves.Header | _shared.Problem]:
+        """Of every file its header, or why it has none."""
+        found: dict[str, waves.Header | _shared.Problem] = {}
+        for name, problem in self._files:
+            if problem is None:
+                try:
+                    found[name] = waves.read_header(Path(self.config.folder) / name)
+                except Rejected as error:
+                    found[name] = (error.reason, error.detail)
+        return found

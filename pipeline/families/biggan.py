@@ -1,0 +1,257 @@
+"""BigGAN and BigGAN-deep: wide class-conditional residual networks with attention, noise at every block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pipeline.contract import Networks, Optimiser, Phase, Player, Scheduled
+from pipeline.families import _shared
+from pipeline.families._shared import Canon
+from pipeline.families._spectral import SpectralConfig, SpectralFamily
+from pipeline.networks import initialisation
+from pipeline.networks.layers import truncated_normal
+from pipeline.networks.pre_activation import Order, Recipe
+from pipeline.networks.spectral import Layers
+from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.types import Batch, DataSpec
+
+
+class GeneratorOptimiser(Optimiser):
+    """Adam (0, 0.999), eps 1e-6, 1e-4: the author's PyTorch script; the paper has 5e-5."""
+
+    lr: Scheduled = 1e-4
+    beta1: Scheduled = 0.0
+    beta2: Scheduled = 0.999
+    eps: float = Field(default=1e-6, gt=0)
+
+
+class DiscriminatorOptimiser(GeneratorOptimiser):
+    """The same at 4e-4; the paper has 2e-4 and two turns a step."""
+
+    lr: Scheduled = 4e-4
+
+
+class Config(SpectralConfig):
+    """Brock et al. 2019 for ImageNet at 128 px, as BigGAN-PyTorch trains it (batches of 2048)."""
+
+    conditional: bool = Field(default=True, description="labels in every norm of G, projection in D")
+    latent: int = Field(default=120, ge=1, description="numbers of noise")
+    width: int = Field(default=96, ge=1, description="maps that every multiple counts (ch)")
+    discriminator_width: int | None = Field(default=None, ge=1, description="likewise in D; none: the same")
+    generator_multiples: tuple[_shared.Width, ...] = Field(
+        default=(16, 16, 8, 4, 2, 1), min_length=2, description="of the width, from the smallest map up"
+    )
+    discriminator_multiples: tuple[_shared.Width, ...] = Field(
+        default=(1, 2, 4, 8, 16, 16), min_length=2, description="of the width: each block's, or with depth each stage's"
+    )
+    halvings: int = Field(default=5, ge=1, description="how many of D's blocks (stages), from the first, halve")
+    depth: int = Field(default=0, ge=0, description="bottleneck blocks a resolution (BigGAN-deep); 0: one plain block")
+    shared_embedding: int = Field(
+        default=128, ge=0, description="numbers of a label's code for all norms; 0: a table of gains for each"
+    )
+    hierarchical: bool = Field(default=True, description="a chunk of the noise joins each block's code (deep: all)")
+    generator_attention: tuple[_shared.Width, ...] = Field(
+        default=(4,), description="blocks (deep: resolutions), from 1, followed by attention"
+    )
+    discriminator_attention: tuple[_shared.Width, ...] = Field(default=(1,), description="likewise in D")
+    rectified_shortcut: bool = Field(default=False, description="D's shortcuts see relu(x), as in StudioGAN")
+    order: Order = Field(default="biggan", description="whose order of parameters, for carrying weights over")
+    norm_eps: float = Field(default=1e-5, gt=0, description="of batch norm")
+    spectral_eps: float = Field(default=1e-6, gt=0, description="of the power iteration")
+    init: Literal["orthogonal", "normal", "glorot"] = Field(default="orthogonal", description="normal: N(0, 0.02)")
+    truncation_span: float = Field(
+        default=2.0, gt=0, description="below truncation 1, noise stays within truncation·this; at 1 it is whole"
+    )
+    generator: GeneratorOptimiser = GeneratorOptimiser()
+    discriminator: DiscriminatorOptimiser = DiscriminatorOptimiser()
+
+    @model_validator(mode="after")
+    def _blocks(self) -> Config:
+        steps = {
+            "generator": len(self.generator_multiples) - 1,
+            "discriminator": len(self.discriminator_multiples) - bool(self.depth),
+        }
+        if self.halvings > steps["discriminator"]:
+            raise ValueError(f"halvings: {self.halvings} is not allowed; D has {steps['discriminator']} blocks")
+        for name, count in steps.items():
+            attended: tuple[int, ...] = getattr(self, f"{name}_attention")
+            if any(number > count for number in attended):
+                raise ValueError(f"{name}_attention: {max(attended)} is not allowed; there are {count} blocks")
+        if self.hierarchical and not self.depth and self.latent % len(self.generator_multiples):
+            raise ValueError(
+                f"latent: {self.latent} does not divide into {len(self.generator_multiples)} chunks, "
+                "one for the first layer and one a block; choose a multiple or set hierarchical to false"
+            )
+        if self.hierarchical and self.conditional and not self.shared_embedding:
+            raise ValueError(
+                "hierarchical: noise joins a shared code, and shared_embedding is 0; set it, or this to false"
+            )
+        if self.depth and list(self.discriminator_multiples) != sorted(self.discriminator_multiples):
+            raise ValueError(
+                "discriminator_multiples: with depth, shortcuts add maps and never drop them; do not shrink"
+            )
+        if self.depth and list(self.generator_multiples) != sorted(self.generator_multiples, reverse=True):
+            raise ValueError("generator_multiples: with depth, shortcuts drop maps and never add them; do not grow")
+        return self
+
+
+_SMALL: dict[str, Any] = {
+    "shared_embedding": 32,
+    "generator_attention": [2],
+    "discriminator_attention": [1],
+    "generator": {"lr": 5e-4},
+    "discriminator": {"lr": 1e-3},
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "imagenet128": {},
+    "imagenet128_ch64": {"width": 64},
+    "imagenet128_deep": {"width": 128, "depth": 2, "latent": 128},
+    "cifar10": {
+        "latent": 128,
+        "width": 64,
+        "generator_multiples": [4, 4, 4, 4],
+        "discriminator_multiples": [4, 4, 4, 4],
+        "halvings": 2,
+        "shared_embedding": 0,
+        "hierarchical": False,
+        "generator_attention": [],
+        "discriminator_attention": [],
+        "discriminator_steps": 4,
+        "init": "normal",
+        "spectral_eps": 1e-12,
+        "generator": {"lr": 2e-4, "eps": 1e-8},
+        "discriminator": {"lr": 2e-4, "eps": 1e-8},
+    },
+    "cifar10_studiogan": {
+        "latent": 80,
+        "generator_multiples": [4, 4, 4, 4],
+        "discriminator_multiples": [2, 2, 2, 2],
+        "halvings": 2,
+        "generator_attention": [2],
+        "discriminator_steps": 5,
+        "rectified_shortcut": True,
+        "order": "studio",
+        "norm_eps": 1e-4,
+        "generator": {"lr": 2e-4, "beta1": 0.5},
+        "discriminator": {"lr": 2e-4, "beta1": 0.5},
+    },
+    "zoo": {
+        **_SMALL,
+        "latent": 80,
+        "width": 8,
+        "discriminator_width": 16,
+        "generator_multiples": [12, 6, 3, 2],
+        "discriminator_multiples": [1, 2, 4, 4],
+        "halvings": 3,
+    },
+    "smoke": {
+        **_SMALL,
+        "latent": 48,
+        "width": 16,
+        "generator_multiples": [2, 1, 1],
+        "discriminator_multiples": [1, 2],
+        "halvings": 2,
+    },
+}
+
+CANON: dict[str, Canon] = {
+    "imagenet128": Canon("BigGAN-128 (ch 96, hier, shared 128, dim_z 120)", (3, 128, 128), 1000),
+    "imagenet128_ch64": Canon("BigGAN-128 ch 64", (3, 128, 128), 1000),
+    "imagenet128_deep": Canon("BigGAN-deep-128 ch 128 depth 2", (3, 128, 128), 1000),
+    "cifar10": Canon("BigGAN CIFAR-10 (author script)", (3, 32, 32), 10),
+    "cifar10_studiogan": Canon("BigGAN CIFAR-10 (StudioGAN)", (3, 32, 32), 10),
+}
+
+
+class Family(SpectralFamily[Config]):
+    """“Large scale GAN training for high fidelity natural image synthesis”, Brock et al. 2019.
+
+    The hinge loss on spectrally normalised G and D; z = (z₀, z₁, …): z₀ makes the first map, and block i
+    has gain 1 + Aᵢ(e(y) ⊕ zᵢ) and bias Bᵢ(e(y) ⊕ zᵢ). D sees reals and fakes in one pass. Orthogonal
+    regularisation (equation 3) is `generator_orthogonal`. Truncation draws z from N(0, 1) conditioned
+    on |z| ≤ t, which trades variety for fidelity. Good for: many classes and large batches; a batch is
+    accumulated over lanes, with batch norm within each.
+    """
+
+    paper = "Brock, Donahue, Simonyan 2019, arXiv:1809.11096"
+    name = "biggan"
+
+    def check(self, spec: DataSpec) -> None:
+        config = self.config
+        self.check_networks(spec, len(config.generator_multiples) - 1, config.halvings, config.discriminator_attention)
+
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
+        config = self.config
+        layers = Layers(True, config.spectral_eps, bias_first=config.order != "biggan")
+        recipe = Recipe(layers, config.order, wide=True, rectified_shortcut=config.rectified_shortcut)
+        classes = len(spec.classes) if config.conditional else 0
+        generator = self._generator_plan(recipe, spec, classes)
+        width = config.discriminator_width or config.width
+        critic = CriticPlan(
+            recipe=recipe,
+            widths=tuple(width * multiple for multiple in config.discriminator_multiples),
+            halvings=config.halvings,
+            channels=spec.channels,
+            classes=classes,
+            attention=config.discriminator_attention,
+            depth=config.depth,
+        )
+        networks: dict[str, nn.Module] = {
+            "generator": SpectralGenerator(generator),
+            "discriminator": SpectralCritic(critic),
+        }
+        for network in networks.values():
+            if config.init == "normal":
+                initialisation.normal(network, 0.02)
+            elif config.init == "glorot":
+                initialisation.glorot(network, residual_gain=1.0)
+            else:
+                initialisation.orthogonal(network)
+        return networks
+
+    def _generator_plan(self, recipe: Recipe, spec: DataSpec, classes: int) -> GeneratorPlan:
+        config = self.config
+        height, width = (axis // 2 ** (len(config.generator_multiples) - 1) for axis in spec.resolution)
+        noise: Literal["none", "chunks", "whole"] = "none"
+        if config.hierarchical:
+            noise = "whole" if config.depth else "chunks"
+        return GeneratorPlan(
+            recipe=recipe,
+            base=(height, width),
+            widths=tuple(config.width * multiple for multiple in config.generator_multiples),
+            channels=spec.channels,
+            inputs=config.latent,
+            classes=classes,
+            class_norm="linear" if config.shared_embedding else "offset",
+            shared=config.shared_embedding,
+            noise=noise,
+            attention=config.generator_attention,
+            depth=config.depth,
+            norm_eps=config.norm_eps,
+        )
+
+    def players(self) -> tuple[Player, ...]:
+        return (
+            Player("discriminator", ("discriminator",), self.config.discriminator),
+            Player("generator", ("generator",), self.config.generator),
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """D on fresh batches, then G with noise and labels of its own."""
+        return self.turns(self.players())
+
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        """Below 1, noise is N(0, 1) within ±truncation·`truncation_span`. A float label (n, classes) mixes classes."""
+        label = condition["label"] if "label" in condition and self.config.conditional else None
+        z = latents["z"]
+        if truncation < 1:
+            z = truncated_normal(z, truncation * self.config.truncation_span)
+        return networks["generator"](z, label)

@@ -1,0 +1,259 @@
+"""Conditional GAN: a label beside the noise and beside the image, on perceptrons or at every layer of a DCGAN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pipeline.contract import Family as BaseFamily
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
+from pipeline.families import _shared
+from pipeline.families._shared import Canon
+from pipeline.networks import initialisation
+from pipeline.networks.conditional import LabelCode, LabelVector
+from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
+from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
+from pipeline.settings import Settings
+from pipeline.types import Batch, DataSpec
+
+UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.00004)
+THEANO_EPS = 1e-8
+
+
+class PlayerOptimiser(Optimiser):
+    """SGD: 0.1 divided by 1.00004 an update of 100 examples down to 1e-6; momentum 0.5 → 0.7."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = "sgd"
+    lr: Scheduled = Ramp(start=0.1, end=1e-6, examples=round(100 * UPDATES_TO_FLOOR), shape="geometric")
+    momentum: Scheduled = Ramp(start=0.5, end=0.7, examples=12_500_000)
+
+
+class Config(Settings):
+    """Mirza & Osindero 2014 for MNIST; `strided` is the conditional DCGAN of its authors' repository."""
+
+    conditional: bool = Field(default=True, description="false: the same networks without the label's branches")
+    architecture: Literal["perceptron", "strided"] = "perceptron"
+    latent: int = Field(default=100, ge=1, description="numbers of noise, uniform")
+    label: LabelCode = Field(default="one_hot", description="the paper's; embedding: a learnt table in each network")
+    label_embedding: int = Field(default=10, ge=1, description="numbers a label becomes, with embedding")
+    generator_branches: tuple[_shared.Width, _shared.Width] = Field(
+        default=(200, 1000), description="perceptron: relu units for the noise and for the label"
+    )
+    generator_joint: int = Field(default=1200, ge=1, description="perceptron: relu units of both")
+    discriminator_units: tuple[_shared.Width, _shared.Width, _shared.Width] = Field(
+        default=(240, 50, 240), description="perceptron: maxout units for pixels, label and both"
+    )
+    discriminator_pieces: tuple[_shared.Width, _shared.Width, _shared.Width] = Field(
+        default=(5, 5, 4), description="perceptron: maps each maxout unit takes the largest of"
+    )
+    keep: float = Field(default=0.5, gt=0, le=1, description="perceptron: share of hidden units that dropout keeps")
+    init: float = Field(default=0.05, gt=0, description="perceptron: weights uniform in ±this")
+    generator_width: int = Field(default=64, ge=1, description="strided: maps next to the output")
+    discriminator_width: int = Field(default=64, ge=1, description="strided: maps next to the input")
+    dense: int = Field(default=1024, ge=1, description="strided: units of the dense layers")
+    levels: int | None = Field(
+        default=None, ge=1, le=10, description="strided: doublings; none: as many as leave `smallest`"
+    )
+    smallest: int = Field(
+        default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
+    )
+    simultaneous: bool = Field(
+        default=True, description="both gradients at one point; false: D, then G on noise of its own"
+    )
+    loss: _shared.LossChoice = Field(
+        default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
+    )
+    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, at every turn")
+    generator: PlayerOptimiser = PlayerOptimiser()
+    discriminator: PlayerOptimiser = PlayerOptimiser()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        _shared.check_penalty(self.penalty, self.architecture == "strided", "take r1, or architecture: perceptron")
+        return self
+
+
+def _adam(lr: float, weight_decay: float = 0.0) -> dict[str, Any]:
+    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999, "weight_decay": weight_decay}
+    return {"generator": adam, "discriminator": adam}
+
+
+_STRIDED: dict[str, Any] = {"architecture": "strided", "simultaneous": False, "loss": {"name": "non_saturating"}}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mnist": {},
+    # The authors hold the learning rate for 100 epochs of 60,000 and bring it to 0 over 100 more.
+    "mnist_strided": {**_STRIDED, **_adam(2e-4, 2.5e-5)},
+    "zoo": {**_STRIDED, "generator_width": 16, "discriminator_width": 16, "dense": 256, **_adam(5e-4)},
+    "smoke": {**_STRIDED, "latent": 32, "generator_width": 8, "discriminator_width": 8, "dense": 64, **_adam(5e-4)},
+}
+
+CANON: dict[str, Canon] = {
+    "mnist": Canon("cGAN-2014 MNIST", (1, 28, 28), 10),
+    "mnist_strided": Canon("cond. DCGAN MNIST (label concat at every layer)", (1, 28, 28), 10),
+}
+
+
+class Generator(nn.Module):
+    """Noise (n, latent) over (−1, 1) and label (n,) → (n, C, H, W) in [−1, 1].
+
+    The papers' images are σ(a) in [0, 1]; carried to [−1, 1], that is tanh(a/2). The perceptron's noise
+    is the paper's, over the unit hypercube.
+    """
+
+    def __init__(
+        self, label: LabelVector, stack: TwoBranchRelu | DenseUpward, shape: tuple[int, ...], keep: float
+    ) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = stack
+        self.shape = shape
+        self.keep = keep
+
+    def forward(self, z: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        code = self.label(label, z)
+        if isinstance(self.stack, DenseUpward):
+            return torch.tanh(0.5 * self.stack(z, code))
+        return torch.tanh(0.5 * self.stack((z + 1) / 2, code, self.keep, generator)).view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """x (n, C, H, W) in [−1, 1] and label (n,) → logits (n,); sees x in [0, 1]."""
+
+    def __init__(self, label: LabelVector, stack: TwoBranchMaxout | DenseDownward, keep: float) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = stack
+        self.keep = keep
+
+    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        code = self.label(label, x)
+        x = (x + 1) / 2
+        if isinstance(self.stack, DenseDownward):
+            return self.stack(x, code)
+        return self.stack(x.flatten(1), code, self.keep, generator)
+
+
+class Family(BaseFamily[Config]):
+    """“Conditional generative adversarial nets”, Mirza & Osindero 2014.
+
+    min_G max_D E[log D(x|y)] + E[log(1 − D(G(z|y)|y))] (equation 2), played non-saturating. `strided`
+    joins the label to every layer's input, as maps where it is one (Radford et al. 2016's code). Good
+    for: seeing what a label alone does to the GANs of 2014 and 2016.
+    """
+
+    paper = "Mirza, Osindero 2014, arXiv:1411.1784"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._loss = _shared.load_loss(config.loss)
+        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
+
+    @property
+    def latents(self) -> LatentSpec:
+        return (Latent("z", (self.config.latent,), "uniform"),)
+
+    def check(self, spec: DataSpec) -> None:
+        _shared.check_image("cgan", spec)
+        _shared.check_classes("cgan", self.config.conditional, spec)
+        if self.config.architecture == "strided":
+            _shared.find_base("cgan", spec.resolution, self.config.levels, self.config.smallest)
+
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
+        config = self.config
+        classes = len(spec.classes) if config.conditional else 0
+        codes = [LabelVector(classes, config.label, config.label_embedding) for _ in range(2)]
+        make = self._strided if config.architecture == "strided" else self._perceptron
+        up, down = make(spec, codes[0].width)
+        return {
+            "generator": Generator(codes[0], up, spec.shape, config.keep),
+            "discriminator": Discriminator(codes[1], down, config.keep),
+        }
+
+    def _perceptron(self, spec: DataSpec, code: int) -> tuple[TwoBranchRelu, TwoBranchMaxout]:
+        config = self.config
+        pixels, labels, joint = zip(config.discriminator_units, config.discriminator_pieces, strict=True)
+        up = TwoBranchRelu(config.latent, code, config.generator_branches, config.generator_joint, spec.size)
+        down = TwoBranchMaxout(spec.size, code, (pixels, labels, joint))
+        for network in (up, down):
+            initialisation.uniform(network, config.init)
+        return up, down
+
+    def _strided(self, spec: DataSpec, code: int) -> tuple[DenseUpward, DenseDownward]:
+        config = self.config
+        (height, width), levels = _shared.find_base("cgan", spec.resolution, config.levels, config.smallest)
+
+        def plan(last: int) -> DensePlan:
+            widths = tuple(last * 2**level for level in reversed(range(levels)))
+            return DensePlan(
+                (height, width), widths, spec.channels, (config.dense,), joined=code, affine=False, norm_eps=THEANO_EPS
+            )
+
+        up, down = (
+            DenseUpward(plan(config.generator_width), config.latent),
+            DenseDownward(plan(config.discriminator_width)),
+        )
+        for network in (up, down):
+            initialisation.normal(network, 0.02)
+        return up, down
+
+    def players(self) -> tuple[Player, ...]:
+        return (
+            Player("discriminator", ("discriminator",), self.config.discriminator),
+            Player("generator", ("generator",), self.config.generator),
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """D, then G; simultaneous ones see the same fakes and move at the end."""
+        noise = "z" if self.config.simultaneous else ""
+        apply: Literal["now", "end"] = "end" if self.config.simultaneous else "now"
+        return (
+            Phase("discriminator", "discriminator", self._discriminator, latents=noise, apply=apply),
+            Phase("generator", "generator", self._generator, batch="same", latents=noise, apply=apply),
+        )
+
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        label = condition["label"] if "label" in condition and self.config.conditional else None
+        return networks["generator"](latents["z"] * truncation, label)
+
+    # --- objectives ---
+
+    def _make(self, turn: Turn) -> Tensor:
+        label = _shared.label_of(turn, self.config.conditional)
+        return turn.networks["generator"](turn.latents["z"], label, turn.generator("dropout/noise"))
+
+    def _fake(self, turn: Turn) -> Tensor:
+        return turn.once("fake", lambda: self._make(turn)) if self.config.simultaneous else self._make(turn)
+
+    def _judge(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        label = _shared.label_of(turn, self.config.conditional)
+        return turn.networks["discriminator"](x, label, turn.generator(f"dropout/{purpose}"))
+
+    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
+        real, fake = _shared.real_of(turn), self._fake(turn).detach()
+        on_real, on_fake = self._judge(turn, real, "real"), self._judge(turn, fake, "fake")
+        loss = self._loss.critic(on_real, on_fake)
+        parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
+        if self._penalty is not None:
+            penalty = self._penalty(lambda x: self._judge(turn, x, "penalty"), real, fake, turn.generator("penalty"))
+            parts |= {"total": loss + penalty, "penalty": penalty}
+        return parts
+
+    def _generator(self, turn: Turn) -> dict[str, Tensor]:
+        on_real = None
+        if self._loss.needs_real:
+            on_real = _shared.without_graph(lambda: self._judge(turn, _shared.real_of(turn), "real"))
+        on_fake = self._judge(turn, self._fake(turn), "fake")
+        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}

@@ -1,0 +1,239 @@
+"""CycleGAN: two domains without pairs; there and back again must end where it began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from pipeline.contract import Family as BaseFamily
+from pipeline.contract import LatentSpec, Networks, Phase, Player, Turn
+from pipeline.families import _shared, _translation
+from pipeline.families._shared import Canon
+from pipeline.families._translation import TranslatorOptimiser, fading
+from pipeline.networks import initialisation
+from pipeline.networks.patch import PatchDiscriminator, PatchPlan
+from pipeline.networks.pool import empty_pool, exchange
+from pipeline.networks.translator import Translator, TranslatorPlan
+from pipeline.settings import Settings, SettingsError
+from pipeline.types import Batch, DataSpec
+
+MULTIPLE = 4
+SIDES = ("forth", "back")
+"""Forth: from the `unpaired` domain to that of x. Back: from x to the `unpaired`."""
+
+
+class Config(Settings):
+    """Zhu et al. 2017: residual translators with instance norm, 70×70 PatchGANs; sides must be multiples of 4."""
+
+    generator_width: int = Field(default=64, ge=1, description="maps at full resolution")
+    blocks: int = Field(default=9, ge=0, le=32, description="residual blocks: 9 at 256 px, 6 at 128")
+    discriminator_width: int = Field(default=64, ge=1)
+    discriminator_layers: int = Field(default=3, ge=0, le=6, description="strided convolutions; 0: a pixel at a time")
+    cycle: float = Field(default=10.0, ge=0, description="weight of the L1 distance after there and back")
+    identity: float = Field(
+        default=0.5, ge=0, description="weight, in cycles, of leaving alone what is in the target domain already"
+    )
+    adversarial: float = Field(
+        default=2.0, gt=0, description="weight of the generators' loss: the authors' least squares are without the ½"
+    )
+    pool: int = Field(default=50, ge=0, description="earlier fakes that each discriminator may be shown, in each lane")
+    loss: _shared.LossChoice = Field(default={"name": "least_squares"}, description="a file of pipeline/losses")
+    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminators, such as r1")
+    init_std: float = Field(default=0.02, gt=0, description="N(0, std) for all weights")
+    generators: TranslatorOptimiser = TranslatorOptimiser()
+    discriminators: TranslatorOptimiser = TranslatorOptimiser()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        _shared.check_bounded(self.loss, self.penalty)
+        return self
+
+
+_SMALL: dict[str, Any] = {"generators": {"lr": 5e-4}, "discriminators": {"lr": 5e-4}}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # 100 epochs at one rate, 100 more towards 0, in batches of one; horse2zebra's larger side has 1,334 images.
+    "horse2zebra256": {"generators": fading(1_334), "discriminators": fading(1_334)},
+    "images128": {"blocks": 6},
+    "zoo": {
+        "generator_width": 16,
+        "blocks": 3,
+        "discriminator_width": 16,
+        "discriminator_layers": 2,
+        **_SMALL,
+    },
+    "smoke": {
+        "generator_width": 6,
+        "blocks": 1,
+        "discriminator_width": 8,
+        "discriminator_layers": 1,
+        "pool": 8,
+        **_SMALL,
+    },
+}
+
+CANON: dict[str, Canon] = {
+    "horse2zebra256": Canon(
+        "CycleGAN 256 (ResNet-9 IN; PatchGAN IN), per direction",
+        (3, 256, 256),
+        fields=(("unpaired", (3, 256, 256)),),
+    ),
+    "images128": Canon("CycleGAN ResNet-6 (128 px)", (3, 128, 128), fields=(("unpaired", (3, 128, 128)),)),
+}
+
+
+class Family(BaseFamily[Config]):
+    """“Unpaired image-to-image translation using cycle-consistent adversarial networks”, Zhu et al. 2017.
+
+    With a from the `unpaired` domain and b = `x`, F: a → b (forth) and B: b → a (back), the generators minimise
+    E[(D_b(F(a)) − 1)²] + E[(D_a(B(b)) − 1)²] + 10·(E‖B(F(a)) − a‖₁ + E‖F(B(b)) − b‖₁)
+    + 5·(E‖F(b) − b‖₁ + E‖B(a) − a‖₁), and each discriminator ½E[(D(real) − 1)²] + ½E[D(pooled fake)²]
+    (equations 1 to 3, section 4, appendix 7.1). Good for: changing looks where no pairs can be had; shapes stay.
+
+    One optimiser owns both generators, one both discriminators. Fakes pass a pool of earlier ones, which
+    is each lane's own and lies in the checkpoint. Samples are F's, of images that the evaluation hands in.
+    """
+
+    paper = "Zhu, Park, Isola, Efros 2017, arXiv:1703.10593"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._loss = _shared.load_loss(config.loss)
+        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"x", "unpaired"})
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset({"unpaired"})
+
+    @property
+    def latents(self) -> LatentSpec:
+        return ()
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        return ("generator_forth", "generator_back")
+
+    def check(self, spec: DataSpec) -> None:
+        _translation.check_planes("cyclegan", spec, "unpaired", MULTIPLE)
+        other = _translation.other_shape(spec, "unpaired")[0]
+        if self.config.identity and other != spec.channels:
+            raise SettingsError(
+                f"families.cyclegan.identity: {self.config.identity:g} compares the domains, and they have "
+                f"{other} and {spec.channels} channels; set it to 0, or ingest.channels for both"
+            )
+
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
+        config = self.config
+        other = _translation.other_shape(spec, "unpaired")[0]
+        networks: dict[str, nn.Module] = {}
+        for side, inputs, outputs in (("forth", other, spec.channels), ("back", spec.channels, other)):
+            plan = TranslatorPlan(inputs, outputs, config.generator_width, config.blocks)
+            networks[f"generator_{side}"] = Translator(plan)
+            patches = PatchPlan(outputs, config.discriminator_width, config.discriminator_layers, "instance")
+            networks[f"discriminator_{side}"] = PatchDiscriminator(patches)
+        for network in networks.values():
+            initialisation.normal(network, config.init_std)
+        return networks
+
+    def players(self) -> tuple[Player, ...]:
+        discriminators = tuple(f"discriminator_{side}" for side in SIDES)
+        return (
+            Player("generators", self.averaged, self.config.generators),
+            Player("discriminators", discriminators, self.config.discriminators),
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Both generators, then both discriminators on the fakes made before that step, by way of the pools."""
+        return (
+            Phase("generators", "generators", self._generators),
+            Phase("discriminators", "discriminators", self._discriminators, batch="same"),
+        )
+
+    def lane_state(self, spec: DataSpec, lane_size: int) -> dict[str, Tensor]:
+        shapes = {"forth": spec.shape, "back": _translation.other_shape(spec, "unpaired")}
+        pools = {side: empty_pool(self.config.pool, shape) for side, shape in shapes.items()}
+        return {f"{side}_{name}": tensor for side, pool in pools.items() for name, tensor in pool.items()}
+
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        return networks["generator_forth"](_translation.field_of(condition, "unpaired", "cyclegan"))
+
+    def procedures(self) -> dict[str, Callable[..., Any]]:
+        """`back`: the other direction, x (n, C, H, W) → the `unpaired` domain."""
+        return {"back": lambda networks, x: networks["generator_back"](x)}
+
+    # --- objectives ---
+
+    def _reals(self, turn: Turn) -> dict[str, Tensor]:
+        """What lies where each direction leads."""
+        return {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", "cyclegan")}
+
+    def _fakes(self, turn: Turn) -> dict[str, Tensor]:
+        """What each direction makes of the other domain; made once a step."""
+        reals = self._reals(turn)
+
+        def make() -> dict[str, Tensor]:
+            return {side: turn.networks[f"generator_{side}"](reals[_other(side)]) for side in SIDES}
+
+        return turn.once("fakes", make)
+
+    def _generators(self, turn: Turn) -> dict[str, Tensor]:
+        reals, fakes, networks = self._reals(turn), self._fakes(turn), turn.networks
+        parts: dict[str, Tensor] = {}
+        for side in SIDES:
+            judge = networks[f"discriminator_{side}"]
+            real = reals[side]
+            on_real = _answers(judge, real) if self._loss.needs_real else None
+            parts[f"adversarial_{side}"] = self._loss.generator(on_real, judge(fakes[side]))
+            again = networks[f"generator_{side}"](fakes[_other(side)])
+            parts[f"cycle_{side}"] = (again - real).abs().mean()
+            if self.config.identity:
+                parts[f"identity_{side}"] = (networks[f"generator_{side}"](real) - real).abs().mean()
+        weights = {
+            "adversarial": self.config.adversarial,
+            "cycle": self.config.cycle,
+            "identity": self.config.cycle * self.config.identity,
+        }
+        total = sum(weights[name.partition("_")[0]] * part for name, part in parts.items())
+        assert isinstance(total, Tensor)
+        return {"total": total, **parts}
+
+    def _discriminators(self, turn: Turn) -> dict[str, Tensor]:
+        reals, fakes = self._reals(turn), self._fakes(turn)
+        total, parts = reals["forth"].new_zeros(()), dict[str, Tensor]()
+        for side in SIDES:
+            judge = turn.networks[f"discriminator_{side}"]
+            pool = {name: turn.lane_state[f"{side}_{name}"] for name in ("held", "count")}
+            fake = exchange(pool, fakes[side], turn.generator(f"pool_{side}"))
+            on_real, on_fake = judge(reals[side]), judge(fake)
+            loss = self._loss.critic(on_real, on_fake)
+            parts |= {f"loss_{side}": loss, f"real_{side}": on_real.detach().mean()}
+            parts[f"fake_{side}"] = on_fake.detach().mean()
+            total = total + loss
+            if self._penalty is not None:
+                parts[f"penalty_{side}"] = self._penalise(turn, side, reals[side], fake)
+                total = total + parts[f"penalty_{side}"]
+        return {"total": total, **parts}
+
+    def _penalise(self, turn: Turn, side: str, real: Tensor, fake: Tensor) -> Tensor:
+        assert self._penalty is not None
+        judge = turn.networks[f"discriminator_{side}"]
+        generator = turn.generator(f"penalty_{side}")
+        return self._penalty(lambda x: _translation.mean_logit(judge(x)), real, fake, generator)
+
+
+def _other(side: str) -> str:
+    return "back" if side == "forth" else "forth"
+
+
+def _answers(judge: nn.Module, real: Tensor) -> Tensor:
+    return _shared.without_graph(lambda: judge(real))

@@ -1,0 +1,249 @@
+"""LAPGAN: a small image from noise, then level by level the detail that its enlargement lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from pipeline.contract import Family as BaseFamily
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
+from pipeline.families import _shared
+from pipeline.families._shared import Canon
+from pipeline.networks.layers import dropout, one_hot
+from pipeline.networks.perceptron import ReluPerceptron
+from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
+from pipeline.settings import Settings, SettingsError
+from pipeline.types import Batch, DataSpec
+
+EPOCH = 2 * 45_000  # D and G each read their own batches, and the clock counts both
+
+
+class PlayerOptimiser(Optimiser):
+    """SGD: 0.02 divided by 1.00004 an epoch; momentum 0 rising by 0.0008 an epoch to 0.7."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = "sgd"
+    lr: Scheduled = Ramp(start=0.02, end=0.02 / 1.00004**1000, examples=1000 * EPOCH, shape="geometric")
+    momentum: Scheduled = Ramp(start=0.0, end=0.7, examples=875 * EPOCH)
+
+
+class Config(Settings):
+    """Denton et al. 2015 for CIFAR-10, class-conditional."""
+
+    conditional: bool = Field(default=True, description="labels enter every network")
+    levels: int = Field(default=2, ge=1, le=8, description="doublings from the base to the data")
+    latent: int = Field(default=100, ge=1, description="numbers of the base's noise, uniform")
+    width: int = Field(default=64, ge=1, description="maps of the levels' convolutions")
+    base_generator: tuple[_shared.Width, ...] = Field(default=(1200, 1200), description="units of the base's G")
+    base_discriminator: tuple[_shared.Width, ...] = Field(default=(600, 600), description="units of the base's D")
+    keep: float = Field(default=0.5, gt=0, le=1, description="share that dropout keeps before D's last layers")
+    loss: _shared.LossChoice = Field(
+        default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
+    )
+    generator: PlayerOptimiser = PlayerOptimiser()
+    discriminator: PlayerOptimiser = PlayerOptimiser()
+
+
+def _adam(lr: float) -> dict[str, Any]:
+    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999}
+    return {"generator": adam, "discriminator": adam}
+
+
+_UNCONDITIONAL = {
+    "lr": Ramp(start=0.02, end=0.02 / 1.000004**1000, examples=1000 * EPOCH, shape="geometric").model_dump(),
+    "momentum": Ramp(start=0.5, end=0.7, examples=250 * EPOCH).model_dump(),
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cifar10": {},
+    "cifar10_uncond": {"conditional": False, "generator": _UNCONDITIONAL, "discriminator": _UNCONDITIONAL},
+    "zoo": {"width": 24, "base_generator": [256, 256], "base_discriminator": [128, 128], **_adam(5e-4)},
+    "smoke": {
+        "levels": 1,
+        "width": 8,
+        "latent": 32,
+        "base_generator": [64, 64],
+        "base_discriminator": [64, 64],
+        **_adam(5e-4),
+    },
+}
+
+CANON: dict[str, Canon] = {
+    "cifar10": Canon("LAPGAN CIFAR class-cond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32), 10),
+    "cifar10_uncond": Canon("LAPGAN CIFAR uncond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32)),
+}
+
+
+class BaseGenerator(nn.Module):
+    """Noise (n, latent) and label (n,) → the smallest image (n, c, h, w), unbounded."""
+
+    def __init__(self, config: Config, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.classes = classes
+        self.stack = ReluPerceptron(config.latent + classes, config.base_generator, int(torch.Size(shape).numel()))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if label is not None and self.classes:
+            z = torch.cat([z, one_hot(label, self.classes)], dim=1)
+        return self.stack(z).view(-1, *self.shape)
+
+
+class BaseDiscriminator(nn.Module):
+    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout before the last layer."""
+
+    def __init__(self, config: Config, size: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.keep = config.keep
+        self.stack = ReluPerceptron(size + classes, config.base_discriminator, 1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = x.flatten(1)
+        if label is not None and self.classes:
+            x = torch.cat([x, one_hot(label, self.classes)], dim=1)
+        for layer in self.stack.hidden:
+            x = F.relu(layer(x))
+        return self.stack.output(dropout(x, self.keep, generator)).flatten()
+
+
+class Family(BaseFamily[Config]):
+    """“Deep generative image models using a Laplacian pyramid of adversarial networks”, Denton et al. 2015.
+
+    x̃_k = u(x̃_{k+1}) + G_k(z_k, u(x̃_{k+1})), from the base x̃_K = G_K(z_K) up; u enlarges. Each level is a
+    GAN of its own: its G sees the enlarged *real* coarse image, its D the sum of coarse and detail. All
+    are trained side by side, each on its share of the same step, which is as good as one after the other,
+    since none looks at another's weights. Good for: seeing why adding detail was easier than drawing at once.
+    """
+
+    paper = "Denton, Chintala, Szlam, Fergus 2015, arXiv:1506.05751"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._loss = _shared.load_loss(config.loss)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
+
+    @property
+    def latents(self) -> LatentSpec:
+        return (Latent("z", (self.config.latent,), "uniform"),)
+
+    def latents_for(self, spec: DataSpec) -> LatentSpec:
+        """The base's noise, then a map for each level."""
+        _, *levels = self._sizes(spec)
+        maps = (Latent(f"noise_{level}", (1, *size), "uniform") for level, size in enumerate(levels, 1))
+        return (*self.latents, *maps)
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        return tuple(f"generator_{level}" for level in self._levels)
+
+    @property
+    def _levels(self) -> range:
+        """0 is the base."""
+        return range(self.config.levels + 1)
+
+    def _sizes(self, spec: DataSpec) -> list[tuple[int, int]]:
+        """(height, width) of every level, the base first."""
+        height, width = (side // 2**self.config.levels for side in spec.resolution)
+        return [(height * 2**level, width * 2**level) for level in self._levels]
+
+    def check(self, spec: DataSpec) -> None:
+        _shared.check_image("lapgan", spec)
+        _shared.check_classes("lapgan", self.config.conditional, spec)
+        _shared.find_base("lapgan", spec.resolution, self.config.levels, 1)
+        smallest = min(self._sizes(spec)[1])
+        if smallest < SMALLEST:
+            fewer = f"set levels to {self.config.levels - 1} or below, or " if self.config.levels > 1 else ""
+            raise SettingsError(
+                f"families.lapgan.levels: the first level has a side of {smallest}, and its discriminator needs "
+                f"{SMALLEST}; {fewer}{_shared.resize_to(spec.resolution, 10 * 2 ** (self.config.levels - 1))}"
+            )
+
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
+        config, channels = self.config, spec.channels
+        classes = len(spec.classes) if config.conditional else 0
+        (height, width), *levels = self._sizes(spec)
+        networks: dict[str, nn.Module] = {
+            "generator_0": BaseGenerator(config, (channels, height, width), classes),
+            "discriminator_0": BaseDiscriminator(config, channels * height * width, classes),
+        }
+        for level, size in enumerate(levels, 1):
+            networks[f"generator_{level}"] = LevelGenerator(channels, config.width, size, classes)
+            networks[f"discriminator_{level}"] = LevelDiscriminator(channels, config.width, size, classes, config.keep)
+        return networks
+
+    def players(self) -> tuple[Player, ...]:
+        return tuple(
+            Player(f"{side}_{level}", (f"{side}_{level}",), optimiser)
+            for side, optimiser in (("discriminator", self.config.discriminator), ("generator", self.config.generator))
+            for level in self._levels
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Every level's D on one batch, then every level's G on another."""
+        return tuple(
+            Phase(
+                f"{side}_{level}",
+                f"{side}_{level}",
+                partial(objective, level),
+                batch="same" if level else "fresh",
+                latents=side,
+            )
+            for side, objective in (("discriminator", self._discriminator), ("generator", self._generator))
+            for level in self._levels
+        )
+
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        """Each level's own output feeds the next; what leaves [−1, 1] at the end is cut here, and only here."""
+        label = condition["label"] if "label" in condition and self.config.conditional else None
+        x = networks["generator_0"](latents["z"] * truncation, label)
+        for level in self._levels[1:]:
+            coarse = finer(x)
+            x = coarse + networks[f"generator_{level}"](coarse, latents[f"noise_{level}"] * truncation, label)
+        return x.clamp(-1, 1)
+
+    # --- objectives ---
+
+    def _real(self, turn: Turn, level: int) -> Tensor:
+        """The real image at a level's size."""
+        x = _shared.real_of(turn)
+        for _ in range(self.config.levels - level):
+            x = coarser(x)
+        return x
+
+    def _make(self, turn: Turn, level: int) -> Tensor:
+        """What D is shown as fake: the base's image, or a real coarse image with G's detail."""
+        network, label = turn.networks[f"generator_{level}"], _shared.label_of(turn, self.config.conditional)
+        if level == 0:
+            return network(turn.latents["z"], label)
+        coarse = finer(self._real(turn, level - 1))
+        return coarse + network(coarse, turn.latents[f"noise_{level}"], label)
+
+    def _judge(self, turn: Turn, level: int, x: Tensor, purpose: str) -> Tensor:
+        label = _shared.label_of(turn, self.config.conditional)
+        return turn.networks[f"discriminator_{level}"](x, label, turn.generator(f"dropout/{purpose}"))
+
+    def _discriminator(self, level: int, turn: Turn) -> dict[str, Tensor]:
+        fake = _shared.without_graph(lambda: self._make(turn, level))
+        on_real = self._judge(turn, level, self._real(turn, level), "real")
+        on_fake = self._judge(turn, level, fake, "fake")
+        loss = self._loss.critic(on_real, on_fake)
+        return {"total": loss, **_shared.critic_parts(on_real, on_fake)}
+
+    def _generator(self, level: int, turn: Turn) -> dict[str, Tensor]:
+        on_real = None
+        if self._loss.needs_real:
+            on_real = _shared.without_graph(lambda: self._judge(turn, level, self._real(turn, level), "real"))
+        on_fake = self._judge(turn, level, self._make(turn, level), "fake")
+        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}

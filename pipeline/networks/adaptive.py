@@ -1,0 +1,101 @@
+"""StyleGAN's synthesis: a learned constant, and after each layer noise, instance norm and a style (AdaIN)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.networks.equalised import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky
+from pipeline.networks.fir import Blur
+from pipeline.networks.grown import Detail, GrownPlan, fade_in
+from pipeline.networks.layers import upsample_nearest
+from pipeline.networks.noise import Noise, noise_map
+
+
+def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Each map of each example to mean 0 and variance 1: (n, c, h, w) → the same."""
+    x = x - x.mean(dim=(2, 3), keepdim=True)
+    return x * (x.square().mean(dim=(2, 3), keepdim=True) + eps).rsqrt()
+
+
+class AdaptiveLayer(nn.Module):
+    """x (n, maps, h, w) and w (n, latent): noise by a weight per map → bias → leaky → norm → x·(1 + s) + b.
+
+    Karras et al. 2019, equation 1; noise weights start at 0. `weight` is the convolution's, where the
+    layer has one.
+    """
+
+    def __init__(self, inputs: int, maps: int, latent: int, size: tuple[int, int], up: bool = False) -> None:
+        super().__init__()
+        self.conv = EqualisedConv(inputs, maps, 3, HE_GAIN, bias=False) if inputs else None
+        self.noise = NoiseAndBias(maps, size)
+        self.style = EqualisedLinear(latent, 2 * maps)
+        self.blur = Blur((1.0, 2.0, 1.0), 1, 1) if up else None
+
+    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+        if self.blur is not None:
+            x = upsample_nearest(x)
+        if self.conv is not None:
+            x = self.conv(x)
+        if self.blur is not None:
+            x = self.blur(x)
+        x = instance_norm(leaky(self.noise(x, noise)))
+        scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)
+        return x * (scale + 1) + shift
+
+
+class NoiseAndBias(nn.Module):
+    """Adds noise times a weight per map, then a bias per map."""
+
+    def __init__(self, maps: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(maps))
+        self.bias = nn.Parameter(torch.zeros(maps))
+        self.noise_const: Tensor
+        self.register_buffer("noise_const", torch.randn(size))
+
+    def forward(self, x: Tensor, noise: Noise) -> Tensor:
+        drawn = noise_map(noise, self.noise_const, x.shape[0])
+        if drawn is not None:
+            x = x + drawn * self.weight.view(1, -1, 1, 1)
+        return add_bias(x, self.bias)
+
+
+class AdaptiveLevel(nn.Module):
+    """The two styled layers of one resolution and its image head; level 0 starts from a constant of ones."""
+
+    def __init__(self, plan: GrownPlan, level: int, latent: int) -> None:
+        super().__init__()
+        maps, size = plan.maps(level + 1), plan.size(level)
+        self.const = nn.Parameter(torch.ones(maps, *size)) if level == 0 else None
+        self.first = AdaptiveLayer(plan.maps(level) if level else 0, maps, latent, size, up=level > 0)
+        self.second = AdaptiveLayer(maps, maps, latent, size)
+        self.to_image = EqualisedConv(maps, plan.channels, 1)
+
+    def forward(self, x: Tensor, ws: Tensor, noise: Noise) -> Tensor:
+        """Features and this level's two ws (n, 2, latent) → features at this resolution."""
+        if self.const is not None:
+            x = self.const.expand(ws.shape[0], -1, -1, -1)
+        return self.second(self.first(x, ws[:, 0], noise), ws[:, 1], noise)
+
+
+class AdaptiveSynthesis(nn.Module):
+    """ws (n, layers, latent) → images (n, C, H, W), unbounded; layers = 2·(levels + 1).
+
+    Upsampling is by repetition, 3×3, blur [1, 2, 1]. (The reference's fused layer at 128 px and above
+    computes the same with the kernel turned by 180°.)
+    """
+
+    def __init__(self, plan: GrownPlan, latent: int) -> None:
+        super().__init__()
+        self.plan = plan
+        self.layers = 2 * (plan.levels + 1)
+        self.levels = nn.ModuleList(AdaptiveLevel(plan, level, latent) for level in range(plan.levels + 1))
+        self.detail = Detail()
+
+    def forward(self, ws: Tensor, noise: Noise = "const", lod: float | None = None) -> Tensor:
+        top, fade = self.plan.top(self.detail.get() if lod is None else lod)
+        x = below = ws
+        for index in range(top + 1):
+            below, x = x, self.levels[index](x, ws[:, 2 * index : 2 * index + 2], noise)
+        return fade_in(self.levels, below, x, top, fade, self.plan.levels)

@@ -1,0 +1,263 @@
+"""`make zoo`: every image family at its `zoo` preset on Fashion-MNIST, the same minutes of training each.
+
+Resumable: a family goes on where it was stopped, and one that is done is passed over, so the table can
+grow over several runs. Rows carry the commit they were trained at. Writes docs/zoo/{zoo.json,zoo.md,zoo.png}.
+
+    python tests/bench/zoo.py [--families dcgan,sngan] [--minutes 5] [--again]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from pipeline import plugins
+from pipeline.contract import AnyFamily, LocalWorld, Record
+from pipeline.data import packing
+from pipeline.data.settings import IngestSettings
+from pipeline.evaluation.blocks import ShardExamples
+from pipeline.evaluation.evaluate import evaluate
+from pipeline.evaluation.gallery import save_grid
+from pipeline.evaluation.reference import measure
+from pipeline.evaluation.samples import open_model
+from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
+from pipeline.experiment import Experiment, fit_and_score, publish
+from pipeline.formats import files
+from pipeline.formats.reference import Reference
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", ROOT.parent / "shared" / "data")) / "fashion-mnist"
+WORK = ROOT / ".work" / "zoo"
+OUT = ROOT / "docs" / "zoo"
+THREADS = 2
+BATCH = 64
+TICK = 1_280
+EQUAL = 25_600  # examples at which all families are compared as well
+SAMPLES = 5_000
+ITEMS = 25_000
+FIELDS = frozenset({"x", "label"})
+SCORES = ("frechet_classifier", "precision", "recall")
+
+
+@dataclass
+class Stopwatch:
+    """A reporter that adds up the seconds of ticks: training alone, neither scoring nor starting."""
+
+    seconds: float = 0.0
+    rate: float = 200.0
+
+    def tick(self, record: Record) -> None:
+        self.rate = float(record["examples_per_second"] or 1)
+        self.seconds += TICK / self.rate
+
+    def note(self, message: str) -> None:
+        if "going on" not in message:
+            print(f"  {message}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default="", help="by name, with commas between; else all that fit")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training a family")
+    parser.add_argument("--again", action="store_true", help="train anew what is done")
+    arguments = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"there is no Fashion-MNIST at {DATA}; set ZEROSUM_TEST_DATA to the folder that holds it")
+    torch.set_num_threads(THREADS)
+    fitting = designs()
+    chosen = arguments.families.split(",") if arguments.families else fitting
+    if unknown := sorted(set(chosen) - set(fitting)):
+        sys.exit(f"no image family with a zoo preset: {', '.join(unknown)}; there are {', '.join(fitting)}")
+    prepare()
+    for name in chosen:
+        row(name, arguments.minutes * 60, arguments.again)
+        write_page()
+
+
+def designs() -> list[str]:
+    """Families that make images from noise, given labels at most."""
+    found: list[str] = []
+    for name in plugins.names("families"):
+        if "zoo" in getattr(plugins.module("families", name), "PRESETS", {}):
+            family: AnyFamily = plugins.load("families", {"name": name, "preset": "zoo"})
+            if family.needs and family.needs <= FIELDS and family.latents and _for_images(name):
+                found.append(name)
+    return found
+
+
+def _for_images(name: str) -> bool:
+    canon = getattr(plugins.module("families", name), "CANON", {})
+    return all(each.modality == "image" for each in canon.values())
+
+
+def prepare() -> None:
+    """Shards and the measuring stick, once."""
+    if not (WORK / "shards" / "manifest.json").exists():
+        print(f"packing {ITEMS:,} of Fashion-MNIST at 32×32", flush=True)
+        source = {"name": "idx", "folder": str(DATA)}
+        settings = IngestSettings.model_validate(
+            {"source": source, "resolution": 32, "resize": "pad", "limit": ITEMS, "shard_examples": 4096}
+        )
+        packing.ingest(settings, WORK / "shards")
+    if not (WORK / "reference" / "reference.json").exists():
+        train, holdout = (
+            ShardExamples(WORK / "shards", split, WORK / "cache", 2**30) for split in ("train", "holdout")
+        )
+        measure(ReferenceSettings(), train, holdout, WORK / "reference", train.manifest_sha256, print)
+
+
+def row(name: str, budget: float, again: bool) -> None:
+    """Train one family to its budget of seconds, scored at `EQUAL` examples and at the end."""
+    folder = WORK / name
+    if again:
+        shutil.rmtree(folder, ignore_errors=True)
+    state: dict[str, Any] = {"family": name, "seconds": 0.0, "examples": 0, "rate": 200.0}
+    if (folder / "state.json").exists():
+        state = json.loads((folder / "state.json").read_text())
+    while not finished(state, budget):
+        left = max(budget - state["seconds"], 0) * state["rate"]
+        step = max(1, round(min(left, 40 * state["rate"]) / TICK)) * TICK
+        target = state["examples"] + step
+        if state["examples"] < EQUAL < target:
+            target = EQUAL
+        advance(name, folder, state, target)
+        if target == EQUAL:
+            state["equal_examples"] = scored(name, folder, "equal")
+        if state["seconds"] >= budget and "equal_time" not in state:
+            state["equal_time"] = {
+                "examples": target, "seconds": round(state["seconds"], 1), **scored(name, folder, "time")
+            }  # fmt: skip
+        state["commit"] = commit()
+        files.write_json(folder / "state.json", state)
+        print(f"{name}: {target:,} examples, {state['seconds']:.0f} s of training", flush=True)
+
+
+def finished(state: dict[str, Any], budget: float) -> bool:
+    return "equal_time" in state and "equal_examples" in state and state["seconds"] >= budget
+
+
+def experiment(name: str, folder: Path, examples: int) -> Experiment:
+    """The whole training of a row: threads and lanes as one process on two cores has them."""
+    train = {
+        "family": name,
+        "examples": examples,
+        "batch_size": BATCH,
+        "lanes": 1,
+        "threads_per_lane": THREADS,
+        "tick": TICK,
+        "checkpoint": TICK,
+        "keep": 1,
+        "grid": TICK,
+        "averaging": {"half_life": 5_000, "ramp": 0.1},
+        "score": {"every": 1_000 * TICK, "samples": 512},
+    }
+    shards, reference, cache = (str(WORK / each) for each in ("shards", "reference", "cache"))
+    return Experiment(train, {"preset": "zoo"}, shards, reference, str(folder / "run"), cache, 2**30, grids=False)
+
+
+def advance(name: str, folder: Path, state: dict[str, Any], examples: int) -> None:
+    """Go on to `examples`, and publish the average."""
+    watch = Stopwatch(rate=state["rate"])
+    work = experiment(name, folder, examples)
+    outcome = fit_and_score(work, LocalWorld(), watch)
+    publish(work, outcome, folder / "model")
+    state |= {"seconds": state["seconds"] + watch.seconds, "examples": examples, "rate": watch.rate}
+
+
+def scored(name: str, folder: Path, what: str) -> dict[str, float]:
+    """Fréchet distance, precision and recall of 5,000 samples, and a grid of them."""
+    settings = EvaluateSettings(
+        samples=SAMPLES, repeats=1, threads=THREADS, metrics=[{"name": "frechet"}, {"name": "precision_recall"}]
+    )
+    reference = Reference.load(WORK / "reference")
+    records = evaluate(settings, reference, folder / "model", LocalWorld()).records
+    source, _ = open_model(folder / "model", threads=THREADS)
+    grid = source.grid(rows=4, columns=10)
+    save_grid(folder / f"{what}.png", grid, side=32)
+    return {record.name: round(record.value, 4) for record in records if record.name in SCORES}
+
+
+def commit() -> str:
+    """The short hash, with a plus where files differ from it."""
+    said = [
+        subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+        for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", "pipeline"))
+    ]
+    return said[0] + ("+" if said[1] else "")
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def write_page() -> None:
+    """The table, its numbers as JSON, and the grids side by side, of every row that is done."""
+    rows = [json.loads(path.read_text()) for path in sorted(WORK.glob("*/state.json"))]
+    known = {each["family"]: each for each in _earlier()}
+    known |= {each["family"]: each for each in rows if "equal_time" in each}
+    done = sorted(known.values(), key=lambda each: each["equal_time"]["frechet_classifier"])
+    kept = [{key: value for key, value in each.items() if key != "rate"} for each in done]
+    files.write_json(OUT / "zoo.json", kept)
+    files.write_bytes(OUT / "zoo.md", "\n".join(page(kept)).encode())
+    for each in rows:
+        if "equal_time" in each:
+            shutil.copyfile(WORK / each["family"] / "time.png", OUT / f"{each['family']}.png")
+    side_by_side([each["family"] for each in kept])
+
+
+def _earlier() -> list[dict[str, Any]]:
+    path = OUT / "zoo.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def page(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown, best first at equal time."""
+    lines = [
+        "| family | examples | Fréchet, equal time | precision | recall "
+        f"| Fréchet at {EQUAL:,} examples | precision | recall | commit |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for each in rows:
+        time, equal = each["equal_time"], each["equal_examples"]
+        numbers = [
+            f"{time['examples']:,}",
+            *(f"{time[name]:.3g}" for name in SCORES),
+            *(f"{equal[name]:.3g}" for name in SCORES),
+        ]
+        lines.append(f"| {each['family']} | {' | '.join(numbers)} | {each['commit']} |")
+    return [*lines, ""]
+
+
+def side_by_side(names: Sequence[str]) -> None:
+    """Every family's grid under its name, two in a row."""
+    pictures = [
+        (name, Image.open(OUT / f"{name}.png").convert("RGB")) for name in names if (OUT / f"{name}.png").exists()
+    ]
+    if not pictures:
+        return
+    width = max(image.width for _, image in pictures) + 12
+    height = max(image.height for _, image in pictures) + 24
+    canvas = Image.new("RGB", (2 * width, -(-len(pictures) // 2) * height), "white")
+    pen = ImageDraw.Draw(canvas)
+    for index, (name, image) in enumerate(pictures):
+        left, top = (index % 2) * width + 6, (index // 2) * height
+        pen.text((left, top + 5), name, fill="black")
+        canvas.paste(image, (left, top + 20))
+    from pipeline.evaluation.gallery import png
+
+    files.write_bytes(OUT / "zoo.png", png(np.asarray(canvas)))
+
+
+if __name__ == "__main__":
+    main()

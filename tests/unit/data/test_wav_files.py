@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import struct
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline import plugins
+from pipeline.data import packing, waves
+from pipeline.data.batches import Batches, Reader
+from pipeline.data.settings import IngestSettings
+from pipeline.data.source import Rejected
+from pipeline.evaluation.pictures import wav
+from pipeline.formats import shards
+from pipeline.settings import SettingsError, UserError
+
+
+def pcm(values: NDArray[Any], bits: int = 16, rate: int = 8_000, encoding: int = 1) -> bytes:
+    """(channels, n) as a wav file, chunk by chunk."""
+    kinds = {(1, 8): "u1", (1, 16): "<i2", (1, 32): "<i4", (3, 32): "<f4", (3, 64): "<f8"}
+    channels, width = len(values), bits // 8
+    if (encoding, bits) == (1, 24):
+        whole = np.ascontiguousarray(values.T.astype("<i4")).view(np.uint8).reshape(-1, 4)
+        data = np.ascontiguousarray(whole[:, :3]).tobytes()
+    else:
+        data = np.ascontiguousarray(values.T.astype(kinds.get((encoding, bits), "u1"))).tobytes()
+    form = struct.pack("<HHIIHH", encoding, channels, rate, rate * channels * width, channels * width, bits)
+    body = b"WAVE" + b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def tone(length: int, pitch: float = 440.0, rate: int = 8_000) -> NDArray[np.float64]:
+    return np.sin(2 * np.pi * pitch * np.arange(length) / rate)[None] * 0.5
+
+
+def spoken(folder: Path, lengths: tuple[int, ...] = (900, 1024, 1300), rate: int = 8_000) -> Path:
+    """digit_speaker_take.wav, three lengths, three classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for digit in range(3):
+        for take in range(6):
+            values = np.rint(tone(lengths[take % len(lengths)], 200 + 90 * digit + 7 * take) * 32_767)
+            (folder / f"{digit}_ann_{take}.wav").write_bytes(pcm(values, rate=rate))
+    return folder
+
+
+# --- one file -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bits", "encoding", "stored", "read"),
+    [
+        (8, 1, [0, 64, 128, 255], [-1.0, -0.5, 0.0, 127 / 128]),
+        (16, 1, [-32_768, -1, 0, 16_384], [-1.0, -1 / 32_768, 0.0, 0.5]),
+        (24, 1, [-(2**23), -1, 0, 2**22], [-1.0, -(2.0**-23), 0.0, 0.5]),
+        (32, 1, [-(2**31), 0, 2**30, 2**29], [-1.0, 0.0, 0.5, 0.25]),
+        (32, 3, [-2.0, -0.5, 0.0, 1.5], [-1.0, -0.5, 0.0, 1.0]),
+        (64, 3, [-0.25, 0.0, 0.125, 1.0], [-0.25, 0.0, 0.125, 1.0]),
+    ],
+)
+def test_every_width_is_read(bits: int, encoding: int, stored: list[float], read: list[float]) -> None:
+    found, rate = waves.decode(pcm(np.array([stored]), bits, 11_025, encoding))
+    assert rate == 11_025
+    assert found.dtype == np.float32
+    assert found.tolist() == [np.array(read, dtype=np.float32).tolist()]
+
+
+def test_what_the_standard_library_writes_is_read(tmp_path: Path) -> None:
+    values = np.array([[1, 2, 3], [-1, -2, -3]], dtype="<i2")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(44_100)
+        file.writeframes(np.ascontiguousarray(values.T).tobytes())
+    found, rate = waves.decode((tmp_path / "a.wav").read_bytes())
+    assert rate == 44_100
+    assert np.array_equal(found * 32_768, values)
+
+
+@given(st.lists(st.integers(-32_767, 32_767), min_size=1, max_size=50), st.integers(1, 2))
+@settings(max_examples=30, deadline=None)
+def test_what_the_report_plays_is_read_back(values: list[int], channels: int) -> None:
+    x = np.repeat(np.array([values]) / 32_767, channels, axis=0)
+    found, rate = waves.decode(wav(x, None))
+    assert rate == 16_000
+    assert np.array_equal(np.rint(found * 32_768), np.repeat([values], channels, axis=0))
+
+
+def test_notes_before_the_sound_are_passed_over(tmp_path: Path) -> None:
+    plain = pcm(np.array([[5, 6]]))
+    note = b"LIST" + struct.pack("<I", 100_001) + bytes(100_002)
+    (tmp_path / "a.wav").write_bytes(plain[:36] + note + plain[36:])
+    assert waves.read_header(tmp_path / "a.wav").samples == 2
+    assert waves.decode((tmp_path / "a.wav").read_bytes())[0].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (b"ID3" + bytes(50), "not a wav file", ""),
+        (pcm(np.zeros((1, 8)), 8, encoding=17), "compressed wav file", "IMA ADPCM; save it as PCM"),
+        (pcm(np.zeros((1, 8)), 8, encoding=7), "compressed wav file", "µ-law"),
+        (pcm(np.zeros((1, 8)), 8, encoding=999), "compressed wav file", "encoding 999"),
+        (pcm(np.zeros((1, 100)))[:-7], "damaged wav file", "cut short: 193 of 200 bytes"),
+        (pcm(np.zeros((1, 100)))[:36], "damaged wav file", "holds no sound"),
+        (pcm(np.zeros((1, 0))), "empty wav file", "no sample"),
+        (pcm(np.array([[np.nan]]), 32, encoding=3), "damaged wav file", "not finite"),
+        (pcm(np.zeros((1, 8)), rate=0), "damaged wav file", "0 samples a second"),
+    ],
+)
+def test_what_cannot_be_used_is_rejected_with_a_reason(data: bytes, reason: str, detail: str) -> None:
+    with pytest.raises(Rejected) as raised:
+        waves.decode(data)
+    assert raised.value.reason == reason
+    assert detail in raised.value.detail
+
+
+# --- fitting ------------------------------------------------------------------------------------
+
+
+def test_crops_and_pads_where_it_was_told_to() -> None:
+    x = np.arange(1, 6, dtype=np.float32)[None]
+    assert waves.with_length(x, 3, "start", "end").tolist() == [[1, 2, 3]]
+    assert waves.with_length(x, 3, "center", "end").tolist() == [[2, 3, 4]]
+    assert waves.with_length(x, 8, "start", "end").tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
+    assert waves.with_length(x, 8, "start", "both").tolist() == [[0, 1, 2, 3, 4, 5, 0, 0]]
+    assert waves.with_length(x, 5, "reject", "reject") is x
+    for length, reason in ((3, "too long"), (8, "too short")):
+        with pytest.raises(Rejected, match=reason):
+            waves.with_length(x, length, "reject", "reject")
+
+
+def test_channels_are_mixed_or_repeated() -> None:
+    stereo = np.array([[1.0, 0.0], [0.0, 0.5]], dtype=np.float32)
+    assert waves.with_channels(stereo, 1).tolist() == [[0.5, 0.25]]
+    assert waves.with_channels(stereo[:1], 2).tolist() == [[1, 0], [1, 0]]
+    assert waves.with_channels(stereo, 2) is stereo
+    with pytest.raises(Rejected, match="other channels"):
+        waves.with_channels(stereo, 3)
+
+
+def test_the_peak_becomes_one_and_silence_stays() -> None:
+    assert waves.to_peak(np.array([[0.25, -0.5]], dtype=np.float32)).tolist() == [[0.5, -1.0]]
+    assert waves.to_peak(np.zeros((1, 3), dtype=np.float32)).tolist() == [[0, 0, 0]]
+
+
+# --- the source ---------------------------------------------------------------------------------
+
+
+def settings_for(folder: Path, **keys: Any) -> IngestSettings:
+    source = {"name": "wav_folder", "folder": str(folder), "labels": r"(?P<label>\d)_.*", "length": 1024, **keys}
+    return IngestSettings(source=source, shard_examples=5)
+
+
+def test_labels_stand_in_the_names_or_the_folders(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "by_name")
+    by_name = packing.open_source(settings_for(folder))
+    assert by_name.classes() == ("0", "1", "2")
+    assert [entry.label for entry in by_name.entries()] == sorted("012" * 6)
+    for word in ("yes", "no"):
+        spoken(tmp_path / "by_folder" / word)
+    by_folder = packing.open_source(settings_for(tmp_path / "by_folder", labels="folders"))
+    assert by_folder.classes() == ("no", "yes")
+    assert packing.open_source(settings_for(folder, labels="none")).classes() == ()
+    unlabelled = packing.open_source(settings_for(folder, labels="folders"))
+    assert (unlabelled.classes(), unlabelled.entries()[0].label) == ((), None)
+
+
+def test_packed_twice_alike_and_read_alike(tmp_path: Path) -> None:
+    chosen = settings_for(spoken(tmp_path / "wavs"))
+    first, second = (packing.ingest(chosen, tmp_path / name) for name in ("a", "b"))
+    assert first.sha256 == second.sha256
+    assert first.spec.rate == 8_000
+    assert (first.spec.modality, first.spec.shape, first.spec.dtype) == ("waveform", (1, 1024), "float32")
+    assert shards.Manifest.load(tmp_path / "a").spec == first.spec
+    streamed = Reader(tmp_path / "a", "train")
+    cached = Reader(tmp_path / "a", "train", cache=tmp_path / "cache", cache_budget=10**9)
+    batches = [Batches(reader, 3).batch(7, 2, 9) for reader in (streamed, cached)]
+    assert batches[0].keys() == {"x", "label"}
+    for name in batches[0]:
+        assert bool((batches[0][name] == batches[1][name]).all())  # pyright: ignore[reportGeneralTypeIssues]
+    assert float(batches[0]["x"].abs().max()) <= 1  # pyright: ignore[reportTypedDictNotRequiredAccess]
+
+
+def test_mixed_rates_are_an_error_until_one_is_named(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "wavs")
+    (folder / "1_bob_0.wav").write_bytes(pcm(np.ones((1, 1024)), rate=16_000))
+    with pytest.raises(SettingsError, match=r"sample_rate: the files differ: 8000 \(18\), 16000 \(1\)"):
+        packing.ingest(settings_for(folder), tmp_path / "out")
+    chosen = settings_for(folder, sample_rate=8_000).model_copy(update={"max_rejected_fraction": 0.1})
+    manifest = packing.ingest(chosen, tmp_path / "out")
+    assert manifest.rejects == {"another sample rate": 1}
+    assert '1_bob_0.wav,another sample rate,"16000, asked for are 8000"' in (tmp_path / "out/rejects.csv").read_text()
+    with pytest.raises(SettingsError, match="no file has 44100; they have 8000, 16000"):
+        packing.ingest(settings_for(folder, sample_rate=44_100), tmp_path / "out")
+
+
+def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "wavs")
+    (folder / "0_bob_0.wav").write_bytes(pcm(np.ones((1, 1024)))[:-100])
+    (folder / "0_bob_1.wav").write_bytes(pcm(np.zeros((1, 8)), 8, encoding=17))
+    (folder / "notes.txt").write_text("hello")
+    (folder / "hum.wav").write_bytes(pcm(np.ones((1, 1024))))
+    chosen = settings_for(folder)
+    with pytest.raises(UserError, match="4 of 22 items cannot be used"):
+        packing.ingest(chosen, tmp_path / "out")
+    manifest = packing.ingest(chosen.model_copy(update={"max_rejected_fraction": 0.5}), tmp_path / "out")
+    assert manifest.rejects == {
+        "compressed wav file": 1,
+        "damaged wav file": 1,
+        "no label in the name": 1,
+        "not a wav file": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"labels": "(?P<digit>.)"}, r"labels: .*needs a group \(\?P<label>…\)"),
+        ({"labels": "("}, "labels: .*no pattern"),
+        ({"longer": "wrap"}, "longer"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        plugins.configure("data.sources", settings_for(tmp_path, **keys).source, "ingest.source")
+
+
+def test_folders_without_sound_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="is empty"):
+        packing.ingest(settings_for(tmp_path / "empty"), tmp_path / "out")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x" * 60)
+    with pytest.raises(SettingsError, match=r"no wav file that can be read; the first, a\.txt, is: not a wav file"):
+        packing.ingest(settings_for(tmp_path / "texts"), tmp_path / "out")
+
+
+def test_lengths_that_differ_need_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"differ in shape: 1×900 \(6\), 1×1024 \(6\), 1×1300 \(6\)"):
+        packing.ingest(settings_for(spoken(tmp_path / "wavs"), length=None), tmp_path / "out")
+    manifest = packing.ingest(settings_for(spoken(tmp_path / "equal", (512,)), length=None), tmp_path / "out")
+    assert manifest.spec.shape == (1, 512)
+
+
+def test_keys_of_images_do_not_fit_sound(tmp_path: Path) -> None:
+    chosen = settings_for(spoken(tmp_path / "wavs")).model_copy(update={"resolution": 16})
+    with pytest.raises(SettingsError, match=r"ingest\.resolution: fits images, and the source gives waveform"):
+        packing.preflight(chosen)

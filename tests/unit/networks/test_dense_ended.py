@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
+from pipeline.networks.layers import truncated_normal
+from pipeline.networks.normalisation import gathered_statistics
+from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
+from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+def test_stacks_end_at_their_base(kernel: Literal[4, 5]) -> None:
+    plan = DensePlan((3, 2), (6, 4), 2, (7,), kernel, joined=2)
+    code = torch.eye(2)
+    image = DenseUpward(plan, 5)(torch.randn(2, 5), code)
+    assert image.shape == (2, 2, 12, 8)
+    down = DenseDownward(plan)
+    assert down.features(image, code).shape == (2, 7)
+    assert down(image, code).shape == (2,)
+
+
+def test_doubling_with_kernel_five_is_the_gradient_of_the_halving() -> None:
+    """Theano's deconvolution: what a 5/2 convolution padded by 2 carries back to its input."""
+    plan = DensePlan((4, 4), (3,), 1)
+    layer = DenseUpward(plan, 2).last
+    x = torch.randn(1, 1, 8, 8, requires_grad=True)
+    y = F.conv2d(x, layer.weight, None, 2, 2)
+    given = torch.randn_like(y)
+    (back,) = torch.autograd.grad(y, x, given)
+    torch.testing.assert_close(layer(given), back)
+
+
+def test_batch_norm_is_of_each_unit_and_can_be_bare() -> None:
+    up = DenseUpward(DensePlan((4, 4), (8, 4), 3), 10)
+    assert up.dense[0].norm.num_features == 128
+    assert not any(isinstance(module, nn.Linear) and module.bias is not None for module in up.modules())
+    bare = DenseUpward(DensePlan((4, 4), (8, 4), 3, affine=False), 10)
+    assert sum(p.numel() for p in bare.parameters()) == 10 * 128 + 8 * 4 * 25 + 4 * 3 * 25
+
+
+def test_paired_networks_mirror_each_other() -> None:
+    plan = PairedPlan((4, 4), (16, 8, 4), (4, 8), 16, 3, classes=2)
+    image = PairedGenerator(plan, 5)(torch.randn(2, 5))
+    assert image.shape == (2, 3, 16, 16)
+    critic = PairedCritic(plan)
+    assert critic(image, torch.tensor([0, 1])).shape == (2,)
+    block = critic.blocks[0]
+    assert [name.split(".")[0] for name, _ in block.named_parameters()][::2] == ["keep", "halve", "norm1", "norm2"]
+
+
+def test_branches_meet_and_dropout_needs_a_generator() -> None:
+    up = TwoBranchRelu(4, 3, (5, 6), 7, 8)
+    z, code = torch.randn(2, 4), torch.eye(3)[:2]
+    assert up.joint.in_features == 11
+    assert torch.equal(up(z, code, 0.5), up(z, code, 0.5))
+    source = torch.Generator().manual_seed(0)
+    assert not torch.equal(up(z, code, 0.5, source), up(z, code, 0.5))
+    down = TwoBranchMaxout(8, 0, ((4, 2), (3, 2), (5, 2)))
+    assert down.code is None
+    assert down(torch.randn(2, 8), code[:, :0], 1.0).shape == (2,)
+
+
+def test_truncated_noise_is_the_conditioned_normal() -> None:
+    z = torch.randn(200_000, generator=torch.Generator().manual_seed(3))
+    for threshold, variance in ((1.0, 0.291125), (2.0, 0.773741)):
+        cut = truncated_normal(z, threshold)
+        assert cut.abs().max() <= threshold
+        assert cut.mean().item() == pytest.approx(0, abs=0.01)
+        assert cut.var().item() == pytest.approx(variance, rel=0.01)
+        assert torch.equal(cut[:1000].argsort(), z[:1000].argsort())
+    assert not truncated_normal(z, 0.0).any()
+    torch.testing.assert_close(truncated_normal(z[:100], 30.0), z[:100])
+
+
+def test_gathered_statistics_are_plain_means() -> None:
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean = torch.tensor([9.0, 9.0])
+    batches = [torch.randn(8, 2) + shift for shift in (0, 4, 5)]
+    with gathered_statistics(norm):
+        for batch in batches:
+            norm(batch)
+    assert norm.momentum == 0.1
+    assert not norm.training
+    assert norm.running_mean is not None
+    torch.testing.assert_close(norm.running_mean, torch.stack([batch.mean(0) for batch in batches]).mean(0))
