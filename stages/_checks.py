@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import plugins
 from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
-from pipeline.data import packing
+from pipeline.data.preview import open_source, preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.experiment import check_classes, check_data, check_fields
 from pipeline.formats.reference import BLIND, Reference, identity_of
@@ -27,7 +27,7 @@ def before_ingest(params: Params) -> None:
         UserError: saying which setting is wrong.
     """
     machine(params)
-    preview = packing.preflight(params.ingest)
+    preview = preflight(params.ingest)
     resizable(params.ingest)
     if preview.resolution is None:
         fits(params, preview.spec(1), shape_known=False)
@@ -110,7 +110,7 @@ def _extractor(params: Params) -> tuple[str, Settings]:
 
 def resizable(settings: IngestSettings) -> None:
     """Refuse `resize: none` where it would set everything aside."""
-    source = packing.open_source(settings)
+    source = open_source(settings)
     native = source.native_shape() if source.modality == "image" else None
     if settings.resize == "none" and settings.size and native and settings.size != native[1:]:
         found, asked = ("×".join(map(str, size)) for size in (native[1:], settings.size))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from webdataset.compat import WebDataset
 
-from pipeline.data import packing, scanning
+from pipeline.data import packing, preview, scanning
 from pipeline.data.batches import Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
@@ -352,19 +352,19 @@ def test_wrong_settings_are_refused(keys: dict[str, Any], message: str) -> None:
 def test_wrong_sources_are_refused_before_any_work(source: dict[str, Any], message: str, tmp_path: Path) -> None:
     chosen = IngestSettings(source=source)
     with pytest.raises(SettingsError, match=message):
-        packing.preflight(chosen)
+        preview.preflight(chosen)
     with pytest.raises(SettingsError, match=message):
         packing.ingest(chosen, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_preflight_says_what_is_known(folder_of: Folder) -> None:
-    digits = packing.preflight(IngestSettings())
-    assert digits == packing.Preview(1, (8, 8), tuple("0123456789"))
-    wider = packing.preflight(IngestSettings(resolution=(16, 24), channels=3))
+    digits = preview.preflight(IngestSettings())
+    assert digits == preview.Preview(1, (8, 8), tuple("0123456789"))
+    wider = preview.preflight(IngestSettings(resolution=(16, 24), channels=3))
     assert (wider.channels, wider.resolution) == (3, (16, 24))
-    folder = packing.preflight(IngestSettings(source=images(folder_of(cats=1, dogs=1))))
-    assert folder == packing.Preview(None, None, ("cats", "dogs"))
+    folder = preview.preflight(IngestSettings(source=images(folder_of(cats=1, dogs=1))))
+    assert folder == preview.Preview(None, None, ("cats", "dogs"))
 
 
 # --- other sources --------------------------------------------------------------------------------

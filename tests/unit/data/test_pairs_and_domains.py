@@ -11,7 +11,7 @@ import webdataset  # pyright: ignore[reportMissingTypeStubs]
 from PIL import Image
 
 from pipeline import plugins
-from pipeline.data import packing
+from pipeline.data import packing, preview
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.formats import shards
@@ -184,7 +184,7 @@ def test_wrong_folders_are_named(tmp_path: Path, keys: dict[str, Any], says: str
     (pairs(tmp_path / "pairs") / "other").mkdir()
     source = {"name": "paired_folder", "folder": str(tmp_path / "pairs"), **keys}
     with pytest.raises(SettingsError, match=says):
-        packing.preflight(IngestSettings(source=source))
+        preview.preflight(IngestSettings(source=source))
 
 
 def test_sub_folders_without_a_common_name_are_refused(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_sub_folders_without_a_common_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SettingsError, match=r"no name stands in both 'input' and 'target'; .* 'deep/grey_00' and 'deep/00'"
     ):
-        packing.preflight(chosen("paired_folder", root))
+        preview.preflight(chosen("paired_folder", root))
 
 
 # --- two domains --------------------------------------------------------------------------------

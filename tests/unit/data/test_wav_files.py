@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import plugins
-from pipeline.data import packing, waves
+from pipeline.data import packing, preview, waves
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Rejected
@@ -251,4 +251,4 @@ def test_lengths_that_differ_need_one(tmp_path: Path) -> None:
 def test_keys_of_images_do_not_fit_sound(tmp_path: Path) -> None:
     chosen = settings_for(spoken(tmp_path / "wavs")).model_copy(update={"resolution": 16})
     with pytest.raises(SettingsError, match=r"ingest\.resolution: fits images, and the source gives waveform"):
-        packing.preflight(chosen)
+        preview.preflight(chosen)

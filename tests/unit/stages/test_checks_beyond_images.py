@@ -34,8 +34,8 @@ def test_bits_need_neither_data_nor_extractor(tmp_path: Path) -> None:
     [
         (
             {"reference.extractor": {"name": "random_projection"}},
-            "reference.extractor.name: adversarial_cryptography has no data that an extractor could look at; take none, "
-            "with register.metric: bits_lost",
+            "adversarial_cryptography has no data that an extractor could look at; take none, with register.metric: "
+            "bits_lost",
         ),
         ({"ingest.source": {"name": "synthetic", "shape": [8]}}, "bits: is 16, and the data has rows of 8"),
         ({"ingest.source": {"name": "digits"}}, "plays with bits, and the data is image; take the source"),

@@ -1,0 +1,79 @@
+"""What is known of a source before any of it is read: its shape, classes and fields, or which setting is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import plugins
+from pipeline.data.settings import IngestSettings
+from pipeline.data.source import DataSource
+from pipeline.settings import SettingsError
+from pipeline.types import DataSpec, Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is known of the data before any of it is read: None where only reading it would tell.
+
+    fields: what it holds beside x, each of x's shape as far as that is known.
+    """
+
+    channels: int | None
+    resolution: tuple[int, ...] | None
+    classes: tuple[str, ...]
+    modality: Modality = "image"
+    fields: tuple[str, ...] = ()
+    rate: int | None = None
+
+    def spec(self, channels: int) -> DataSpec:
+        """The data as it would be with so many channels; sides of 1 where they are not known."""
+        shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
+        dtype = "uint8" if self.modality == "image" else "float32"
+        fields = tuple((name, shape) for name in self.fields)
+        return DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
+
+
+def open_source(settings: IngestSettings) -> DataSource[Any]:
+    """The source that `settings.source` chooses.
+
+    Raises:
+        SettingsError: for an unknown source or key.
+    """
+    return plugins.load("data.sources", settings.source, "ingest.source")
+
+
+def preflight(settings: IngestSettings) -> Preview:
+    """Check that the source's files are there, and say what is known already; decodes nothing.
+
+    Raises:
+        UserError: naming the key that is wrong.
+    """
+    source = open_source(settings)
+    check_fitting(source, settings)
+    source.check("ingest.source")
+    channels, *size = source.native_shape() or (None,)
+    known = channels is not None
+    resolution = settings.size or (tuple(size) if known else None)
+    return Preview(
+        settings.channels or channels,
+        resolution,
+        source.expected_classes(),
+        source.modality,
+        source.fields,
+        source.rate(),
+    )
+
+
+def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:
+    """Refuse keys that fit images for what is none.
+
+    Raises:
+        SettingsError: naming them.
+    """
+    given = [key for key in ("channels", "resolution") if getattr(settings, key) is not None]
+    if source.modality != "image" and given:
+        what = source.modality
+        raise SettingsError(
+            *(f"ingest.{key}: fits images, and the source gives {what}; leave it out, or null" for key in given)
+        )
