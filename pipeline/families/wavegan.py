@@ -132,18 +132,18 @@ class Family(BaseFamily[Config]):
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         plan = self._plan(spec)
-        return {"generator": WaveGenerator(plan, self.config.latent), "critic": WaveCritic(plan)}
+        return {"generator": WaveGenerator(plan, self.config.latent), "discriminator": WaveCritic(plan)}
 
     def players(self) -> tuple[Player, ...]:
         return (
-            Player("critic", ("critic",), self.config.critic),
+            Player("discriminator", ("discriminator",), self.config.critic),
             Player("generator", ("generator",), self.config.generator),
         )
 
     def phases(self) -> tuple[Phase, ...]:
         """n_critic critic steps on fresh batches, then G with noise of its own."""
         return (
-            Phase("critic", "critic", self._critic, repeats=self.config.n_critic),
+            Phase("discriminator", "discriminator", self._critic, repeats=self.config.n_critic),
             Phase("generator", "generator", self._generator, batch="same"),
         )
 
@@ -155,7 +155,7 @@ class Family(BaseFamily[Config]):
     # --- objectives ---
 
     def _critic(self, turn: Turn) -> dict[str, Tensor]:
-        network, shifts = turn.networks["critic"], turn.generator("phases")
+        network, shifts = turn.networks["discriminator"], turn.generator("phases")
         real = _shared.real_of(turn)
         fake = _shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"]))
         on_real, on_fake = network(real, shifts), network(fake, shifts)
@@ -167,7 +167,7 @@ class Family(BaseFamily[Config]):
         return parts
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, shifts = turn.networks["critic"], turn.generator("phases")
+        network, shifts = turn.networks["discriminator"], turn.generator("phases")
         real = _shared.real_of(turn) if self._loss.needs_real else None
         on_real = None if real is None else _shared.without_graph(lambda: network(real, shifts))
         on_fake = network(turn.networks["generator"](turn.latents["z"]), shifts)

@@ -266,7 +266,8 @@ def play_all(world: World, folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
 def test_the_number_of_ranks_changes_no_byte(tmp_path: Path, size: int) -> None:
     """Networks, averages, optimisers, pools, state and history."""
     alone = play_all(LocalWorld(), tmp_path / "alone")

@@ -30,8 +30,8 @@ PUBLISHED: dict[str, dict[str, dict[str, int]]] = {
         for preset, generator in (("horse2zebra256", RESNET9), ("images128", RESNET6))
     },
     "wavegan": {
-        "sc09": {"generator": 19_065_345, "critic": 17_427_969},
-        "seconds4": {"generator": 73_149_953, "critic": 69_875_201},
+        "sc09": {"generator": 19_065_345, "discriminator": 17_427_969},
+        "seconds4": {"generator": 73_149_953, "discriminator": 69_875_201},
     },
     "adversarial_cryptography": {
         "paper": {"alice": 1_111, "bob": 1_111, "eve": 599},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +105,9 @@ GAMES: dict[str, tuple[Any, DataSpec]] = {
     "wgan": (wgan, IMAGES),
     "toy": (toy, ROWS),
 }
+
+LIGHT = ("dcgan", "toy")  # what the quick tests play; the others take seconds each
+EACH_GAME = [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in GAMES]
 
 
 def settings(**keys: Any) -> TrainSettings:

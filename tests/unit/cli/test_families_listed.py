@@ -7,6 +7,8 @@ import pytest
 from pipeline import plugins
 from pipeline.cli import families as work
 
+pytestmark = pytest.mark.slow  # it builds every preset, the largest among them, if only on the meta device
+
 
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from games import (
+    EACH_GAME,
     GAMES,
     IMAGES,
     ROWS,
@@ -34,18 +35,29 @@ from pipeline.training.health import TrainingFailed
 TICKS = 4  # of 32 examples: 2 steps
 
 
+class Whole:
+    """Each game unbroken, played when it is first asked for; toy's curriculum turns over in the middle."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self._folders: dict[str, Path] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._folders:
+            make, spec = GAMES[name]
+            self._folders[name] = self._factory.mktemp(name)
+            train(make(), spec, self._folders[name])
+        return self._folders[name]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each game unbroken; toy's curriculum turns over in the middle."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in GAMES}
-    for name, (make, spec) in GAMES.items():
-        train(make(), spec, folders[name])
-    return folders
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole(tmp_path_factory)
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", EACH_GAME)
 @pytest.mark.parametrize("left", range(TICKS))
-def test_resuming_from_any_checkpoint(name: str, left: int, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_resuming_from_any_checkpoint(name: str, left: int, whole: Whole, tmp_path: Path) -> None:
     """All is dropped but `left` checkpoints; the last is after the curriculum's change in one game."""
     make, spec = GAMES[name]
     kept = CheckpointStore(whole[name]).numbered()[:left]
@@ -59,8 +71,8 @@ def test_resuming_from_any_checkpoint(name: str, left: int, whole: dict[str, Pat
     assert bool(left) == any("going on from the checkpoint" in note for note in reporter.notes)
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_killed_at_every_tick(name: str, whole: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EACH_GAME)
+def test_killed_at_every_tick(name: str, whole: Whole, tmp_path: Path) -> None:
     """Before each checkpoint in turn: what was done since the last is done again."""
     make, spec = GAMES[name]
     ticks = len(CheckpointStore(whole[name]).numbered())

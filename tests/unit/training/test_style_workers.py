@@ -56,12 +56,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     return play_all(LocalWorld(), folder), folder
 
 
+@pytest.mark.slow
 def test_two_workers_change_no_byte(alone: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     """Networks, averages, the mean of w, p, the mean path length, the level of detail, optimisers."""
     for rank in on_processes(2, play_all, tmp_path):
         assert rank == alone[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(GAMES))
 def test_a_run_that_stops_and_goes_on_ends_in_the_same_bytes(
     name: str, alone: tuple[dict[str, Any], Path], tmp_path: Path
