@@ -80,6 +80,7 @@ def changed(state: dict[str, Tensor], path: Path, **over: Tensor | None) -> Path
 # --- features ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_form_gives_the_same_features_and_logits(folder: Path) -> None:
     x = torch.tensor(Pictures(4).x) / 127.5 - 1
     found = {
@@ -112,6 +113,7 @@ def test_it_is_again_what_its_state_was_taken_from(folder: Path) -> None:
     assert {name.split(".")[0] for name in extractor.state_dict()} == set(LAYERS[64] + LAYERS[192])
 
 
+@pytest.mark.slow
 def test_an_example_s_features_don_t_depend_on_its_company(folder: Path) -> None:
     extractor = ready(folder / "folded.safetensors", 64)
     x = Pictures(64).x
