@@ -612,7 +612,12 @@ SHELL = {
     "ingest": [
         ("an unknown key", {"train.batchsize": 3}, None, "train.batchsize: unknown key; did you mean 'batch_size'?"),
         ("no such folder", {"ingest.source.folder": "nowhere"}, None, "'nowhere' does not exist"),
-        ("all broken", {"run.num_workers": 1}, spoilt.only(a__1_png=b"x", b__2_png=b"y"), "2 of 2 items cannot be used"),
+        (
+            "all broken",
+            {"run.num_workers": 1},
+            spoilt.only(a__1_png=b"x", b__2_png=b"y"),
+            "2 of 2 items cannot be used",
+        ),
     ],
     "reference": [("no shards", {}, None, "manifest.json is missing; the ingest stage makes it")],
     "tune": [("set and searched", {DCGAN_LR: 1e-3}, None, f"{DCGAN_LR}: is set to 0.001 and also searched")],
