@@ -210,7 +210,7 @@ def short(value: Any) -> str:
 def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal) -> Found:
     rows: list[dict[str, Any]] = []
     readings: list[dict[str, Any]] = []
-    for number, config in enumerate(configs):
+    for number, config in enumerate(configs, start=1):
         known = journal.of(config)
         last = known[-1]
         status = "stopped" if last["status"] == "running" else last["status"]
@@ -224,7 +224,7 @@ def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal
     winner = min(whole, key=lambda row: (row[METRIC], row["trial"]))
     asynchronous = tuning.mode == "asynchronous"
     best = Best(
-        overrides=configs[winner["trial"]],
+        overrides=configs[winner["trial"] - 1],
         score=winner[METRIC],
         trial=winner["trial"],
         repeatable=not asynchronous,

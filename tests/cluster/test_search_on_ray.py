@@ -31,12 +31,12 @@ def test_what_a_search_leaves(searched: tuple[Path, str]) -> None:
     rows = table(project / "artifacts" / "search" / "trials.csv")
     found = table(project / "artifacts" / "search" / "readings.csv")
     assert len(rows) == 4
-    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["status"] for row in rows[:2]] == ["finished", "finished"], "nothing to be measured by"
     assert best.repeatable
     whole = {int(row["trial"]): float(row["score"]) for row in rows if row["status"] == "finished"}
     assert best.score == min(whole.values()) == whole[best.trial or 0]
-    assert {key: float(rows[best.trial or 0][key]) for key in best.overrides} == best.overrides
+    assert {key: float(rows[(best.trial or 0) - 1][key]) for key in best.overrides} == best.overrides
     assert {int(row["examples_seen"]) for row in found} == {320, 640}
     assert not list((project / ".work").glob("tune-*/trials")), "trials' checkpoints are gone"
     lines = output.splitlines()
