@@ -134,9 +134,9 @@ def _start(config: dict[str, Any]) -> beside.Start:
     from ray.exceptions import RayError
 
     cuda = config["device"] == "cuda"
-    remote: Any = ray.remote(
-        num_cpus=1, num_gpus=1 if cuda else 0, max_retries=3, scheduling_strategy="DEFAULT", max_calls=1
-    )(score_snapshot)
+    remote: Any = ray.remote(num_cpus=1, num_gpus=1 if cuda else 0, max_retries=3, scheduling_strategy="DEFAULT")(
+        score_snapshot
+    )
 
     def start(path: Path) -> beside.Wait:
         answer = remote.remote(config["experiment"], str(path), config["device"])
