@@ -14,8 +14,8 @@ repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, 
 	@$(ENV) dvc repro
 	@echo "report: artifacts/report/report.html"
 
-test: .venv/dev  ## the tests
-	@$(ENV) pytest -m "not long and not chaos"
+test: .venv/dev  ## the tests: under twenty minutes on two cores
+	@$(ENV) pytest -n 2 --dist loadfile -m "not long and not chaos"
 
 check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) ruff format --check .
