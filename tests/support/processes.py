@@ -62,7 +62,8 @@ class Running:
         """kill -9 of the process that works; of a stage, that is the child of its supervisor. The exit code."""
         root = psutil.Process(self.process.pid)
         supervised = any(word.startswith("stages.") for word in root.cmdline())
-        (root.children()[0] if supervised else root).kill()
+        # A stage that has only just begun has not forked yet.
+        (self.until(root.children)[0] if supervised else root).kill()
         return self.wait(60)
 
     def press_ctrl_c(self) -> None:
