@@ -17,6 +17,7 @@ from pipeline.evaluation.charts import Row, charts
 from pipeline.evaluation.gallery import Gallery
 from pipeline.formats import files
 from pipeline.formats.report import ScoreRecord, save_scores
+from pipeline.metrics.frechet import holdout_name
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -82,7 +83,7 @@ def headlines(records: Sequence[ScoreRecord]) -> list[Headline]:
     found: list[Headline] = []
     distance = next((record for record in records if record.name.endswith("_at_holdout_n")), None)
     if distance is not None:
-        holdout = by_name.get(f"{distance.name.removesuffix('_at_holdout_n')}_holdout")
+        holdout = by_name.get(holdout_name(distance.name.removesuffix("_at_holdout_n")))
         found += [_distance(distance, holdout)] if holdout is not None else []
     sentences = {
         "precision": "the share of samples that lie where real examples do",

@@ -47,8 +47,13 @@ class Metric:
             _score(
                 f"{name}_at_holdout_n", spread, few, f"as many samples as the holdout has, against {against}", split
             ),
-            _score(f"{name}_holdout", spread, control, f"the holdout against {against}", split),
+            _score(holdout_name(name), spread, control, f"the holdout against {against}", split),
         ]
+
+
+def holdout_name(name: str) -> str:
+    """What the holdout's own distance is called beside `name`: fid_holdout, fid_768_holdout; else frechet_holdout."""
+    return "frechet_holdout" if name.startswith("frechet_") else f"{name}_holdout"
 
 
 def _score(

@@ -21,7 +21,7 @@ SETTINGS = EvaluateSettings(samples=130, repeats=2)
 NAMES = [
     "frechet_classifier",
     "frechet_classifier_at_holdout_n",
-    "frechet_classifier_holdout",
+    "frechet_holdout",
     "score_classifier",
     "kernel_classifier",
     "precision",
@@ -59,8 +59,8 @@ def test_every_promised_score_is_there_with_its_protocol(tmp_path: Path, measure
     assert distance.spread is not None
     assert distance.spread > 0
     assert distance.extractor.sha256 == measured.card.extractor_sha256
-    assert records["frechet_classifier_holdout"].spread == 0
-    assert records["frechet_classifier_at_holdout_n"].n_fake == records["frechet_classifier_holdout"].n_fake == 48
+    assert records["frechet_holdout"].spread == 0
+    assert records["frechet_classifier_at_holdout_n"].n_fake == records["frechet_holdout"].n_fake == 48
     pairs = confusion(found.seen, SPEC.classes)
     assert len(pairs) == 130
     agreeing = np.mean([asked == got for asked, got in pairs])

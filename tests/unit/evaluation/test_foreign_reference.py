@@ -34,7 +34,7 @@ def test_foreign_statistics_stand_for_train_in_the_distance_alone(
         path_length=PathLengthSettings(samples=64, epsilon=0.01),
     )
     found = {each.name: each for each in evaluate(asked, reference, publish(tmp_path / "model"), LocalWorld()).records}
-    distance, control = found["frechet_random_projection"], found["frechet_random_projection_holdout"]
+    distance, control = found["frechet_random_projection"], found["frechet_holdout"]
     assert (distance.split, distance.n_real, distance.real) == (None, None, sha256_file(path))
     assert "theirs.npz" in distance.note
     theirs = reference.statistics

@@ -29,7 +29,7 @@ def record(name: str, value: float) -> ScoreRecord:
 RECORDS = [
     BASE,
     record("frechet_classifier_at_holdout_n", 3.0),
-    record("frechet_classifier_holdout", 4.0),
+    record("frechet_holdout", 4.0),
     record("precision", 0.83),
     record("recall", 0.78),
     record("label_agreement", 0.9995),
@@ -105,7 +105,7 @@ def test_verdicts_are_plain() -> None:
     found = {headline.label: headline for headline in headlines(RECORDS)}
     assert found["Fréchet distance"].good is True
     assert "nearer to the training data than the same number of held-out" in found["Fréchet distance"].verdict
-    worse = headlines([record("frechet_classifier_at_holdout_n", 8.0), record("frechet_classifier_holdout", 4.0)])[0]
+    worse = headlines([record("frechet_classifier_at_holdout_n", 8.0), record("frechet_holdout", 4.0)])[0]
     assert (worse.good, worse.verdict[:22]) == (False, "2 times as far from tr")
     assert found["label agreement"].value == "0.9995 ± 0.1"
     assert found["memorisation"].good is None

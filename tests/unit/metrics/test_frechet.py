@@ -72,7 +72,7 @@ def test_the_three_scores_and_their_numbers() -> None:
     assert [(score.name, score.n_real, score.n_fake) for score in scores] == [
         ("frechet_classifier", 50, 40),
         ("frechet_classifier_at_holdout_n", 50, 10),
-        ("frechet_classifier_holdout", 50, 10),
+        ("frechet_holdout", 50, 10),
     ]
     assert scores[1].value == pytest.approx(frechet.distance(real.moments, Moments.of(fake.rows()[:10])))
     assert scores[2].value == pytest.approx(frechet.distance(real.moments, holdout.moments))
