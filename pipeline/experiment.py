@@ -139,7 +139,7 @@ def fit_and_score(
             scorer=_scorer(experiment, family, spec),
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
-            beside=beside.Snapshots(scratch / "snapshots", start, family.objective) if start else None,
+            beside=beside.Snapshots(scratch / "snapshots", start, family.objective, world) if start else None,
         )
     )
 

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from pipeline.cluster import validation
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import scores_beside, use_cuda
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
-from pipeline.experiment import Experiment, fit_and_score, publish, score_snapshot
+from pipeline.experiment import Experiment, fit_and_score, publish
 from pipeline.formats import files
 from pipeline.settings import UserError
-from pipeline.training import beside
 from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
@@ -58,6 +58,7 @@ def train(
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     if cuda:
         resources["GPU"] = run.gpus_per_worker
+    scored_beside = scores_beside(experiment, run)
     with Mailbox(reporter, on_tick=on_tick) as mailbox:
         trainer = Trainer(
             worker,
@@ -66,7 +67,7 @@ def train(
                 "mailbox": mailbox.actor,
                 "published": str(published),
                 "device": "cuda" if cuda else "cpu",
-                "beside": scores_beside(experiment, run),
+                "beside": scored_beside,
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
             scaling_config=ScalingConfig(
@@ -80,6 +81,7 @@ def train(
                 storage_path=str(scratch),
                 failure_config=FailureConfig(max_failures=run.max_failures),
             ),
+            validation_config=validation.config(experiment.as_json(), cuda) if scored_beside else None,
         )
         try:
             trainer.fit()
@@ -119,38 +121,14 @@ def worker(config: dict[str, Any]) -> None:
 
 def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
     experiment, out = Experiment(**config["experiment"]), Path(config["published"])
-    outcome = fit_and_score(experiment, world, reporter, _start(config) if config["beside"] else None)
+    start = validation.starter(world, Path(experiment.scratch) / "ray") if config["beside"] else None
+    outcome = fit_and_score(experiment, world, reporter, start)
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)
     if world.rank == 0:
         publish(experiment, outcome, out)
         lines = [json.dumps(record, sort_keys=True) + "\n" for record in outcome.history]
         files.write_bytes(out / "history.jsonl", "".join(lines).encode())
-
-
-def _start(config: dict[str, Any]) -> beside.Start:
-    """Scores by tasks of Ray's, outside the workers' placement group; one that dies is tried again."""
-    import ray
-    from ray.exceptions import RayError
-
-    cuda = config["device"] == "cuda"
-    remote: Any = ray.remote(num_cpus=1, num_gpus=1 if cuda else 0, max_retries=3, scheduling_strategy="DEFAULT")(
-        score_snapshot
-    )
-
-    def start(path: Path) -> beside.Wait:
-        answer = remote.remote(config["experiment"], str(path), config["device"])
-
-        def wait() -> None:
-            try:
-                ray.get(answer)
-            except RayError as error:
-                said = f"a snapshot could not be scored beside training: {last_line(error)}"
-                raise TrainingFailed(f"{said}; run it again, or set run.score_beside: never") from None
-
-        return wait
-
-    return start
 
 
 def _died(error: Exception, path: Path) -> TrainingFailed:

@@ -7,36 +7,38 @@ for what is missing. Names hold the attempt: after a roll-back the same clock sh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
-from pipeline.contract import Networks, Record
+from pipeline.contract import LocalWorld, Networks, Record, World
 from pipeline.formats import files
 from pipeline.training.health import TrainingFailed
 
 Wait = Callable[[], None]
 Start = Callable[[Path], Wait]
-"""Have the snapshot at a path scored; what it returns waits for the answer, `answer_of(path)`."""
+"""Have the snapshot at a path scored, called by every rank; what it returns waits for `answer_of(path)`."""
 
 Key = tuple[int, int]  # attempt, examples seen
 Scores = Mapping[str, float]
 
 
 class Snapshots:
-    """Rank 0's: asks for scores, and hands out those that have arrived."""
+    """Asks for scores and hands out those that have arrived. Rank 0 decides, writes and reads; all ranks ask."""
 
-    def __init__(self, folder: Path, start: Start, objective: str = "frechet") -> None:
+    def __init__(self, folder: Path, start: Start, objective: str = "frechet", world: World | None = None) -> None:
         self._folder = folder
         self._start = start
         self._objective = objective
+        self._world = world or LocalWorld()
         self._waiting: dict[Key, Wait] = {}
 
     def submit(self, networks: Networks, attempt: int, examples_seen: int) -> None:
         """Write a snapshot and have it scored. Takes as long as writing the averaged weights does."""
         path = self._path((attempt, examples_seen))
-        if not answer_of(path).exists():
+        if self._world.rank == 0 and not answer_of(path).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             tensors = {
                 f"{name}/{key}": tensor.detach().cpu().contiguous()
@@ -45,16 +47,12 @@ class Snapshots:
             }
             with files.replacing(path) as temporary:
                 save_file(tensors, temporary)
-        self._ask((attempt, examples_seen))
+        self._ask([(attempt, examples_seen)])
 
     def resume(self, records: Iterable[Record]) -> None:
         """Ask again for what these records of the history still lack, where a snapshot was left."""
         self._waiting.clear()
-        for record in records:
-            key = key_of(record)
-            path = self._path(key)
-            if self._objective not in record and (path.exists() or answer_of(path).exists()):
-                self._ask(key)
+        self._ask([key_of(record) for record in records if self._objective not in record])
 
     def arrived(self, wait: bool = False) -> Iterator[tuple[Key, Scores]]:
         """The answers not handed out yet, oldest first; with `wait`, all that were asked for.
@@ -72,9 +70,17 @@ class Snapshots:
             elif wait:
                 raise TrainingFailed(f"the snapshot at {key[1]:,} examples was not scored; run it again")
 
-    def _ask(self, key: Key) -> None:
-        path = self._path(key)
-        self._waiting[key] = (lambda: None) if answer_of(path).exists() else self._start(path)
+    def _ask(self, keys: Sequence[Key]) -> None:
+        """For those that rank 0 finds a snapshot of, and no answer yet."""
+        if not keys:
+            return
+        found = [(self._path(key).exists(), answer_of(self._path(key)).exists()) for key in keys]
+        decided = self._world.gather(torch.tensor(found, dtype=torch.uint8, device=self._world.device))[0].tolist()
+        for key, (snapshot, answer) in zip(keys, decided, strict=True):
+            if answer:
+                self._waiting[key] = lambda: None
+            elif snapshot:
+                self._waiting[key] = self._start(self._path(key))
 
     def _path(self, key: Key) -> Path:
         return self._folder / f"{key[0]:03d}-{key[1]:012d}.safetensors"

@@ -47,7 +47,7 @@ class Run:
     """What a run is made of. `stop_on_collapse` ends a trial early; a training only warns.
 
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
-    beside: has rank 0's snapshots scored while training goes on, in place of `scorer`; equal scores.
+    beside: has snapshots scored while training goes on, in place of `scorer`; equal scores.
     """
 
     settings: TrainSettings
@@ -116,8 +116,9 @@ class Game:
         """From the newest checkpoint, or from the beginning."""
         if not self.snapshots.restore(self):
             self.begin(attempt=0)
-        elif self.run.world.rank == 0:
-            self.run.reporter.note(f"going on from the checkpoint at {self.state.examples_seen:,} examples")
+        else:
+            if self.run.world.rank == 0:
+                self.run.reporter.note(f"going on from the checkpoint at {self.state.examples_seen:,} examples")
             self._ask_again()
         self._clock = ticks.Clock(self.state.examples_seen)
 
@@ -176,7 +177,7 @@ class Game:
         record.update(tick.means)
         collapsed = None
         due = last or ticks.crossed(tick.before, seen, settings.score.every)
-        if due and run.beside and run.world.rank == 0:
+        if due and run.beside:
             run.beside.submit(self.average.networks, self.state.attempt, seen)
         elif due and run.scorer and not run.beside:
             self.scores = run.scorer(self.average.networks, run.world)
@@ -262,7 +263,7 @@ class Game:
 
     def _ask_again(self) -> None:
         """Only for the scores that the history at hand still lacks."""
-        if self.run.beside and self.run.world.rank == 0:
+        if self.run.beside:
             self.run.beside.resume(self.history)
 
     def _collect(self, wait: bool) -> None:
