@@ -1,12 +1,15 @@
-"""What the image translators share: checks of size and fields, the optimiser, critics that answer a map."""
+"""What the image translators share: random jitter, checks of size and fields, the optimiser, maps of logits."""
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.contract import Optimiser, Ramp, Scheduled
 from pipeline.families import _shared
-from pipeline.settings import SettingsError, UserError
+from pipeline.settings import Settings, SettingsError, UserError
 from pipeline.types import Batch, DataSpec
 
 
@@ -21,6 +24,36 @@ class TranslatorOptimiser(Optimiser):
 def fading(examples: int) -> dict[str, Ramp]:
     """The published schedule: 2e-4 for 100 epochs of so many examples, then linearly to 0 in 100 more."""
     return {"lr": Ramp(start=2e-4, end=0.0, examples=100 * examples, after=100 * examples)}
+
+
+class Jitter(Settings):
+    """What both papers do to their images in training: 256 pixels become 286, cut back to 256, mirrored or not."""
+
+    enlarge: float = Field(default=286 / 256, ge=1, le=4, description="sides before the cut, over those of the data")
+    mirror: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
+
+
+def jittered(x: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
+    """Images (n, c, h, w) in [−1, 1], each enlarged, cut back to its size at a place of its own, and maybe mirrored.
+
+    Isola et al. 2017, appendix 6.2. Every place is as likely as any other; enlarging is bicubic, and what it
+    throws beyond the range is cut. Draws are from the generator alone, so that equal ones treat images alike.
+    """
+    count, _, *sides = x.shape
+    larger = [max(side, round(side * jitter.enlarge)) for side in sides]
+    offsets = [
+        torch.randint(0, wide - side + 1, (count, 1), generator=generator)
+        for side, wide in zip(sides, larger, strict=True)
+    ]
+    mirrored = torch.rand(count, generator=generator) < jitter.mirror
+    rows, columns = (offset + torch.arange(side) for offset, side in zip(offsets, sides, strict=True))
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    if larger != sides:
+        # With antialias the cubic is Keys's (a = −½), which the authors' image library uses.
+        x = F.interpolate(x, size=larger, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+    index = torch.arange(count)[:, None, None]
+    example, row, column = (each.to(x.device) for each in (index, rows[:, :, None], columns[:, None, :]))
+    return x.permute(0, 2, 3, 1)[example, row, column].permute(0, 3, 1, 2).contiguous()
 
 
 def other_shape(spec: DataSpec, field: str) -> tuple[int, ...]:

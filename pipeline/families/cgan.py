@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, State, Turn
 from pipeline.families import _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
@@ -69,12 +69,14 @@ class Config(Settings):
         default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
     )
     penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, at every turn")
+    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     generator: PlayerOptimiser = PlayerOptimiser()
     discriminator: PlayerOptimiser = PlayerOptimiser()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
         _shared.check_penalty(self.penalty, self.architecture == "strided", "take r1, or architecture: perceptron")
+        _shared.check_augment(self.augment, self.loss)
         return self
 
 
@@ -153,6 +155,7 @@ class Family(BaseFamily[Config]):
         super().__init__(config)
         self._loss = _shared.load_loss(config.loss)
         self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+        self._augmentation = _shared.load_augmentation(config.augment)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -228,6 +231,12 @@ class Family(BaseFamily[Config]):
         label = condition["label"] if "label" in condition and self.config.conditional else None
         return networks["generator"](latents["z"] * truncation, label)
 
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return _shared.augment_state(self._augmentation)
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        _shared.move_augment(self._augmentation, state, observed)
+
     # --- objectives ---
 
     def _make(self, turn: Turn) -> Tensor:
@@ -239,13 +248,15 @@ class Family(BaseFamily[Config]):
 
     def _judge(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
         label = _shared.label_of(turn, self.config.conditional)
-        return turn.networks["discriminator"](x, label, turn.generator(f"dropout/{purpose}"))
+        seen = _shared.shown(self._augmentation, turn, x, purpose)
+        return turn.networks["discriminator"](seen, label, turn.generator(f"dropout/{purpose}"))
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
         real, fake = _shared.real_of(turn), self._fake(turn).detach()
         on_real, on_fake = self._judge(turn, real, "real"), self._judge(turn, fake, "fake")
         loss = self._loss.critic(on_real, on_fake)
         parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
+        parts |= _shared.sign_part(self._augmentation, turn, on_real)
         if self._penalty is not None:
             penalty = self._penalty(lambda x: self._judge(turn, x, "penalty"), real, fake, turn.generator("penalty"))
             parts |= {"total": loss + penalty, "penalty": penalty}

@@ -12,7 +12,7 @@ from pipeline.contract import Family as BaseFamily
 from pipeline.contract import LatentSpec, Networks, Phase, Player, Turn
 from pipeline.families import _shared, _translation
 from pipeline.families._shared import Canon
-from pipeline.families._translation import TranslatorOptimiser, fading
+from pipeline.families._translation import Jitter, TranslatorOptimiser, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
 from pipeline.networks.pool import empty_pool, exchange
@@ -43,6 +43,7 @@ class Config(Settings):
     loss: _shared.LossChoice = Field(default={"name": "least_squares"}, description="a file of pipeline/losses")
     penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminators, such as r1")
     init_std: float = Field(default=0.02, gt=0, description="N(0, std) for all weights")
+    jitter: Jitter | None = Field(default=Jitter(), description="each image for itself, in training; null: none")
     generators: TranslatorOptimiser = TranslatorOptimiser()
     discriminators: TranslatorOptimiser = TranslatorOptimiser()
 
@@ -52,7 +53,7 @@ class Config(Settings):
         return self
 
 
-_SMALL: dict[str, Any] = {"generators": {"lr": 5e-4}, "discriminators": {"lr": 5e-4}}
+_SMALL: dict[str, Any] = {"jitter": None, "generators": {"lr": 5e-4}, "discriminators": {"lr": 5e-4}}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; horse2zebra's larger side has 1,334 images.
@@ -174,8 +175,19 @@ class Family(BaseFamily[Config]):
     # --- objectives ---
 
     def _reals(self, turn: Turn) -> dict[str, Tensor]:
-        """What lies where each direction leads."""
-        return {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", "cyclegan")}
+        """What lies where each direction leads, jittered; the same for both players of a step."""
+        reals = {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", "cyclegan")}
+        jitter = self.config.jitter
+        if jitter is None:
+            return reals
+
+        def make() -> dict[str, Tensor]:
+            return {
+                side: _translation.jittered(real, jitter, turn.generator(f"jitter_{side}"))
+                for side, real in reals.items()
+            }
+
+        return turn.once("reals", make)
 
     def _fakes(self, turn: Turn) -> dict[str, Tensor]:
         """What each direction makes of the other domain; made once a step."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, Turn
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
 from pipeline.families import _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
@@ -54,6 +54,7 @@ class Config(Settings):
     continuous_weight: float = Field(default=1.0, ge=0, description="λ of the continuous codes'; the paper says 0.1")
     loss: _shared.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
     penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, at every turn")
+    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     generator: GeneratorOptimiser = GeneratorOptimiser()
     discriminator: DiscriminatorOptimiser = DiscriminatorOptimiser()
 
@@ -66,6 +67,7 @@ class Config(Settings):
         if self.categories == 1:
             raise ValueError("categories: 1 is not allowed; one value carries no information, set 0 or 2 and more")
         _shared.check_penalty(self.penalty, True, "take r1")
+        _shared.check_augment(self.augment, self.loss)
         return self
 
 
@@ -104,6 +106,7 @@ class Family(BaseFamily[Config]):
         super().__init__(config)
         self._loss = _shared.load_loss(config.loss)
         self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+        self._augmentation = _shared.load_augmentation(config.augment)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -141,6 +144,7 @@ class Family(BaseFamily[Config]):
                 bias=True,
                 joined=classes,
                 slope=config.slope,
+                places_first=True,
             )
 
         inputs = sum(latent.shape[0] for latent in self.latents)
@@ -175,6 +179,12 @@ class Family(BaseFamily[Config]):
         label = condition["label"] if "label" in condition and self.config.conditional else None
         return networks["generator"](self._joined(latents) * truncation, label)
 
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return _shared.augment_state(self._augmentation)
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        _shared.move_augment(self._augmentation, state, observed)
+
     # --- objectives ---
 
     def _joined(self, latents: Mapping[str, Tensor]) -> Tensor:
@@ -183,6 +193,11 @@ class Family(BaseFamily[Config]):
     def _make(self, turn: Turn) -> Tensor:
         label = _shared.label_of(turn, self.config.conditional)
         return turn.networks["generator"](self._joined(turn.latents), label)
+
+    def _look(self, turn: Turn, x: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
+        """Logits of images, and the features that the recogniser reads."""
+        seen = _shared.shown(self._augmentation, turn, x, purpose)
+        return turn.networks["discriminator"](seen, _shared.label_of(turn, self.config.conditional))
 
     def _information(self, turn: Turn, features: Tensor) -> dict[str, Tensor]:
         """L_I of each kind of code in nats, and their weighted sum."""
@@ -200,25 +215,25 @@ class Family(BaseFamily[Config]):
         return {**parts, "information": total}
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         real, fake = _shared.real_of(turn), _shared.without_graph(lambda: self._make(turn))
-        on_real, _ = network(real, label)
-        on_fake, features = network(fake, label)
+        on_real, _ = self._look(turn, real, "real")
+        on_fake, features = self._look(turn, fake, "fake")
         loss = self._loss.critic(on_real, on_fake)
         information = self._information(turn, features)
         parts = {"loss": loss, **information, **_shared.critic_parts(on_real, on_fake)}
+        parts |= _shared.sign_part(self._augmentation, turn, on_real)
         total = loss - information["information"]
         if self._penalty is not None:
-            parts["penalty"] = self._penalty(lambda x: network(x, label)[0], real, fake, turn.generator("penalty"))
+            generator = turn.generator("penalty")
+            parts["penalty"] = self._penalty(lambda x: self._look(turn, x, "penalty")[0], real, fake, generator)
             total = total + parts["penalty"]
         return {"total": total, **parts}
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         on_real = None
         if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: network(_shared.real_of(turn), label)[0])
-        on_fake, features = network(self._make(turn), label)
+            on_real = _shared.without_graph(lambda: self._look(turn, _shared.real_of(turn), "real")[0])
+        on_fake, features = self._look(turn, self._make(turn), "fake")
         loss = self._loss.generator(on_real, on_fake)
         information = self._information(turn, features)
         return {

@@ -41,7 +41,9 @@ class Config(Settings):
     width: int = Field(default=64, ge=1, description="maps of the levels' convolutions")
     base_generator: tuple[_shared.Width, ...] = Field(default=(1200, 1200), description="units of the base's G")
     base_discriminator: tuple[_shared.Width, ...] = Field(default=(600, 600), description="units of the base's D")
-    keep: float = Field(default=0.5, gt=0, le=1, description="share that dropout keeps before D's last layers")
+    keep: float = Field(
+        default=0.5, gt=0, le=1, description="share that D's dropout keeps: behind every dense layer, and the last maps"
+    )
     loss: _shared.LossChoice = Field(
         default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
     )
@@ -95,7 +97,7 @@ class BaseGenerator(nn.Module):
 
 
 class BaseDiscriminator(nn.Module):
-    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout before the last layer."""
+    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout behind each hidden layer."""
 
     def __init__(self, config: Config, size: int, classes: int) -> None:
         super().__init__()
@@ -108,8 +110,8 @@ class BaseDiscriminator(nn.Module):
         if label is not None and self.classes:
             x = torch.cat([x, one_hot(label, self.classes)], dim=1)
         for layer in self.stack.hidden:
-            x = F.relu(layer(x))
-        return self.stack.output(dropout(x, self.keep, generator)).flatten()
+            x = dropout(F.relu(layer(x)), self.keep, generator)
+        return self.stack.output(x).flatten()
 
 
 class Family(BaseFamily[Config]):

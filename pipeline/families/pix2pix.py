@@ -13,7 +13,7 @@ from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Phase, Player, Turn
 from pipeline.families import _shared, _translation
 from pipeline.families._shared import Canon
-from pipeline.families._translation import TranslatorOptimiser, fading
+from pipeline.families._translation import Jitter, TranslatorOptimiser, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
 from pipeline.networks.unet import Dropper, Unet, UnetPlan
@@ -39,6 +39,7 @@ class Config(Settings):
     )
     penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, such as r1")
     init_std: float = Field(default=0.02, gt=0, description="N(0, std) for all weights")
+    jitter: Jitter | None = Field(default=Jitter(), description="both halves of a pair alike, in training; null: none")
     generator: TranslatorOptimiser = TranslatorOptimiser()
     discriminator: TranslatorOptimiser = TranslatorOptimiser()
 
@@ -54,7 +55,7 @@ class Config(Settings):
         return self
 
 
-_SMALL: dict[str, Any] = {"generator": {"lr": 1e-3}, "discriminator": {"lr": 5e-4}}
+_SMALL: dict[str, Any] = {"jitter": None, "generator": {"lr": 1e-3}, "discriminator": {"lr": 5e-4}}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; facades has 400 pairs.
@@ -161,20 +162,33 @@ class Family(BaseFamily[Config]):
 
     # --- objectives ---
 
+    def _pair(self, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Inputs and their counterparts, jittered as one; the same for both players of a step."""
+        source, target = _translation.field_of(turn.batch, "pair", "pix2pix"), _shared.real_of(turn)
+        jitter = self.config.jitter
+        if jitter is None:
+            return source, target
+
+        def make() -> tuple[Tensor, Tensor]:
+            both = _translation.jittered(torch.cat([source, target], dim=1), jitter, turn.generator("jitter"))
+            return both[:, : source.shape[1]], both[:, source.shape[1] :]
+
+        return turn.once("pair", make)
+
     def _fake(self, turn: Turn) -> Tensor:
         def make() -> Tensor:
             drop = Dropper(seeds(turn.latents["dropout"]), self.config.dropout)
-            return turn.networks["generator"](_translation.field_of(turn.batch, "pair", "pix2pix"), drop)
+            return turn.networks["generator"](self._pair(turn)[0], drop)
 
         return turn.once("fake", make)
 
     def _halves(self, turn: Turn, second: Tensor) -> Tensor:
         """The input and an image behind it, as D sees them."""
-        return torch.cat([_translation.field_of(turn.batch, "pair", "pix2pix"), second], dim=1)
+        return torch.cat([self._pair(turn)[0], second], dim=1)
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
         network = turn.networks["discriminator"]
-        real, fake = self._halves(turn, _shared.real_of(turn)), self._halves(turn, self._fake(turn).detach())
+        real, fake = self._halves(turn, self._pair(turn)[1]), self._halves(turn, self._fake(turn).detach())
         on_fake, on_real = network(fake), network(real)
         loss = self._loss.critic(on_real, on_fake)
         parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
@@ -185,7 +199,7 @@ class Family(BaseFamily[Config]):
         return parts
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, real, fake = turn.networks["discriminator"], _shared.real_of(turn), self._fake(turn)
+        network, real, fake = turn.networks["discriminator"], self._pair(turn)[1], self._fake(turn)
         on_real = _shared.without_graph(lambda: network(self._halves(turn, real))) if self._loss.needs_real else None
         on_fake = network(self._halves(turn, fake))
         adversarial, distance = self._loss.generator(on_real, on_fake), (real - fake).abs().mean()

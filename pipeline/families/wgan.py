@@ -57,6 +57,7 @@ class Config(Settings):
     init_std: float | None = Field(default=0.02, gt=0, description="strided: N(0, std) for all weights; none: torch's")
     loss: _shared.LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
     penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the critic; then clip is none")
+    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     generator: PlayerOptimiser = PlayerOptimiser()
     critic: PlayerOptimiser = PlayerOptimiser()
 
@@ -66,6 +67,7 @@ class Config(Settings):
             raise ValueError("clip: the critic is bounded twice; set it to null beside a penalty, or drop the penalty")
         batch_norm = self.critic_norm == "batch" and self.architecture == "strided"
         _shared.check_penalty(self.penalty, batch_norm, "set critic_norm to layer or none")
+        _shared.check_augment(self.augment, self.loss)
         return self
 
 
@@ -150,6 +152,7 @@ class Family(BaseFamily[Config]):
         super().__init__(config)
         self._loss = _shared.load_loss(config.loss)
         self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+        self._augmentation = _shared.load_augmentation(config.augment)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -220,24 +223,36 @@ class Family(BaseFamily[Config]):
         label = condition["label"] if "label" in condition and self.config.conditional else None
         return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
 
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return _shared.augment_state(self._augmentation)
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        _shared.move_augment(self._augmentation, state, observed)
+
     # --- objectives ---
 
+    def _score(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        label = _shared.label_of(turn, self.config.conditional)
+        return turn.networks["discriminator"](_shared.shown(self._augmentation, turn, x, purpose), label)
+
+    def _make(self, turn: Turn) -> Tensor:
+        return turn.networks["generator"](turn.latents["z"], _shared.label_of(turn, self.config.conditional))
+
     def _critic(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
-        real = _shared.real_of(turn)
-        fake = _shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"], label))
-        on_real, on_fake = network(real, label), network(fake, label)
+        real, fake = _shared.real_of(turn), _shared.without_graph(lambda: self._make(turn))
+        on_real, on_fake = self._score(turn, real, "real"), self._score(turn, fake, "fake")
         loss = self._loss.critic(on_real, on_fake)
         parts = {"total": loss, "loss": loss, **_shared.critic_means(on_real, on_fake)}
+        parts |= _shared.sign_part(self._augmentation, turn, on_real)
         if self._penalty is not None:
-            penalty = self._penalty(lambda x: network(x, label), real, fake, turn.generator("penalty"))
+            generator = turn.generator("penalty")
+            penalty = self._penalty(lambda x: self._score(turn, x, "penalty"), real, fake, generator)
             parts |= {"total": loss + penalty, "penalty": penalty}
         return parts
 
     def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
         on_real = None
         if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: network(_shared.real_of(turn), label))
-        on_fake = network(turn.networks["generator"](turn.latents["z"], label), label)
+            on_real = _shared.without_graph(lambda: self._score(turn, _shared.real_of(turn), "real"))
+        on_fake = self._score(turn, self._make(turn), "fake")
         return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.equalised import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky
@@ -11,6 +12,9 @@ from pipeline.networks.grown import Detail, GrownPlan, fade_in
 from pipeline.networks.layers import upsample_nearest
 from pipeline.networks.noise import Noise, noise_map
 
+FUSED = 128
+"""Shorter side, in pixels, from which the reference doubles in one step (`fused_scale: auto`)."""
+
 
 def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Each map of each example to mean 0 and variance 1: (n, c, h, w) → the same."""
@@ -18,11 +22,22 @@ def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     return x * (x.square().mean(dim=(2, 3), keepdim=True) + eps).rsqrt()
 
 
+def fused_doubling(x: Tensor, weight: Tensor) -> Tensor:
+    """x (n, i, h, w) by weight (o, i, 3, 3) → (n, o, 2h, 2w): a 4×4 transposed convolution of stride 2.
+
+    The 4×4 kernel is the sum of the 3×3 one at its four places, which is repetition and then a *true*
+    convolution: that of `conv2d` with the weight turned by 180°.
+    """
+    wide = F.pad(weight.transpose(0, 1), (1, 1, 1, 1))
+    kernel = wide[..., 1:, 1:] + wide[..., 1:, :-1] + wide[..., :-1, 1:] + wide[..., :-1, :-1]
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+
+
 class AdaptiveLayer(nn.Module):
     """x (n, maps, h, w) and w (n, latent): noise by a weight per map → bias → leaky → norm → x·(1 + s) + b.
 
-    Karras et al. 2019, equation 1; noise weights start at 0. `weight` is the convolution's, where the
-    layer has one.
+    Karras et al. 2019, equation 1; noise weights start at 0. A layer that doubles does so by repetition,
+    3×3 and blur [1, 2, 1]; from FUSED pixels on, as the reference, in one transposed convolution.
     """
 
     def __init__(self, inputs: int, maps: int, latent: int, size: tuple[int, int], up: bool = False) -> None:
@@ -31,17 +46,17 @@ class AdaptiveLayer(nn.Module):
         self.noise = NoiseAndBias(maps, size)
         self.style = EqualisedLinear(latent, 2 * maps)
         self.blur = Blur((1.0, 2.0, 1.0), 1, 1) if up else None
+        self.fused = min(size) >= FUSED
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
-        if self.blur is not None:
-            x = upsample_nearest(x)
         if self.conv is not None:
-            x = self.conv(x)
-        if self.blur is not None:
-            x = self.blur(x)
+            x = self.conv(x) if self.blur is None else self.blur(self._doubled(x, self.conv))
         x = instance_norm(leaky(self.noise(x, noise)))
         scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)
         return x * (scale + 1) + shift
+
+    def _doubled(self, x: Tensor, conv: EqualisedConv) -> Tensor:
+        return fused_doubling(x, conv.scaled) if self.fused else conv(upsample_nearest(x))
 
 
 class NoiseAndBias(nn.Module):
@@ -52,10 +67,10 @@ class NoiseAndBias(nn.Module):
         self.weight = nn.Parameter(torch.zeros(maps))
         self.bias = nn.Parameter(torch.zeros(maps))
         self.noise_const: Tensor
-        self.register_buffer("noise_const", torch.randn(size))
+        self.register_buffer("noise_const", torch.randn(1, 1, *size))
 
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
-        drawn = noise_map(noise, self.noise_const, x.shape[0])
+        drawn = noise_map(noise, self.noise_const[0, 0], x.shape[0])
         if drawn is not None:
             x = x + drawn * self.weight.view(1, -1, 1, 1)
         return add_bias(x, self.bias)
@@ -67,7 +82,7 @@ class AdaptiveLevel(nn.Module):
     def __init__(self, plan: GrownPlan, level: int, latent: int) -> None:
         super().__init__()
         maps, size = plan.maps(level + 1), plan.size(level)
-        self.const = nn.Parameter(torch.ones(maps, *size)) if level == 0 else None
+        self.const = nn.Parameter(torch.ones(1, maps, *size)) if level == 0 else None
         self.first = AdaptiveLayer(plan.maps(level) if level else 0, maps, latent, size, up=level > 0)
         self.second = AdaptiveLayer(maps, maps, latent, size)
         self.to_image = EqualisedConv(maps, plan.channels, 1)
@@ -80,11 +95,7 @@ class AdaptiveLevel(nn.Module):
 
 
 class AdaptiveSynthesis(nn.Module):
-    """ws (n, layers, latent) → images (n, C, H, W), unbounded; layers = 2·(levels + 1).
-
-    Upsampling is by repetition, 3×3, blur [1, 2, 1]. (The reference's fused layer at 128 px and above
-    computes the same with the kernel turned by 180°.)
-    """
+    """ws (n, layers, latent) → images (n, C, H, W), unbounded; layers = 2·(levels + 1)."""
 
     def __init__(self, plan: GrownPlan, latent: int) -> None:
         super().__init__()

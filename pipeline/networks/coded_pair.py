@@ -39,14 +39,13 @@ class TrunkDiscriminator(nn.Module):
 class Recogniser(nn.Module):
     """Features (n, inputs) → (logits (n, categories), means (n, codes)) of Q(c|x).
 
-    For each continuous code the last layer has a second number, a log deviation that the reference
-    makes and then leaves unused.
+    For each continuous code the last layer has two numbers side by side: the mean, and a log deviation
+    that the reference makes and then leaves unused.
     """
 
     def __init__(self, inputs: int, width: int, categories: int, codes: int, slope: float) -> None:
         super().__init__()
         self.categories = categories
-        self.codes = codes
         self.slope = slope
         self.hidden = nn.Linear(inputs, width)
         self.norm = nn.BatchNorm1d(width)
@@ -54,4 +53,4 @@ class Recogniser(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         out = self.output(F.leaky_relu(self.norm(self.hidden(features)), self.slope))
-        return out[:, : self.categories], out[:, self.categories : self.categories + self.codes]
+        return out[:, : self.categories], out[:, self.categories :: 2]

@@ -21,6 +21,8 @@ class DensePlan:
     hidden: units of dense layers beyond it, from the far end.
     joined: numbers of a label's code that stand beside the input of every layer.
     affine: whether batch norms have gains and biases. slope: of the critic's leaky relu.
+    places_first: numbers of the smallest map stand by place and then by map where they meet a dense layer,
+        as TensorFlow lays out images; else by map and then by place, as Theano.
     """
 
     base: tuple[int, int]
@@ -33,11 +35,22 @@ class DensePlan:
     affine: bool = True
     norm_eps: float = 1e-5
     slope: float = 0.2
+    places_first: bool = False
 
     @property
     def flat(self) -> int:
         """Numbers in the smallest map."""
         return self.widths[0] * math.prod(self.base)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """A dense layer's output (n, flat) as the smallest map (n, maps, h, w)."""
+        if self.places_first:
+            return x.view(-1, *self.base, self.widths[0]).permute(0, 3, 1, 2)
+        return x.view(-1, self.widths[0], *self.base)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The smallest map (n, maps, h, w) as a dense layer's input (n, flat)."""
+        return (x.permute(0, 2, 3, 1) if self.places_first else x).flatten(1)
 
     def dense(self, inputs: int, units: int) -> DenseStage:
         """A dense layer with batch norm of each unit."""
@@ -70,7 +83,7 @@ class DenseUpward(nn.Module):
 
     def __init__(self, plan: DensePlan, inputs: int) -> None:
         super().__init__()
-        self.shape = (plan.widths[0], *plan.base)
+        self.plan = plan
         sizes = (inputs, *plan.hidden, plan.flat)
         self.dense = nn.ModuleList(plan.dense(before, units) for before, units in pairwise(sizes))
         self.levels = nn.ModuleList(
@@ -89,7 +102,7 @@ class DenseUpward(nn.Module):
         x = noise
         for stage in self.dense:
             x = F.relu(stage(x, code))
-        x = x.view(-1, *self.shape)
+        x = self.plan.spread(x)
         for stage in self.levels:
             x = F.relu(stage(x, code))
         return self.last(join(x, code))
@@ -100,7 +113,7 @@ class DenseDownward(nn.Module):
 
     def __init__(self, plan: DensePlan) -> None:
         super().__init__()
-        self.slope = plan.slope
+        self.plan = plan
         widths = plan.widths[::-1]
         self.first = self._halve(plan, plan.channels, widths[0])
         self.levels = nn.ModuleList(
@@ -117,12 +130,12 @@ class DenseDownward(nn.Module):
 
     def features(self, x: Tensor, code: Tensor) -> Tensor:
         """What the head reads: (n, units)."""
-        x = F.leaky_relu(self.first(join(x, code)), self.slope)
+        x = F.leaky_relu(self.first(join(x, code)), self.plan.slope)
         for stage in self.levels:
-            x = F.leaky_relu(stage(x, code), self.slope)
-        x = x.flatten(1)
+            x = F.leaky_relu(stage(x, code), self.plan.slope)
+        x = self.plan.gather(x)
         for stage in self.dense:
-            x = F.leaky_relu(stage(x, code), self.slope)
+            x = F.leaky_relu(stage(x, code), self.plan.slope)
         return x
 
     def judge(self, features: Tensor, code: Tensor) -> Tensor:

@@ -102,7 +102,11 @@ class DenseBase(nn.Module):
 
 
 class GrownLevel(nn.Module):
-    """The layers of one resolution and its image head, a linear 1×1."""
+    """The layers of one resolution and its image head, a linear 1×1.
+
+    Doubling is by repetition and a 3×3 correlation. (Weights of a reference that fuses the two into a transposed
+    convolution are the same turned by 180°.)
+    """
 
     def __init__(self, plan: GrownPlan, level: int, inputs: int) -> None:
         super().__init__()

@@ -35,7 +35,10 @@ class ClassPlane(nn.Module):
 
 
 class LevelGenerator(nn.Module):
-    """Coarse image (n, c, h, w), noise (n, 1, h, w), label (n,) → the missing detail (n, c, h, w), unbounded."""
+    """Coarse image (n, c, h, w), noise (n, 1, h, w), label (n,) → the missing detail (n, c, h, w), unbounded.
+
+    The first convolution reads the noise, the label's map and the image, in this order.
+    """
 
     def __init__(self, channels: int, width: int, size: tuple[int, int], classes: int) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class LevelGenerator(nn.Module):
         )
 
     def forward(self, coarse: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        x = _joined([coarse, noise], self.plane, label)
+        x = torch.cat([noise, *_maps(self.plane, label), coarse], dim=1)
         first, second, last = self.convs
         return last(F.relu(second(F.relu(first(x)))))
 
@@ -68,11 +71,9 @@ class LevelDiscriminator(nn.Module):
         self.output = nn.Linear(width * left[0] * left[1], 1)
 
     def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = F.relu(self.second(F.relu(self.first(_joined([x], self.plane, label)))))
+        x = F.relu(self.second(F.relu(self.first(torch.cat([x, *_maps(self.plane, label)], dim=1)))))
         return self.output(dropout(x.flatten(1), self.keep, generator)).flatten()
 
 
-def _joined(maps: list[Tensor], plane: ClassPlane | None, label: Tensor | None) -> Tensor:
-    if plane is not None and label is not None:
-        maps = [*maps, plane(label)]
-    return torch.cat(maps, dim=1)
+def _maps(plane: ClassPlane | None, label: Tensor | None) -> list[Tensor]:
+    return [] if plane is None or label is None else [plane(label)]

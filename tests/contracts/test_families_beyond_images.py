@@ -28,8 +28,8 @@ DOMAINS = DataSpec("image", IMAGE, fields=(("unpaired", IMAGE),))
 SOUND = DataSpec("waveform", (1, 1024), dtype="float32", rate=8_000)
 BITS = DataSpec("rows", (8,), dtype="float32")
 CASES: dict[str, tuple[dict[str, Any], DataSpec]] = {
-    "pix2pix": ({"preset": "smoke", "generator_width": 4, "discriminator_width": 4}, PAIRS),
-    "cyclegan": ({"preset": "smoke", "generator_width": 4, "discriminator_width": 4, "pool": 3}, DOMAINS),
+    "pix2pix": ({"preset": "smoke", "generator_width": 4, "discriminator_width": 4, "jitter": {}}, PAIRS),
+    "cyclegan": ({"preset": "smoke", "generator_width": 4, "discriminator_width": 4, "pool": 3, "jitter": {}}, DOMAINS),
     "wavegan": ({"preset": "smoke", "width": 2, "levels": 3, "latent": 6}, SOUND),
     "adversarial_cryptography": ({"preset": "smoke", "bits": 8, "game": 64}, BITS),
 }

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from turns import REAL, SPEC, latents_of, load, play
 
 from pipeline import plugins
+from pipeline.networks.coded_pair import Recogniser
 from pipeline.settings import SettingsError
 
 SMALL: dict[str, Any] = {"latent": 4, "generator_width": 4, "discriminator_width": 4, "dense": 8, "recogniser_width": 6}
@@ -71,6 +72,21 @@ def test_the_reference_reads_fourteen_numbers() -> None:
     assert recogniser.output.out_features == 14  # pyright: ignore
     logits, means = recogniser(torch.randn(3, 1024))
     assert (logits.shape, means.shape) == ((3, 10), (3, 2))
+
+
+def test_means_stand_beside_their_deviations() -> None:
+    """Of the numbers behind the categories every second is a mean; the others move nothing."""
+    recogniser = Recogniser(3, 4, 2, 3, 0.1).eval()
+    with torch.no_grad():
+        recogniser.output.weight.zero_()
+        recogniser.output.bias.copy_(torch.arange(8.0))
+    logits, means = recogniser(torch.randn(1, 3))
+    assert (logits.tolist(), means.tolist()) == ([[0, 1]], [[2, 4, 6]])
+
+
+def test_maps_meet_dense_layers_by_place() -> None:
+    networks = load("infogan", **SMALL).build(SPEC)
+    assert all(networks[name].stack.plan.places_first for name in ("generator", "discriminator"))  # pyright: ignore
 
 
 @pytest.mark.parametrize("keys", [{"codes": 0}, {"categories": 0}, {"conditional": True}])

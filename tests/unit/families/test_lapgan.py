@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
+from pipeline.families.lapgan import BaseDiscriminator, Config
 from pipeline.networks.pyramid import LevelDiscriminator, LevelGenerator, coarser, finer
 from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
@@ -123,6 +124,34 @@ def test_shapes_of_a_level() -> None:
     detail: Tensor = generator(torch.zeros(2, 3, 14, 28), torch.zeros(2, 1, 14, 28))
     assert detail.shape == (2, 3, 14, 28)
     assert LevelDiscriminator(3, 4, (14, 28), 0, 0.5)(torch.zeros(2, 3, 14, 28)).shape == (2,)
+
+
+def test_a_level_reads_noise_then_class_then_image() -> None:
+    """By what moves the first convolution when one of its input maps alone has weight."""
+    generator = LevelGenerator(2, 1, (4, 4), 3)
+    first = generator.convs[0]
+    assert isinstance(first, nn.Conv2d)
+    seen: list[Tensor] = []
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    coarse, noise, label = torch.rand(1, 2, 4, 4) + 2, torch.rand(1, 1, 4, 4) - 2, torch.tensor([1])
+    generator(coarse, noise, label)
+    assert generator.plane is not None
+    assert torch.equal(seen[0], torch.cat([noise, generator.plane(label), coarse], dim=1))
+
+
+def test_the_base_drops_behind_each_hidden_layer() -> None:
+    """With weights of 1 and half kept, every unit that is left is doubled: counted by two masks in order."""
+    judge = BaseDiscriminator(Config(base_discriminator=(6, 5), keep=0.5), 4, 0)
+    with torch.no_grad():
+        for parameter in judge.parameters():
+            parameter.fill_(1.0) if parameter.dim() > 1 else parameter.zero_()
+    source, twin = (torch.Generator().manual_seed(2) for _ in range(2))
+    kept = [int((torch.rand((1, units), generator=twin) < 0.5).sum()) for units in (6, 5)]
+    assert 0 < kept[0] < 6
+    found = judge(torch.ones(1, 1, 2, 2), generator=source)
+    assert found.item() == 4 * (2 * kept[0]) * (2 * kept[1])
+    assert torch.equal(source.get_state(), twin.get_state())
+    assert judge(torch.ones(1, 1, 2, 2)).item() == 4 * 6 * 5
 
 
 def test_data_of_another_size_are_told_what_to_set() -> None:
