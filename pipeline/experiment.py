@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from pipeline.evaluation.gallery import save_grid
 from pipeline.evaluation.pictures import as_images
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import InTrainingScorer
+from pipeline.formats import files
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
+from pipeline.formats.mirrored import GRIDS, MirroredStore
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
+from pipeline.formats.store import NodeCache, Store
 from pipeline.settings import SettingsError, validate
 from pipeline.training import beside
 from pipeline.training.loop import Outcome, Run, fit
@@ -36,6 +39,9 @@ class Experiment:
     """One training: what is computed (`train`, `family`) and where its files are.
 
     Plain and picklable by value as JSON: it travels to workers. Paths are absolute.
+
+    store: the object store of nodes that share no folder; `inputs` is the bundle of shards and reference in it.
+    mirror: the name, in the store, under which checkpoints are kept as well; empty = on the machine alone.
     """
 
     train: dict[str, Any]
@@ -47,6 +53,9 @@ class Experiment:
     cache_budget: int
     stop_on_collapse: bool = False
     grids: bool = True
+    store: str = ""
+    inputs: str = ""
+    mirror: str = ""
 
     @property
     def settings(self) -> TrainSettings:
@@ -56,6 +65,31 @@ class Experiment:
         """The family, configured."""
         name = self.settings.family
         return plugins.load("families", {"name": name, **self.family}, f"families.{name}")
+
+    def here(self) -> Experiment:
+        """The same with folders of this machine: from the store, once for each node, where there is one."""
+        if not self.store:
+            return self
+        own = files.cache_folder() / "node"
+        cache = NodeCache(own / "inputs", max(self.cache_budget, 2**30))
+        found = cache.get(Store(self.store), self.inputs) / "artifacts"
+        return replace(
+            self,
+            shards=str(found / "shards"),
+            reference=str(found / "reference"),
+            cache=str(own / "decoded"),
+            scratch=str(own / "scratch" / files.sha256_bytes(self.scratch.encode())[:16]),
+        )
+
+    def checkpoints(self) -> CheckpointStore:
+        """Where this machine keeps them; `here` comes first."""
+        if not (self.store and self.mirror):
+            return CheckpointStore(Path(self.scratch) / "checkpoints", self.settings.keep)
+        return MirroredStore(Path(self.scratch), self.settings.keep, self.mirrored())
+
+    def mirrored(self) -> Store:
+        """The run's own place in the store."""
+        return Store(self.store).within(f"runs/{self.mirror}")
 
     def as_json(self) -> dict[str, Any]:
         """Plain values only."""
@@ -113,6 +147,7 @@ def fit_and_score(
     of ranks nor how often it was killed. With `start`, somebody else calls `score_snapshot` while
     training goes on, and rank 0 collects the same scores.
     """
+    experiment = experiment.here()
     settings = experiment.settings
     family = experiment.load_family()
     # The lanes' arithmetic, the reader's and the scorer's alike: threads decide bytes.
@@ -125,7 +160,7 @@ def fit_and_score(
 
     def grid(networks: Mapping[str, nn.Module], examples_seen: int) -> None:
         source = SampleSource(family, dict(networks), spec, inputs=inputs_of(family, shards))
-        save_grid(scratch / "grids" / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
+        save_grid(scratch / GRIDS / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
 
     return fit(
         Run(
@@ -135,7 +170,7 @@ def fit_and_score(
             batches=Batches(reader, settings.seed, settings.flip) if family.needs else None,
             world=world,
             reporter=reporter,
-            store=CheckpointStore(scratch / "checkpoints", settings.keep),
+            store=experiment.checkpoints(),
             scorer=_scorer(experiment, family, spec),
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
@@ -170,6 +205,7 @@ def score_snapshot(experiment: dict[str, Any], snapshot: str, device: str = "cpu
 
 def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
     """Write the averaged networks as a model folder; equal trainings give equal bytes."""
+    experiment = experiment.here()
     settings = experiment.settings
     family = experiment.load_family()
     card = ModelCard(

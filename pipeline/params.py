@@ -184,9 +184,9 @@ def _arithmetic(params: Params, train: TrainSettings) -> list[str]:
     """Workers share the lanes evenly; the search's clock stops at ticks."""
     run, tune = params.run, params.tune
     problems: list[str] = []
-    if train.lanes % run.num_workers:
+    if train.lanes % run.most_workers:
         problems.append(
-            f"run.num_workers: {run.num_workers} workers cannot share train.lanes: {train.lanes}; "
+            f"run.num_workers: {run.most_workers} workers cannot share train.lanes: {train.lanes}; "
             f"take one of {[n for n in range(1, train.lanes + 1) if train.lanes % n == 0]}, or raise train.lanes"
         )
     if not tune.trials:

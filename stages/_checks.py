@@ -14,6 +14,7 @@ from pipeline.data.settings import IngestSettings
 from pipeline.experiment import check_classes, check_data, check_fields
 from pipeline.formats.reference import BLIND, Reference, identity_of
 from pipeline.formats.shards import Manifest
+from pipeline.formats.store import Store, is_remote
 from pipeline.metrics._shared import reported_name
 from pipeline.params import KINDS, Params, tried
 from pipeline.settings import Settings, SettingsError, UserError, shown
@@ -52,6 +53,9 @@ def after_ingest(params: Params, shards: Path) -> None:
 def machine(params: Params) -> None:
     """Check what `run:` asks of this machine: the device, and scratch that can be written to."""
     use_cuda(params.run)
+    if is_remote(params.run.storage):
+        Store(params.run.storage).holds("zerosum")
+        return
     try:
         Path(params.run.storage).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,18 +6,29 @@ from typing import Any
 
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
+from pipeline.formats.store import Store, is_remote
 from pipeline.params import Params
 from stages._stage import Project
 
 
 def paths(params: Params, project: Project) -> dict[str, Any]:
-    """Absolute paths: workers have another working directory."""
+    """Absolute paths, as workers have another working directory; and what is in the object store, where there is one."""
     return {
+        **stored(params, project),
         "shards": str(project.artefact("shards")),
         "reference": str(project.artefact("reference")),
         "cache": str(project.work(params) / "cache"),
         "cache_budget": params.run.cache_megabytes * 2**20,
     }
+
+
+def stored(params: Params, project: Project) -> dict[str, Any]:
+    """Shards and reference in the store, sent once for each content; nothing where storage is a folder."""
+    storage = params.run.storage
+    if not is_remote(storage):
+        return {}
+    parts = [str(project.artefact(name).relative_to(project.root)) for name in ("shards", "reference")]
+    return {"store": storage, "inputs": Store(storage).push(project.root, parts)}
 
 
 def inputs(project: Project) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline import plugins
-from pipeline.cluster import spread
+from pipeline.cluster import room, spread
 from pipeline.cluster.session import session
 from pipeline.contract import LocalWorld
 from pipeline.data.batches import Reader
@@ -82,7 +82,7 @@ def scored(params: Params, reference: Reference, model: Path, inputs: ShardInput
     """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
     run, settings = params.run, params.evaluate
     samples = settings.repeats * (settings.samples or reference.card.counts["train"])
-    if run.num_workers == 1 or samples < run.spread_from:
+    if not room.spreads(run, samples, run.spread_from):
         return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
     with session(run):
         _stage.hear_signals()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.cluster import spread
+from pipeline.cluster import room, spread
 from pipeline.cluster.session import session
 from pipeline.data import packing
 from pipeline.formats.shards import Manifest
@@ -22,7 +22,7 @@ def main(params: Params, project: _stage.Project) -> None:
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
-    if run.num_workers > 1:
+    if room.spreads(run, used):
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, map_shards=spread.in_order, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.cluster import spread
+from pipeline.cluster import room, spread
 from pipeline.cluster.session import session
 from pipeline.evaluation.blocks import ShardExamples
 from pipeline.evaluation.reference import measure
@@ -16,7 +16,7 @@ def main(params: Params, project: _stage.Project) -> None:
     _checks.metric(params)
     cache, budget = project.work(params) / "cache", run.cache_megabytes * 2**20
     train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
-    if run.num_workers > 1 and len(train) + len(holdout) >= run.spread_from:
+    if room.spreads(run, len(train) + len(holdout), run.spread_from):
         with session(run):
             _stage.hear_signals()
             measure(params.reference, train, holdout, out, train.manifest_sha256, print, mapped=spread.in_order)

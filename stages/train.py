@@ -32,11 +32,13 @@ def main(params: Params, project: _stage.Project) -> None:
     computed = {"train": clockless, "family": params.family, "inputs": inputs(project)}
     scratch = project.scratch(params, computed)
     scratch.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(train, params.family, scratch=str(scratch), **paths(params, project))
+    places = paths(params, project)
+    mirror = scratch.name if "store" in places else ""
+    experiment = Experiment(train, params.family, scratch=str(scratch), mirror=mirror, **places)
     marker = Marker(project.work(params) / "train.json", scratch)
     reporter = ConsoleReporter(params.train.examples)
-    workers = params.run.num_workers
-    print(f"{params.train.family}, {params.train.lanes} lanes on {workers} worker{'s' if workers > 1 else ''}")
+    workers, least = params.run.most_workers, f"{params.run.least_workers} to " if params.run.elastic else ""
+    print(f"{params.train.family}, {params.train.lanes} lanes on {least}{workers} worker{'s' if workers > 1 else ''}")
     print(small_n(params, Path(experiment.reference)))
     with session(params.run, room.private_cpus(params.run)):
         _stage.hear_signals()

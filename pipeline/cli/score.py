@@ -71,7 +71,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
     """
     from pipeline.evaluation import score as scoring
     from pipeline.evaluation.inputs import Opening
-    from pipeline.extractors._inception_weights import cache_folder
+    from pipeline.formats.files import cache_folder
 
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zerosum-")))

@@ -47,7 +47,7 @@ def fetch(
     wanted = (sha256 or inception.PUBLIC_SHA256).lower()
     if len(wanted) != 64 or set(wanted) - set("0123456789abcdef"):
         raise UserError(f"--sha256 {sha256}: must be 64 hexadecimal digits")
-    folder = folder or inception.cache_folder()
+    folder = folder or files.cache_folder()
     public = wanted == inception.PUBLIC_SHA256
     target = folder / (inception.CACHED if public else f"inception-of-{wanted[:8]}.safetensors")
     try:

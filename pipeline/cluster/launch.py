@@ -21,15 +21,19 @@ from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
 from pipeline.experiment import Experiment, fit_and_score, publish
 from pipeline.formats import files
+from pipeline.formats.mirrored import GRIDS
 from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
+
+PUBLISHED = "published"
+REGROUP = 30  # seconds for the workers of a group whose size may change
 
 
 def train(
     experiment: Experiment, run: RunSettings, reporter: Reporter, on_tick: Callable[[Record], None] | None = None
 ) -> Path:
-    """Train on `run.num_workers` workers inside a `session`; returns the published model's folder.
+    """Train inside a `session` on `run.num_workers` workers; returns the published model's folder.
 
     Ray restarts dead workers up to `run.max_failures` times; each start goes on from the
     newest checkpoint in `experiment.scratch`, as does the next call after a dead driver.
@@ -48,12 +52,17 @@ def train(
         def _register_sigint_handler(self, controller: Any) -> None:
             """None: Ray's would end a run of Ctrl-C with exit code 0; `session` cleans up after KeyboardInterrupt."""
 
-    published = Path(experiment.scratch) / "published"
+    published = Path(experiment.scratch) / PUBLISHED
     # What an earlier end left must not pass for this one's.
     shutil.rmtree(published, ignore_errors=True)
+    if experiment.mirror:
+        experiment.mirrored().remove(f"{PUBLISHED}.bundle")
     # A name never used before: Ray's own snapshot of an earlier start is not read back.
     scratch = Path(experiment.scratch) / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
+    if run.elastic:
+        # A lost node is counted for some seconds more: a group that waits for it is given up, and a smaller one made.
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(REGROUP)
     cuda = use_cuda(run)
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     if cuda:
@@ -65,20 +74,20 @@ def train(
             train_loop_config={
                 "experiment": experiment.as_json(),
                 "mailbox": mailbox.actor,
-                "published": str(published),
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=run.num_workers,
+                elastic_resize_monitor_interval_s=run.resize_interval,
                 use_gpu=cuda,
                 resources_per_worker=resources,
                 placement_strategy=run.placement,
             ),
             run_config=RunConfig(
                 name=uuid.uuid4().hex[:12],
-                storage_path=str(scratch),
+                storage_path=experiment.mirrored().within("ray").uri if experiment.mirror else str(scratch),
                 failure_config=FailureConfig(max_failures=run.max_failures),
             ),
             validation_config=validation.config(experiment.as_json(), cuda) if scored_beside else None,
@@ -90,6 +99,9 @@ def train(
             raise mailbox.failure or _died(error, Path(experiment.scratch) / "failure.txt") from None
     if mailbox.failure:
         raise mailbox.failure
+    if experiment.mirror and experiment.mirrored().holds(f"{PUBLISHED}.bundle"):
+        store = experiment.mirrored()
+        store.pull(str(store.read(f"{PUBLISHED}.bundle")["bundle"]), Path(experiment.scratch))
     if not (published / "history.jsonl").exists():
         raise TrainingFailed("the workers ended before the training did; run it again to go on")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -99,10 +111,12 @@ def train(
 def worker(config: dict[str, Any]) -> None:
     """One rank: the loop, then (rank 0) the published model. Runs in Ray's worker process."""
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
-    world = TorchWorld(torch.device(device))
     reporter = MailboxReporter(config["mailbox"])
     if reporter.ended():
         return
+    world = TorchWorld.sharing(Experiment(**config["experiment"]).settings.lanes, torch.device(device))
+    if world is None:
+        return  # one of those for whom there is no equal share; the next change of size may need them
     try:
         _work(config, world, reporter)
     except TrainingFailed as error:
@@ -120,15 +134,20 @@ def worker(config: dict[str, Any]) -> None:
 
 
 def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
-    experiment, out = Experiment(**config["experiment"]), Path(config["published"])
+    experiment = Experiment(**config["experiment"])
     start = validation.starter(world, Path(experiment.scratch) / "ray") if config["beside"] else None
     outcome = fit_and_score(experiment, world, reporter, start)
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)
     if world.rank == 0:
+        here = Path(experiment.here().scratch)
+        out = here / PUBLISHED
         publish(experiment, outcome, out)
         lines = [json.dumps(record, sort_keys=True) + "\n" for record in outcome.history]
         files.write_bytes(out / "history.jsonl", "".join(lines).encode())
+        if experiment.mirror:
+            store, parts = experiment.mirrored(), [PUBLISHED, *([GRIDS] if (here / GRIDS).is_dir() else [])]
+            store.write(f"{PUBLISHED}.bundle", {"bundle": store.push(here, parts)})
 
 
 def _died(error: Exception, path: Path) -> TrainingFailed:

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 
 import torch
 
+from pipeline.cluster.addresses import resolve
 from pipeline.cluster.settings import RunSettings
 from pipeline.experiment import Experiment
+from pipeline.formats.store import is_remote
 from pipeline.settings import UserError
 
 
 def needed_cpus(run: RunSettings) -> int:
     """What the workers of a training ask for, of a private Ray."""
-    return max(run.num_workers, round(run.num_workers * run.cpus_per_worker))
+    return max(run.most_workers, round(run.most_workers * run.cpus_per_worker))
 
 
 def private_cpus(run: RunSettings) -> int:
@@ -27,16 +29,25 @@ def private_cpus(run: RunSettings) -> int:
 def scores_beside(experiment: Experiment, run: RunSettings) -> bool:
     """Whether scores are made while training goes on: `run` allows it, and the cluster that is up has room.
 
-    Not where a score decides at once: a trial that ends on collapse, or the best average to publish.
+    Not where a score decides at once: a trial that ends on collapse, or the best average to publish. Nor with a
+    number of workers that changes, of which some may wait: Ray Train's reports take all of them. Nor where nodes share
+    no folder for the snapshots.
     """
     import ray
 
-    if run.score_beside == "never" or experiment.stop_on_collapse or experiment.settings.publish == "best":
+    decides = experiment.stop_on_collapse or experiment.settings.publish == "best"
+    if run.score_beside == "never" or decides or run.elastic or experiment.store:
         return False
     room: Mapping[str, float] = ray.cluster_resources()
-    if use_cuda(run) and room.get("GPU", 0) - run.num_workers * run.gpus_per_worker < 1:
+    if use_cuda(run) and room.get("GPU", 0) - run.most_workers * run.gpus_per_worker < 1:
         return False
-    return room.get("CPU", 0) - run.num_workers * run.cpus_per_worker >= 1
+    return room.get("CPU", 0) - run.most_workers * run.cpus_per_worker >= 1
+
+
+def spreads(run: RunSettings, examples: int, least: int = 0) -> bool:
+    """Whether work over so many examples goes through Ray: several workers, enough to do, and files all can read."""
+    shared = not is_remote(run.storage) or resolve(run.address).kind == "private"
+    return run.most_workers > 1 and examples >= least and shared
 
 
 def use_cuda(run: RunSettings) -> bool:

@@ -7,7 +7,9 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
+from pipeline.cluster import addresses
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import UserError
 
@@ -32,22 +34,26 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
     """Ray up for the block. An empty address is a private Ray, whatever the environment names.
 
     Raises:
-        UserError: if the cluster at `run.address` cannot be joined.
+        UserError: if the cluster at `run.address` cannot be joined, or no token for it is here.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray
 
-    private = not run.address
+    address = addresses.resolve(run.address)
+    private = address.kind == "private"
     if not private:
-        _knock(run.address)
+        _knock(address.value)
+        # A cluster without a token runs whatever anybody sends it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        _need_token()
     else:
         # Nobody else speaks to a private Ray, and its token would be left in the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     try:
         ray.init(
-            address="local" if private else run.address,
+            address="local" if private else address.value,
             num_cpus=cpus if private else None,
             object_store_memory=OBJECT_STORE if private else None,
             include_dashboard=False if private else None,
@@ -55,11 +61,27 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
             logging_level=logging.CRITICAL,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"run.address: cannot join Ray at {run.address or 'local'}: {error}") from None
+        raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def token_here() -> bool:
+    """Whether Ray would find a token: in the environment, in the file it names, or in the home folder."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(named or Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _need_token() -> None:
+    if os.environ["RAY_AUTH_MODE"] == "token" and not token_here():
+        raise UserError(
+            "run.address: no token for the cluster is here; copy the head's, and name it in RAY_AUTH_TOKEN_PATH "
+            "(RAY_AUTH_MODE=disabled joins a cluster that has none, which anybody who reaches it can use)"
+        )
 
 
 def _knock(address: str) -> None:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.cluster import addresses
 from pipeline.settings import Settings
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class RunSettings(Settings):
     """How it is run: never a dependency, never part of a fingerprint, changes no byte."""
 
-    address: str = Field(default="", description="empty = a private local Ray; host:port = join that cluster")
-    storage: str = Field(
-        default=".work", min_length=1, description="scratch and checkpoints; shared by all nodes of a cluster"
+    address: str = Field(
+        default="",
+        description="empty = a private local Ray; host:port = join that cluster; http://head:8265 = submit jobs; "
+        "env = what RAY_ADDRESS says",
     )
-    num_workers: int = Field(default=2, ge=1, description="training workers; must divide train.lanes")
+    storage: str = Field(
+        default=".work",
+        min_length=1,
+        description="scratch and checkpoints: a folder, shared by all nodes of a cluster, or s3://bucket/prefix",
+    )
+    num_workers: Count | tuple[Count, Count] = Field(
+        default=2, description="training workers, a divisor of train.lanes; [least, most] = as the cluster has room"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus_per_worker: float = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=1, gt=0, description="of each worker, where device is cuda")
@@ -27,12 +37,39 @@ class RunSettings(Settings):
         default="auto",
         description="in-training scores by a task of their own, where a CPU (with CUDA: a GPU) is left for it",
     )
+    resize_interval: float = Field(
+        default=60.0, gt=0, description="seconds between two looks at whether [least, most] workers could be more"
+    )
     max_failures: int = Field(default=3, ge=0, description="restarts of the workers before a training fails")
     cache_megabytes: int = Field(default=2048, ge=0, description="decoded data kept on disk and mapped; 0 = stream")
     spread_from: int = Field(
         default=10_000, ge=0, description="with several workers, so many examples or more are measured through Ray"
     )
     concurrent_trials: int | None = Field(default=None, ge=1, description="limit; empty = as the CPUs allow")
+
+    @property
+    def most_workers(self) -> int:
+        """The workers of a training at its largest."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def least_workers(self) -> int:
+        """The workers without which a training does not start."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def elastic(self) -> bool:
+        """Whether the number of workers follows the room that the cluster has."""
+        return not isinstance(self.num_workers, int)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RunSettings:
+        if self.elastic and self.least_workers >= self.most_workers:
+            given = f"[{self.least_workers}, {self.most_workers}]"
+            raise ValueError(f"num_workers: {given} is no range; it must be [least, most], such as [1, 4]")
+        if self.elastic and self.max_failures == 0:
+            raise ValueError("max_failures: 0 ends a training at the first lost worker; [least, most] needs 1 or more")
+        return self
 
     @field_validator("address", mode="before")
     @classmethod
@@ -41,10 +78,9 @@ class RunSettings(Settings):
 
     @field_validator("address")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        found = re.fullmatch(r"[A-Za-z0-9_.-]+:(\d+)|\[[0-9A-Fa-f:.]+\]:(\d+)", value)
-        if value and not (found and 0 < int(found[1] or found[2]) < 65536):
-            raise ValueError(f"'{value}' is no address; it must be host:port, such as 10.0.0.5:6379, or empty")
+    def _known_form(cls, value: str) -> str:
+        if value != "env" and addresses.parse(value) is None:
+            raise ValueError(f"'{value}' is no address; it must be {addresses.FORMS}")
         return value
 
     @field_validator("storage")
@@ -54,7 +90,20 @@ class RunSettings(Settings):
             raise ValueError(
                 f"'{value}' is among DVC's outs, which are removed before a rerun; take a folder beside it"
             )
+        if "://" in value and not value.startswith("s3://"):
+            raise ValueError(f"'{value}' is of no kind that is known; it must be a folder or s3://bucket/prefix")
         return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RunSettings:
+        address = addresses.parse(self.address)
+        reached = "://" in self.storage or Path(self.storage).is_absolute()
+        if address is not None and address.kind == "submit" and not reached:
+            raise ValueError(
+                f"storage: '{self.storage}' is a folder of this project, which jobs at {address.value} cannot reach; "
+                "take s3://bucket/prefix, or the absolute path of a folder that this machine and the cluster share"
+            )
+        return self
 
 
 class Range(Settings):

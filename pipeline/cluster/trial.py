@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline import params as whole
@@ -123,16 +122,15 @@ def run_trial(
     try:
         params = whole.check(unsearched(setup["raw"], config))
         readings.objective = params.load_family().objective
-        scratch = Path(setup["scratch"])
-        readings.catch_up(CheckpointStore(scratch / "checkpoints"))
         experiment = Experiment(
             train=shortened(params),
             family=params.family,
-            scratch=str(scratch),
+            scratch=str(setup["scratch"]),
             stop_on_collapse=True,
             grids=False,
             **setup["paths"],
         )
+        readings.catch_up(experiment.here().checkpoints())
         if params.tune.workers_per_trial > 1:
             _distributed(experiment, params.run, params.tune.workers_per_trial, readings)
             return

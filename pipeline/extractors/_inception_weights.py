@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -60,21 +59,13 @@ class Weights:
     published: bool
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept: $ZEROSUM_CACHE, else zerosum/ in $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("ZEROSUM_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zerosum"
-
-
 def resolve(weights: str) -> Path:
     """`auto`: the fetched file; else the path itself.
 
     Raises:
         UserError: if it isn't there, with the command that fetches it.
     """
-    path = cache_folder() / CACHED if weights == "auto" else Path(weights).expanduser()
+    path = files.cache_folder() / CACHED if weights == "auto" else Path(weights).expanduser()
     if path.is_file():
         return path
     if weights == "auto":

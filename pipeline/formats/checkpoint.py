@@ -82,6 +82,9 @@ class CheckpointStore:
                 return path
         return None
 
+    def ready(self, path: Path) -> None:
+        """Have a checkpoint that rank 0 chose on this machine too: here all ranks see one folder."""
+
     def usable(self, name: str, limit: int) -> bool:
         """Whether the checkpoint is whole and one that a run of `limit` examples comes to, or is not there."""
         path = self.folder / name

@@ -138,6 +138,14 @@ def sweep_temporaries(folder: Path, report: Callable[[str], None] | None = None)
                 left.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where this machine keeps what it has fetched: $ZEROSUM_CACHE, else zerosum/ in $XDG_CACHE_HOME or ~/.cache."""
+    own = os.environ.get("ZEROSUM_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zerosum"
+
+
 def disk_is_full(error: Exception) -> bool:
     """Whether this is what writing to a full disk, or beyond a quota, raises."""
     # safetensors names the operating system's number in its text alone.

@@ -58,6 +58,7 @@ class Snapshots:
         number = int(self.world.gather(number)[0].item())
         if number < 0:
             return False
+        self.store.ready(self.store.path(number))
         self._load(game, self.store.path(number))
         self.world.barrier()
         return True
@@ -65,6 +66,7 @@ class Snapshots:
     def best_average(self, game: Game) -> State | None:
         """Put the best-scored average into the game; where the run stood then, None without one."""
         path = self.store.folder / BEST
+        self.store.ready(path)
         if not path.is_dir():
             return None
         content = disk.load(path)

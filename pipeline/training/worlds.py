@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
 class TorchWorld:
-    """Rank, size and the two ways ranks speak, over the default process group.
+    """Rank, size and the two ways ranks speak, over a process group: the default one, or some of its ranks.
 
-    The group must be up: Ray Train, torchrun or a test has initialised it.
+    The default group must be up: Ray Train, torchrun or a test has initialised it.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.rank = dist.get_rank()
-        self.size = dist.get_world_size()
+    def __init__(self, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
+        self.rank = dist.get_rank(group)
+        self.size = dist.get_world_size(group)
         self.device = device
+        self._group = group
+
+    @classmethod
+    def sharing(cls, lanes: int, device: torch.device) -> TorchWorld | None:
+        """The first ranks, as many as share the lanes evenly; None on a rank that is left over.
+
+        Every rank of the default group has to call it. `lanes` is a power of two, and so are the ranks that work.
+        """
+        size = dist.get_world_size()
+        working = min(lanes, 1 << (size.bit_length() - 1))
+        if working == size:
+            return cls(device)
+        group = dist.new_group(list(range(working)))
+        return cls(device, cast("dist.ProcessGroup", group)) if dist.get_rank() < working else None
 
     def exchange(self, tensor: Tensor, partner: int) -> Tensor:
         """Swap equal-shaped tensors with `partner`; both sides post before either waits."""
         received = torch.empty_like(tensor)
-        operations = [dist.P2POp(dist.isend, tensor, partner), dist.P2POp(dist.irecv, received, partner)]
+        operations = [
+            dist.P2POp(operation, part, group=self._group, group_peer=partner)
+            for operation, part in ((dist.isend, tensor), (dist.irecv, received))
+        ]
         if self.rank > partner:
             operations.reverse()
         for work in dist.batch_isend_irecv(operations):
@@ -31,16 +50,16 @@ class TorchWorld:
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, in the order the backend likes."""
         total = tensor.clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=self._group)
         return total
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Every rank's tensor, in rank order."""
         tensor = tensor.contiguous()
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        dist.all_gather(parts, tensor)
+        dist.all_gather(parts, tensor, group=self._group)
         return parts
 
     def barrier(self) -> None:
         """Wait for every rank."""
-        dist.barrier()
+        dist.barrier(group=self._group)

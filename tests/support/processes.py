@@ -121,10 +121,10 @@ def finished(project: Path, which: str, env: Mapping[str, str] | None = None, co
     return running.output
 
 
-def examples_seen(project: Path) -> int:
-    """What `.work/train.json` says, -1 before there is one."""
+def examples_seen(project: Path, storage: Path | None = None) -> int:
+    """What `train.json` in the storage (`.work`) says, -1 before there is one."""
     try:
-        return int(json.loads((project / ".work" / "train.json").read_text())["examples_seen"])
+        return int(json.loads(((storage or project / ".work") / "train.json").read_text())["examples_seen"])
     except FileNotFoundError:
         return -1
 

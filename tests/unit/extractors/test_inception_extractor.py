@@ -305,8 +305,8 @@ def test_auto_is_the_cache_and_says_how_to_fill_it(tmp_path: Path, monkeypatch: 
     assert weights.resolve("auto") == tmp_path / weights.CACHED
     monkeypatch.delenv("ZEROSUM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert weights.cache_folder() == Path("/caches/zerosum")
+    assert weights.files.cache_folder() == Path("/caches/zerosum")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights.cache_folder() == Path.home() / ".cache" / "zerosum"
+    assert weights.files.cache_folder() == Path.home() / ".cache" / "zerosum"
     with pytest.raises(UserError, match="there is no such file"):
         weights.resolve("nowhere.pth")

@@ -1,0 +1,279 @@
+"""Artefacts in a place that workstation and cluster both reach: files by their sha256, in a folder or on S3.
+
+<uri>/blobs/<sha256>            a file's bytes, written once
+<uri>/bundles/<sha256>.json     which files, by relative path, belong together; its name is its own sha256
+<uri>/<name>                    small named documents (a job's ticket and its end)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pipeline.formats import files
+from pipeline.settings import UserError
+
+PIECE = 8 * 2**20  # bytes read or written at a time
+CONNECT, REQUEST = 10, 60  # seconds
+ATTEMPTS = 6
+OPTIONS = ("region", "endpoint_override", "scheme")
+
+
+class Store:
+    """Files and folders under one URI: `s3://bucket/prefix?region=…&endpoint_override=…`, or a folder's path.
+
+    Credentials are those that AWS's tools find (environment, profile, instance role).
+
+    Raises:
+        UserError: on every call, saying what the store answered, where it does not do as asked.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._fs, self._root = _opened(uri)
+
+    def push(self, root: Path, paths: Iterable[str]) -> str:
+        """Files, and folders with all that is in them, named relative to `root`; returns the bundle's key.
+
+        What is there already, by its content, is not sent again.
+        """
+        index: dict[str, dict[str, Any]] = {}
+        for path in sorted(_within(root, paths)):
+            sha256 = files.sha256_file(path)
+            index[path.relative_to(root).as_posix()] = {"sha256": sha256, "bytes": path.stat().st_size}
+            self._send(path, f"blobs/{sha256}", path.stat().st_size)
+        content = files.canonical_json({"files": index})
+        key = files.sha256_bytes(content)
+        if self._size(f"bundles/{key}.json") != len(content):
+            self._write(f"bundles/{key}.json", content)
+        return key
+
+    def pull(self, key: str, root: Path) -> list[Path]:
+        """A bundle's files under `root`, each whole and verified before it has its name; those that match are kept.
+
+        Raises:
+            BrokenArtefact: if the store holds something else than was pushed.
+        """
+        found: list[Path] = []
+        for name, entry in self._index(key).items():
+            path = root / name
+            if not (path.is_file() and files.sha256_file(path) == entry["sha256"]):
+                self._fetch(entry["sha256"], path)
+            found.append(path)
+        return found
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a document of this name."""
+        return self._size(name) is not None
+
+    def write(self, name: str, value: Any) -> None:
+        """A named JSON document, replacing what it was."""
+        self._write(name, files.canonical_json(value))
+
+    def read(self, name: str) -> Any:
+        """A named JSON document.
+
+        Raises:
+            BrokenArtefact: if there is none, or it is torn.
+        """
+        if not self.holds(name):
+            raise files.BrokenArtefact(f"{self.uri} holds no {name}")
+        return _json(self._bytes(name), f"{self.uri}: {name}")
+
+    def names(self, folder: str) -> list[str]:
+        """The documents of a folder, sorted, without the folder's name."""
+        from pyarrow import fs
+
+        with self._answered(folder):
+            infos: Any = self._fs.get_file_info(
+                fs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+            )
+        return sorted(str(info.base_name) for info in infos if info.type == fs.FileType.File)
+
+    def remove(self, name: str) -> None:
+        """Remove a document, or nothing where there is none."""
+        if self.holds(name):
+            with self._answered(name):
+                self._fs.delete_file(f"{self._root}/{name}")
+
+    def drop(self, keys: Iterable[str], kept: Iterable[str]) -> None:
+        """Remove bundles, and those of their files that no bundle of `kept` names: for a store of one owner."""
+        needed = {entry["sha256"] for key in kept for entry in self._index(key).values()}
+        for key in keys:
+            for entry in self._index(key).values() if self.holds(f"bundles/{key}.json") else ():
+                if entry["sha256"] not in needed:
+                    self.remove(f"blobs/{entry['sha256']}")
+            self.remove(f"bundles/{key}.json")
+
+    def within(self, name: str) -> Store:
+        """A store of its own in a folder of this one."""
+        head, mark, options = self.uri.partition("?")
+        return Store(f"{head.rstrip('/')}/{name}{mark}{options}")
+
+    def _index(self, key: str) -> dict[str, dict[str, Any]]:
+        name = f"bundles/{key}.json"
+        if not self.holds(name):
+            raise files.BrokenArtefact(f"{self.uri} holds no bundle {key[:12]}…")
+        content = self._bytes(name)
+        if files.sha256_bytes(content) != key:
+            raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… is not what was pushed; push it again")
+        index = cast("dict[str, dict[str, Any]]", _json(content, name)["files"])
+        for path in index:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… names '{path}', outside its folder")
+        return index
+
+    def _send(self, path: Path, name: str, size: int) -> None:
+        if self._size(name) == size:
+            return
+        with self._answered(name), path.open("rb") as source, self._writing(name) as target:
+            for piece in _pieces(source):
+                target.write(piece)
+
+    def _fetch(self, sha256: str, path: Path) -> None:
+        name, digest = f"blobs/{sha256}", hashlib.sha256()
+        with self._answered(name), files.replacing(path) as temporary:
+            with self._fs.open_input_stream(f"{self._root}/{name}") as source, temporary.open("wb") as target:
+                for piece in _pieces(source):
+                    digest.update(piece)
+                    target.write(piece)
+            if digest.hexdigest() != sha256:
+                raise files.BrokenArtefact(
+                    f"{self.uri}: {name[:18]}… has sha256 {digest.hexdigest()[:12]}…; remove it there and push again"
+                )
+
+    def _bytes(self, name: str) -> bytes:
+        with self._answered(name), self._fs.open_input_stream(f"{self._root}/{name}") as source:
+            return bytes(source.read())
+
+    def _write(self, name: str, content: bytes) -> None:
+        with self._answered(name), self._writing(name) as target:
+            target.write(content)
+
+    @contextmanager
+    def _writing(self, name: str) -> Generator[Any]:
+        """To a folder by a temporary name; S3's objects appear only when they are whole."""
+        from pyarrow import fs
+
+        path = f"{self._root}/{name}"
+        if not isinstance(self._fs, fs.LocalFileSystem):
+            with self._fs.open_output_stream(path) as target:
+                yield target
+            return
+        with files.replacing(Path(path)) as temporary, temporary.open("wb") as target:
+            yield target
+
+    def _size(self, name: str) -> int | None:
+        from pyarrow import fs
+
+        with self._answered(name):
+            info: Any = self._fs.get_file_info(f"{self._root}/{name}")
+        return int(info.size) if info.type == fs.FileType.File else None
+
+    @contextmanager
+    def _answered(self, name: str) -> Generator[None]:
+        """What the store or the way to it does not do, as a sentence; a full disk stays what it is."""
+        try:
+            yield
+        except OSError as error:
+            if files.disk_is_full(error):
+                raise
+            raise UserError(f"run.storage: {self.uri} does not answer for {name[:40]}: {_sentence(error)}") from None
+
+
+class NodeCache:
+    """Bundles on this machine, each pulled once, the least lately used dropped beyond a budget.
+
+    Processes share it through a lock; what a live process holds is not dropped while `budget` allows it.
+    """
+
+    def __init__(self, folder: Path, budget: int) -> None:
+        self.folder = folder
+        self.budget = budget
+
+    def get(self, store: Store, key: str) -> Path:
+        """The folder with a bundle's files, each verified when it came."""
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / key
+        with FileLock(str(self.folder / ".lock")):
+            if not path.is_dir():
+                with files.replacing_folder(path) as temporary:
+                    store.pull(key, temporary)
+            os.utime(path)
+            self._trim(path)
+        return path
+
+    def _trim(self, kept: Path) -> None:
+        folders = [path for path in self.folder.iterdir() if path.is_dir() and path != kept]
+        sizes = {path: _bytes_in(path) for path in (*folders, kept)}
+        for path in sorted(folders, key=lambda path: path.stat().st_mtime):
+            if sum(sizes.values()) <= self.budget:
+                return
+            shutil.rmtree(path, ignore_errors=True)
+            del sizes[path]
+
+
+def is_remote(storage: str) -> bool:
+    """Whether `run.storage` names an object store, not a folder."""
+    return "://" in storage
+
+
+def _opened(uri: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    if not is_remote(uri):
+        return fs.LocalFileSystem(), str(Path(uri).resolve())
+    parts = urlsplit(uri)
+    if parts.scheme != "s3":
+        raise UserError(f"run.storage: '{uri}' is of no kind that is known; take s3://bucket/prefix or a folder")
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if unknown := sorted(set(options) - set(OPTIONS)):
+        raise UserError(f"run.storage: '{uri}' has the option {unknown[0]}; there are {', '.join(OPTIONS)}")
+    system = fs.S3FileSystem(
+        connect_timeout=CONNECT,
+        request_timeout=REQUEST,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        **options,
+    )
+    return system, f"{parts.netloc}{unquote(parts.path)}".rstrip("/")
+
+
+def _within(root: Path, paths: Iterable[str]) -> Iterator[Path]:
+    for name in paths:
+        path = root / name
+        if path.is_dir():
+            yield from (found for found in path.rglob("*") if found.is_file())
+        elif path.is_file():
+            yield path
+        else:
+            raise files.BrokenArtefact(f"{name} is missing; run the stage that makes it")
+
+
+def _pieces(source: Any) -> Iterator[bytes]:
+    while piece := source.read(PIECE):
+        yield bytes(piece)
+
+
+def _json(content: bytes, what: str) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise files.BrokenArtefact(f"{what} is not valid JSON ({error})") from None
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _sentence(error: OSError) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__

@@ -1,0 +1,73 @@
+"""A stage in its project: where things are, and what dvc.yaml says it depends on and makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import params as whole
+from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
+from pipeline.formats.store import is_remote
+from pipeline.params import Params
+from pipeline.settings import UserError
+
+FAILED, WRONG, DRIFTED = 1, 2, 3  # exit codes
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where things are: `root` is the folder of params.yaml, the stage's working directory."""
+
+    root: Path
+    stage: str
+    code_sha256: str
+
+    def artefact(self, name: str) -> Path:
+        """`artifacts/<name>`, absolute."""
+        return self.root / "artifacts" / name
+
+    def work(self, params: Params) -> Path:
+        """The scratch folder, outside DVC's outs."""
+        storage = ".work" if is_remote(params.run.storage) else params.run.storage
+        return (self.root / storage).resolve()
+
+    def scratch(self, params: Params, computed: Any) -> Path:
+        """`.work/<stage>-<fingerprint>`: equal settings, data and code come back to the same place."""
+        fingerprint = sha256_json({"computed": computed, "code": self.code_sha256})[:12]
+        return self.work(params) / f"{self.stage}-{fingerprint}"
+
+
+def code_sha256(root: Path, stage: str) -> str:
+    """One hash over the source files this stage depends on, as dvc.yaml names them."""
+    deps = [str(dep) for dep in described(root, stage).get("deps", [])]
+    named = [dep for dep in deps if not dep.startswith("artifacts/")]
+    found: list[Path] = []
+    for dep in named:
+        path = root / dep
+        found += sorted(path.rglob("*")) if path.is_dir() else [path]
+    kept = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    lines = [f"{path.relative_to(root)} {sha256_file(path)}" for path in kept]
+    return sha256_bytes("\n".join(lines).encode())
+
+
+def own_settings(raw: Mapping[str, Any], root: Path, stage: str) -> dict[str, Any]:
+    """The settings this stage depends on, as dvc.yaml names them, by dotted name."""
+    return {str(name): whole.at(raw, str(name)) for name in described(root, stage).get("params", [])}
+
+
+def described(root: Path, stage: str) -> dict[str, Any]:
+    """The stage as dvc.yaml has it: its deps, params and outs.
+
+    Raises:
+        UserError: if it cannot be read there.
+    """
+    try:
+        return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"dvc.yaml: the stage {stage} cannot be read there ({error}); run in the project's folder"
+        ) from None

@@ -1,0 +1,141 @@
+"""A stage as a job of a cluster: what it needs is sent by content, its log is followed, what it made comes back.
+
+The job's name is a hash of what is computed, so that a workstation that died finds it again. Everything
+that DVC looks at stays here: dvc.yaml, dvc.lock, and the outs, which are those of a run on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster.addresses import Address
+from pipeline.formats import files
+from pipeline.formats.store import Store
+from pipeline.params import Params
+from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
+from stages import _project
+
+HERE = {"register"}  # the registry and its lineage are the workstation's
+CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+def run(params: Params, project: _project.Project, address: Address) -> None:
+    """Have the stage done by a job, new or found again, and put its outs in their places.
+
+    Raises:
+        UserError: if cluster or storage cannot be used, or the job met a mistake in settings or data.
+        TrainingFailed: if the job failed or was stopped.
+        KeyboardInterrupt: after asking whether the job is to end too.
+    """
+    from pipeline.cluster.jobs import Jobs
+
+    jobs, store = Jobs(address.value), Store(params.run.storage)
+    described = _project.described(project.root, project.stage)
+    needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith("artifacts/")]
+    inputs = store.push(project.root, needed) if needed else ""
+    settings = _project.own_settings(params.raw, project.root, project.stage)
+    identity = {"inputs": inputs, "settings": settings, "code": project.code_sha256, "stage": project.stage}
+    name = f"zerosum-{project.stage}-{files.sha256_json(identity)[:16]}"
+    job = _found(jobs, store, name) or _submitted(jobs, store, name, inputs, params, project)
+    with _asking(jobs, job):
+        status, why = jobs.follow(job, _say)
+    end: dict[str, Any] = store.read(f"jobs/{job}/end.json") if store.holds(f"jobs/{job}/end.json") else {}
+    if end.get("code") == 0:
+        return _fetch(store, str(end["outs"]), [str(out) for out in described.get("outs", [])], project.root)
+    if end.get("code") == _project.WRONG:
+        raise UserError(f"the job {job} was refused; its reason is above")
+    said = (
+        f"with exit code {end['code']}"
+        if end
+        else f"as {str(status.value).lower()}: {why.strip() or 'no reason given'}"
+    )
+    raise TrainingFailed(f"the job {job} ended {said}; run it again to go on")
+
+
+def _found(jobs: Any, store: Store, name: str) -> str | None:
+    """The newest attempt, if it runs or has succeeded."""
+    found = jobs.find(name)
+    if found is None:
+        return None
+    job, status = found
+    ended = store.holds(f"jobs/{job}/end.json") and store.read(f"jobs/{job}/end.json").get("code") == 0
+    if status.value in {"PENDING", "RUNNING"} or ended:
+        print(f"{'it was done by' if ended else 'following'} the job {job} at {jobs.url}", flush=True)
+        return job
+    return None
+
+
+def _submitted(jobs: Any, store: Store, name: str, inputs: str, params: Params, project: _project.Project) -> str:
+    raw = {**params.raw, "run": {**params.run.model_dump(exclude_defaults=True), "address": "env"}}
+    job = str(jobs.following(name))
+    ticket = f"jobs/{job}/ticket.json"
+    store.write(ticket, {"stage": project.stage, "params": raw, "inputs": inputs, "code": project.code_sha256})
+    with tempfile.TemporaryDirectory() as folder:
+        for part in CODE:
+            source, target = project.root / part, Path(folder) / part
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=LEFT_OUT)
+            else:
+                shutil.copy2(source, target)
+        command = f"python -m stages._job '{params.run.storage}' {ticket}"
+        jobs.submit(job, command, folder, {"PYTHONUNBUFFERED": "1"})
+    print(f"submitted the job {job} to {jobs.url}", flush=True)
+    return job
+
+
+def _fetch(store: Store, key: str, outs: list[str], root: Path) -> None:
+    """Each out whole, or as it was."""
+    (root / "artifacts").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / "artifacts", prefix=".") as temporary:
+        store.pull(key, Path(temporary))
+        for out in outs:
+            made = Path(temporary) / out
+            if not made.is_dir():
+                raise files.BrokenArtefact(f"{store.uri}: the job left no {out}; remove its end there and run it again")
+            with files.replacing_folder(root / out) as folder:
+                shutil.copytree(made, folder, dirs_exist_ok=True)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _asking(jobs: Any, job: str) -> Generator[None]:
+    """On Ctrl-C, ask whether the job is to end as well; where nobody can answer, it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _wants_it_stopped():
+            print(f"stopping the job {job}", flush=True)
+            jobs.stop(job)
+        else:
+            print(f"\nthe job {job} goes on; run it again to follow it", file=sys.stderr)
+        raise
+
+
+def _wants_it_stopped() -> bool:
+    """An answer from the terminal, which this process has to take over: its supervisor is the one in front."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    front = os.tcgetpgrp(sys.stdin.fileno())
+    try:
+        os.tcsetpgrp(sys.stdin.fileno(), os.getpgrp())
+        return input("\nstop the job too? [y/N] ").strip().lower() in {"y", "yes"}
+    except (EOFError, KeyboardInterrupt):
+        return False
+    finally:
+        os.tcsetpgrp(sys.stdin.fileno(), front)
+        signal.signal(signal.SIGTTOU, before)

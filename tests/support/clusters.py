@@ -1,0 +1,167 @@
+"""A real Ray cluster on this machine's loopback: a head without CPUs, and nodes, each a raylet, with a token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+START = 120  # seconds for a node to be up
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1"}
+STORE = str(100 * 2**20)  # bytes of object store a node
+
+
+@dataclass
+class Node:
+    """`ray start --block` and all it has started."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """As a machine that loses power: every process of the node, at once."""
+        family = self._family()
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(family, timeout=10)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """In good order where it can, else as by `kill`."""
+        family = self._family()
+        self.process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=15)
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(left, timeout=10)
+        self.process.wait()
+
+    def _family(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+
+@dataclass
+class Cluster:
+    """Where it is, and its nodes; `environment` is what a driver needs to be let in."""
+
+    folder: Path
+    port: int
+    dashboard_port: int
+    head: Node
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
+
+    def add(self, cpus: int, environment: Mapping[str, str] | None = None) -> Node:
+        """One more node; it is up when this returns."""
+        arguments = (f"--address={self.address}", f"--num-cpus={cpus}", f"--object-store-memory={STORE}")
+        node = _started(self.folder, f"node-{len(self.nodes)}", arguments, environment or {})
+        self.nodes.append(node)
+        _until_up(node)
+        return node
+
+    def answers(self) -> bool:
+        """Whether the dashboard does."""
+        token = (self.folder / "token").read_text()
+        request = urllib.request.Request(f"{self.dashboard}/api/version", headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10):
+                return True
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+
+@contextlib.contextmanager
+def cluster(nodes: int = 2, cpus: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A cluster for the length of a block. `environment` is what its processes, and so their jobs, see."""
+    folder = Path(tempfile.mkdtemp(prefix="zs-", dir="/tmp"))  # short: paths of sockets have a limit
+    (folder / "token").touch(mode=0o600)
+    (folder / "token").write_text(secrets.token_hex(32))
+    port, dashboard_port = _free(), _free()
+    arguments = (
+        "--head",
+        f"--port={port}",
+        "--num-cpus=0",
+        f"--object-store-memory={STORE}",
+        f"--dashboard-port={dashboard_port}",
+        "--dashboard-host=127.0.0.1",
+        f"--temp-dir={folder / 'ray'}",
+        f"--ray-client-server-port={_free()}",
+    )
+    head = _started(folder, "head", arguments, environment or {})
+    found = Cluster(folder, port, dashboard_port, head)
+    try:
+        _until_up(head, found.answers)
+        for _ in range(nodes):
+            found.add(cpus, environment)
+        yield found
+    finally:
+        for node in (*found.nodes, head):
+            node.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(folder: Path, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Node:
+    log = folder / f"{name}.log"
+    own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"),
+                "--node-ip-address=127.0.0.1",
+                "--disable-usage-stats",
+                f"--dashboard-agent-listen-port={_free()}",
+                f"--metrics-export-port={_free()}",
+                *arguments,
+            ],
+            env={**own, **QUIET, "PATH": path, "RAY_AUTH_TOKEN_PATH": str(folder / "token"), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Node(process, log)
+
+
+def _until_up(node: Node, answers: Callable[[], bool] = lambda: True) -> None:
+    end = time.monotonic() + START
+    while not ("Ray runtime started" in node.log.read_text() and answers()):
+        assert node.process.poll() is None, node.log.read_text()
+        assert time.monotonic() < end, node.log.read_text()
+        time.sleep(0.2)
+
+
+def _free() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
