@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check chaos bench zoo ui lock clean
+.PHONY: repro test check chaos cluster bench zoo ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
@@ -24,8 +24,12 @@ check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) lint-imports
 	@$(ENV) pytest -q -n 2 --dist loadfile -m "not slow and not long and not chaos"
 
-chaos: .venv/dev  ## stages killed, interrupted and starved of disk: they end in the same bytes (about ten minutes)
+chaos: .venv/dev  ## faults at random moments: all ends in the same bytes; CHAOS_SEED, CHAOS_RUNS, CHAOS_MINUTES
 	@$(ENV) pytest -m chaos
+	@$(ENV) python tests/chaos/chaos.py
+
+cluster: .venv/dev  ## a Ray cluster of several raylets on loopback, the DAG by each way to address it, sizes and deaths
+	@$(ENV) pytest -v -m "slow or long" tests/cluster/test_on_a_cluster.py tests/cluster/test_storage_on_s3.py
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,17 @@ def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
 
 
 def fit_and_score(
-    experiment: Experiment, world: World, reporter: Reporter, start: beside.Start | None = None
+    experiment: Experiment,
+    world: World,
+    reporter: Reporter,
+    start: beside.Start | None = None,
+    leaving: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Train to the end, scored on the way; goes on from the newest checkpoint in `scratch`.
 
     Every rank calls it and gets the same networks. Its result depends on neither the number
     of ranks nor how often it was killed. With `start`, somebody else calls `score_snapshot` while
-    training goes on, and rank 0 collects the same scores.
+    training goes on, and rank 0 collects the same scores. `leaving` is the loop's.
     """
     experiment = experiment.here()
     settings = experiment.settings
@@ -175,6 +179,7 @@ def fit_and_score(
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
             beside=beside.Snapshots(scratch / "snapshots", start, family.objective, world) if start else None,
+            leaving=leaving,
         )
     )
 

@@ -5,6 +5,7 @@ python -m stages._job <storage> <ticket>
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,33 +15,56 @@ from typing import Any
 
 import yaml
 
-from pipeline.formats.store import Store
+from pipeline.formats import files
+from pipeline.formats.store import Store, is_remote
 from pipeline.settings import UserError
 from stages import _project
+from stages._remote import CODE, LEFT_OUT
 
 
 def main(storage: str, ticket: str) -> int:
     """The stage's exit code; where it is 0, the outs are in the store and `end.json` names them."""
-    root, store = Path.cwd(), Store(storage)
+    store = Store(storage)
     asked: dict[str, Any] = store.read(ticket)
-    stage = str(asked["stage"])
+    stage, root = str(asked["stage"]), project(storage, ticket)
     if asked["inputs"]:
         store.pull(asked["inputs"], root)
     (root / "params.yaml").write_text(yaml.safe_dump(asked["params"], sort_keys=False, allow_unicode=True))
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED
-    code = _work(stage)
+    code = _work(stage, root)
     outs = ""
     if code == 0:
         outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
     store.write(str(PurePosixPath(ticket).with_name("end.json")), {"code": code, "outs": outs})
+    shutil.rmtree(root)
     return code
 
 
-def _work(stage: str) -> int:
+def project(storage: str, ticket: str) -> Path:
+    """A folder for the job's project, with the code that was sent: where all nodes see it, if storage is such a place.
+
+    Not the working folder that Ray made: each node has its own, and none but the head's would hold the inputs.
+    """
+    name = PurePosixPath(ticket).parent.name
+    root = files.cache_folder() / "jobs" / name if is_remote(storage) else Path(storage) / "projects" / name
+    # An attempt that was killed left its own.
+    for old in root.parent.glob(f"{name.rpartition('-')[0]}-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    for part in CODE:
+        source = Path.cwd() / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=LEFT_OUT)
+        else:
+            root.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, root / part)
+    return root
+
+
+def _work(stage: str, root: Path) -> int:
     """The stage as a process of its own; a job that is stopped ends it as a signal would."""
-    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"])
+    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root)
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)

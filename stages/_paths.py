@@ -12,7 +12,7 @@ from stages._stage import Project
 
 
 def paths(params: Params, project: Project) -> dict[str, Any]:
-    """Absolute paths, as workers have another working directory; and what is in the object store, where there is one."""
+    """Absolute paths, as workers have another working directory; and what is in the object store, if there is one."""
     return {
         **stored(params, project),
         "shards": str(project.artefact("shards")),

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.cluster import validation
+from pipeline.cluster.addresses import resolve
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import scores_beside, use_cuda
 from pipeline.cluster.settings import RunSettings
@@ -76,6 +77,7 @@ def train(
                 "mailbox": mailbox.actor,
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
+                "watch": resolve(run.address).kind != "private",
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
             scaling_config=ScalingConfig(
@@ -134,9 +136,13 @@ def worker(config: dict[str, Any]) -> None:
 
 
 def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
+    from ray.train import get_context
+
     experiment = Experiment(**config["experiment"])
     start = validation.starter(world, Path(experiment.scratch) / "ray") if config["beside"] else None
-    outcome = fit_and_score(experiment, world, reporter, start)
+    # Ray agrees on a notice among all workers, and those that wait for a better size do not take part.
+    watched = config["watch"] and get_context().get_world_size() == world.size
+    outcome = fit_and_score(experiment, world, reporter, start, _taken_away if watched else None)
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)
     if world.rank == 0:
@@ -148,6 +154,13 @@ def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
         if experiment.mirror:
             store, parts = experiment.mirrored(), [PUBLISHED, *([GRIDS] if (here / GRIDS).is_dir() else [])]
             store.write(f"{PUBLISHED}.bundle", {"bundle": store.push(here, parts)})
+
+
+def _taken_away() -> bool:
+    """Whether the machine of a worker has had notice: a spot machine, or one that is drained."""
+    from ray import train
+
+    return train.get_preemption_info() is not None
 
 
 def _died(error: Exception, path: Path) -> TrainingFailed:

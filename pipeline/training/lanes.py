@@ -9,12 +9,14 @@ lanes: the number of workers changes speed, never bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.contract import World
 from pipeline.settings import SettingsError
+from pipeline.types import Batch
 
 
 def my_lanes(lanes: int, world: World) -> range:
@@ -69,3 +71,12 @@ def sum_over_ranks(tensors: Sequence[Tensor], world: World, fast: bool) -> list[
             distance *= 2
     pieces = flat.split([tensor.numel() for tensor in tensors])
     return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def cut(batch: Batch, size: int, count: int) -> list[Batch]:
+    """Equal consecutive pieces of a batch."""
+    pieces: list[Batch] = []
+    for number in range(count):
+        piece: Any = {name: values[number * size : (number + 1) * size] for name, values in batch.items()}  # pyright: ignore
+        pieces.append(piece)
+    return pieces

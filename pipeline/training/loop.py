@@ -13,7 +13,7 @@ from torch import nn
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Phase, Record, Reporter, Scorer, State, World
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training import beside, health, ticks
+from pipeline.training import beside, health, lanes, ticks
 from pipeline.training.averaging import Average
 from pipeline.training.resume import Snapshots
 from pipeline.training.settings import TrainSettings
@@ -48,6 +48,7 @@ class Run:
 
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
     beside: has snapshots scored while training goes on, in place of `scorer`; equal scores.
+    leaving: whether a machine is about to be taken away, asked by every rank at ticks: a checkpoint is then made.
     """
 
     settings: TrainSettings
@@ -61,6 +62,7 @@ class Run:
     grid: Callable[[Mapping[str, nn.Module], int], None] | None = None
     stop_on_collapse: bool = False
     beside: beside.Snapshots | None = None
+    leaving: Callable[[], bool] | None = None
 
 
 def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device) -> dict[str, nn.Module]:
@@ -192,9 +194,17 @@ class Game:
             # Without a checkpoint: a run that is killed here and started again comes to the same end.
             self.reason = collapsed
             return True
-        if last or ticks.crossed(tick.before, seen, settings.checkpoint):
+        if last or ticks.crossed(tick.before, seen, settings.checkpoint) or self._leaving():
             self.snapshots.save(self)
         return False
+
+    def _leaving(self) -> bool:
+        leaving = self.run.leaving is not None and self.run.leaving()
+        if leaving and self.run.world.rank == 0:
+            self.run.reporter.note(
+                f"a machine is to be taken away: checkpoint at {self.state.examples_seen:,} examples"
+            )
+        return leaving
 
     def roll_back(self, error: health.NonFinite) -> None:
         """Back to the newest checkpoint with another attempt number, or the run has failed.
@@ -257,7 +267,7 @@ class Game:
             size, stepper = self.stepper.lane_size, self.stepper
             start, device = self.state.examples_seen, self.run.world.device
             rows = self.run.batches.batch(start, stepper.mine.start * size, stepper.mine.stop * size, device)
-            self._reals = _cut(rows, size, len(stepper.mine))
+            self._reals = lanes.cut(rows, size, len(stepper.mine))
             self.state.examples_seen += self.run.settings.batch_size
         return self._reals
 
@@ -289,12 +299,3 @@ class Game:
             run.reporter.note(f"at {seen:,} examples the samples have collapsed: {collapsed}")
         if run.grid and ticks.crossed(tick.before, seen, run.settings.grid):
             run.grid(self.average.networks, seen)
-
-
-def _cut(batch: Batch, size: int, count: int) -> list[Batch]:
-    """Equal consecutive pieces of a batch."""
-    pieces: list[Batch] = []
-    for number in range(count):
-        piece: Any = {name: values[number * size : (number + 1) * size] for name, values in batch.items()}  # pyright: ignore
-        pieces.append(piece)
-    return pieces

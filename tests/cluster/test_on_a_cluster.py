@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 import pytest
 from processes import Running, examples_seen, finished, stage
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STAGES = ("ingest", "reference", "tune", "train", "evaluate")
 
@@ -45,6 +44,7 @@ def addressed(cluster: clusters.Cluster, shared: Path) -> Mapping[str, tuple[dic
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["join", "env", "submit"])
 def test_the_dag_by_each_way(way: str, cluster: clusters.Cluster, alone: Path, tmp_path: Path) -> None:
     settings, environment = addressed(cluster, tmp_path / "shared")[way]
@@ -89,6 +89,7 @@ def test_a_mistake_met_by_a_job_has_its_exit_code(
     assert "Traceback" not in running.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("family", ["dcgan", "r3gan"])
 def test_any_number_of_workers_over_two_nodes(
@@ -103,6 +104,7 @@ def test_any_number_of_workers_over_two_nodes(
     assert checkout.hashes(project, "model") == checkout.hashes(expected, "model")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["dcgan", "r3gan"])
 def test_resized_by_deaths(family: str, unsearched: Path, fork: Any, tmp_path: Path) -> None:
     """Four workers on two nodes; a node dies, two go on; another comes, and they are four again."""
@@ -141,7 +143,3 @@ def workers_of(cluster: clusters.Cluster) -> int:
                 except psutil.NoSuchProcess:
                     continue
     return len(found)
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "-m", "long", "-v"]))

@@ -1,0 +1,273 @@
+"""Chaos without Ray: ranks as processes, a small supervisor that does what Ray Train does, and real faults."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RANK = Path(__file__).with_name("rank.py")
+ROOT = Path(__file__).parents[2]
+EXAMPLES = 1280
+TIMEOUT = 6  # seconds before a collective gives up on a rank that hangs
+HUNG = 90  # seconds without progress
+SIZES = (1, 2, 3, 4)
+
+
+@dataclass
+class Injection:
+    """One fault: what, when, how it ended, and what it cost."""
+
+    fault: str
+    seconds: float = 0.0
+    survived: bool = False
+    said: str = ""
+
+
+@dataclass
+class Training:
+    """One small training on disk, its processes, and what was done to it."""
+
+    folder: Path
+    family: str
+    storage: str = ""
+    ranks: int = 2
+    extra: dict[str, Any] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    seen: dict[int, psutil.Process] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """All ranks, from the newest checkpoint there is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        told = {
+            "folder": str(self.folder),
+            "family": self.family,
+            "storage": self.storage,
+            "ranks": self.ranks,
+            "examples": EXAMPLES,
+            "timeout": TIMEOUT,
+            "meeting": str(self.folder / f"meeting-{uuid.uuid4().hex[:8]}"),
+            **{"nan": None, "diverge": None, "victim": 0, "clock": 0.0},
+            **self.extra,
+        }
+        path = self.folder / f"told-{uuid.uuid4().hex[:8]}.json"
+        path.write_text(json.dumps(told))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self.processes = []
+        for rank in range(self.ranks):
+            with (self.folder / f"rank-{rank}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, str(RANK), str(path), str(rank)],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self.processes.append(process)
+            self.seen[process.pid] = psutil.Process(process.pid)
+
+    def progress(self) -> int:
+        try:
+            return int((self.folder / "progress").read_bytes() or 0)
+        except FileNotFoundError:
+            return 0
+
+    def result(self) -> str | None:
+        path = self.folder / "result"
+        return path.read_text() if path.exists() else None
+
+    def kill(self, which: int | None = None, number: int = signal.SIGKILL) -> None:
+        """A signal to one rank, or to all."""
+        for process in self.processes if which is None else [self.processes[which % len(self.processes)]]:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    def until(self, condition: Callable[[], bool], limit: float) -> bool:
+        """Whether it came true while ranks were alive and within `limit` seconds."""
+        end = time.monotonic() + limit
+        while not condition():
+            if time.monotonic() > end or all(process.poll() is not None for process in self.processes):
+                return condition()
+            time.sleep(0.02)
+        return True
+
+    def end(self) -> list[int | None]:
+        """As Ray does: when one rank has failed, the others are ended. Exit codes; None where nobody came to an end."""
+        last, moved = self.progress(), time.monotonic()
+        while any(process.poll() is None for process in self.processes):
+            codes = [process.poll() for process in self.processes]
+            if any(code not in (None, 0) for code in codes):
+                # The others are given what a collective takes to give up: a hang must end by itself.
+                self.until(lambda: False, TIMEOUT + 4)
+                break
+            if self.progress() != last:
+                last, moved = self.progress(), time.monotonic()
+            if time.monotonic() - moved > HUNG:
+                break
+            time.sleep(0.05)
+        codes = [process.poll() for process in self.processes]
+        self.kill()
+        for process in self.processes:
+            process.wait()
+        return codes
+
+    def orphans(self) -> list[int]:
+        """Who still runs of all that was ever started."""
+        return [pid for pid, each in self.seen.items() if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def reference(folder: Path, family: str, nan: int | None = None) -> str:
+    """The bytes of a training that nothing happens to, on one rank."""
+    training = Training(folder / f"{family}-{nan}", family, ranks=1, extra={"nan": nan})
+    training.start()
+    training.end()
+    found = training.result()
+    if found is None:
+        raise RuntimeError((training.folder / "rank-0.log").read_text())
+    return found
+
+
+# --- faults: each leaves the training stopped or crippled, and says what it did ---------------------
+
+
+def worker_killed(training: Training, chance: random.Random) -> str:
+    training.kill(chance.randrange(training.ranks))
+    return "kill -9 of one rank"
+
+
+def node_killed(training: Training, chance: random.Random) -> str:
+    training.kill()
+    return "kill -9 of all ranks at once"
+
+
+def preempted(training: Training, chance: random.Random) -> str:
+    training.kill(chance.randrange(training.ranks), signal.SIGTERM)
+    return "SIGTERM to one rank"
+
+
+def hung(training: Training, chance: random.Random) -> str:
+    if training.ranks == 1:
+        return worker_killed(training, chance)  # nobody waits for it, and nobody could tell
+    training.kill(chance.randrange(2), signal.SIGSTOP)
+    return "one rank stopped in its tracks"
+
+
+def torn_checkpoint(training: Training, chance: random.Random) -> str:
+    training.kill()
+    found = newest(training)
+    if found is None:
+        return "killed before a checkpoint"
+    file = chance.choice(sorted(path for path in found.iterdir() if path.is_file()))
+    how = chance.choice(["cut short", "one bit turned", "removed"])
+    data = bytearray(file.read_bytes())
+    if how == "removed":
+        file.unlink()
+    elif how == "cut short":
+        file.write_bytes(data[: len(data) // 2])
+    elif data:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        file.write_bytes(data)
+    return f"{file.name} of the newest checkpoint {how}"
+
+
+def litter(training: Training, chance: random.Random) -> str:
+    training.kill()
+    folder = training.folder / "scratch" / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    half = folder / f".{chance.randrange(10**9):012d}.{uuid.uuid4().hex[:8]}.tmp"
+    half.mkdir()
+    (half / "networks.safetensors").write_bytes(b"half a checkpoint")
+    return "half a checkpoint left behind"
+
+
+def clock(training: Training, chance: random.Random) -> str:
+    training.kill()
+    training.extra["clock"] = float(chance.choice([-86_400, 86_400, -3e8]))
+    folder = training.folder / "scratch"
+    for path in folder.rglob("*") if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path, (chance.choice([1, 4e9]),) * 2)
+    return f"the clock moved by {training.extra['clock']:+.0f} s, files dated 1970 and 2096"
+
+
+def disk_full(training: Training, chance: random.Random) -> str:
+    """A disk of its own under the scratch folder, all but full; some space again when the ranks have failed."""
+    training.kill()
+    for process in training.processes:
+        process.wait()
+    scratch = training.folder / "scratch"
+    kept = training.folder / "kept"
+    if scratch.exists():
+        shutil.copytree(scratch, kept, dirs_exist_ok=True)
+    scratch.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(scratch)], capture_output=True)
+    if done.returncode:
+        shutil.rmtree(kept, ignore_errors=True)
+        return "impossible: no right to mount a disk"
+    try:
+        if kept.exists():
+            shutil.copytree(kept, scratch, dirs_exist_ok=True)
+        free = os.statvfs(scratch)
+        (scratch / "filler").write_bytes(
+            bytes(max(0, free.f_bavail * free.f_bsize - chance.choice([0, 20_000, 60_000])))
+        )
+        training.start()
+        codes = training.end()
+        said = all(code not in (0, None) for code in codes) and "the disk is full" in logs(training)
+        (scratch / "filler").unlink()
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(scratch, kept)
+    finally:
+        subprocess.run(["umount", str(scratch)], check=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    kept.rename(scratch)
+    return "the disk full" + ("" if said else " (and nobody said so)")
+
+
+def diverged(training: Training, chance: random.Random) -> str:
+    training.kill()
+    (training.folder / "diverge.done").unlink(missing_ok=True)
+    training.ranks = chance.choice([2, 4])
+    training.extra |= {"diverge": training.progress() + 32, "victim": chance.randrange(1, 4)}
+    training.start()
+    codes = training.end()
+    training.extra["diverge"] = None
+    said = "ranks hold different weights" in logs(training) or training.result() is not None
+    return f"one rank's weights changed (exit codes {codes})" + ("" if said else ", and nobody noticed")
+
+
+FAULTS: dict[str, Callable[[Training, random.Random], str]] = {
+    "worker killed": worker_killed,
+    "node killed": node_killed,
+    "preempted": preempted,
+    "hung rank": hung,
+    "torn checkpoint": torn_checkpoint,
+    "litter": litter,
+    "clock": clock,
+    "disk full": disk_full,
+    "diverged rank": diverged,
+}
+
+
+def newest(training: Training) -> Path | None:
+    folder = training.folder / "scratch" / "checkpoints"
+    found = sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.exists() else []
+    return found[-1] if found else None
+
+
+def logs(training: Training) -> str:
+    return "".join(path.read_text(errors="replace") for path in sorted(training.folder.glob("rank-*.log")))
