@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ def s3(bucket: str = "zerosum") -> Iterator[str]:
     import boto3
     from moto.server import ThreadedMotoServer
 
+    # The server's log of every request is nobody's business here.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     before = {name: os.environ.get(name) for name in CREDENTIALS}
     os.environ.update(CREDENTIALS)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

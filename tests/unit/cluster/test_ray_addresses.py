@@ -143,5 +143,5 @@ def test_a_cluster_that_is_open_to_all(jobs: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nobody_there(jobs: Any) -> None:
-    with pytest.raises(UserError, match="no Ray dashboard answers at http://127.0.0.1:1"):
+    with pytest.raises(UserError, match=r"no Ray dashboard answers at http://127\.0\.0\.1:1"):
         jobs.Jobs("http://127.0.0.1:1")
