@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ def train(
     scorer: Scorer | None = None,
     stop_on_collapse: bool = False,
     snapshots: beside.Snapshots | None = None,
+    leaving: Callable[[], bool] | None = None,
     **keys: Any,
 ) -> Outcome:
     """Train a game with its checkpoints in `folder`; `keys` are settings."""
@@ -151,6 +152,7 @@ def train(
         scorer=scorer,
         stop_on_collapse=stop_on_collapse,
         beside=snapshots,
+        leaving=leaving,
     )
     return fit(run)
 

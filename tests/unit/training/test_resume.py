@@ -55,6 +55,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(tmp_path_factory)
 
 
+def test_a_machine_that_is_taken_away_loses_no_more_than_a_tick(whole: Whole, tmp_path: Path) -> None:
+    """Notice comes between two checkpoints; the machine is gone at the tick after."""
+    answers = iter([False, True])
+    reporter = Killer(3)
+    with pytest.raises(Interrupted):
+        train(dcgan(), IMAGES, tmp_path, reporter=reporter, leaving=lambda: next(answers), checkpoint=128)
+    assert [path.name for path in CheckpointStore(tmp_path).numbered()] == ["000000000064"]
+    assert "a machine is to be taken away: checkpoint at 64 examples" in reporter.notes
+    again = MemoryReporter()
+    train(dcgan(), IMAGES, tmp_path, reporter=again, checkpoint=128)
+    assert again.notes[0] == "going on from the checkpoint at 64 examples"
+    assert content(tmp_path) == content(whole["dcgan"])
+
+
 @pytest.mark.parametrize("name", EACH_GAME)
 @pytest.mark.parametrize("left", range(TICKS))
 def test_resuming_from_any_checkpoint(name: str, left: int, whole: Whole, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from worlds import on_processes
 
 from pipeline.contract import LocalWorld, MemoryReporter, State, World
 from pipeline.training.health import TrainingFailed
+from pipeline.training.worlds import TorchWorld
 
 
 def play_all(world: World, folder: Path, names: Iterable[str] = tuple(GAMES)) -> dict[str, Any]:
@@ -83,6 +84,20 @@ def test_two_workers_change_no_byte(pair: list[dict[str, Any]], tmp_path: Path) 
 def test_nor_do_more_workers_in_any_game(size: int, alone: dict[str, Any], tmp_path: Path) -> None:
     """Double backward, spectral norm's iteration, orthogonal weights, clipping."""
     assert_equal(on_processes(size, play_all, tmp_path), alone)
+
+
+def play_shared(world: World, folder: Path) -> dict[str, Any]:
+    """Four lanes on three ranks: two work, the third is left over."""
+    working = TorchWorld.sharing(4, world.device)
+    return {} if working is None else {"size": working.size, **play_all(working, folder, ("dcgan",))}
+
+
+def test_of_three_workers_two_work_and_change_no_byte(pair: list[dict[str, Any]], tmp_path: Path) -> None:
+    first, second, third = on_processes(3, play_shared, tmp_path)
+    assert third == {}
+    for rank in (first, second):
+        assert rank["size"] == 2
+        assert rank["dcgan"]["files"] == pair[0]["dcgan"]["files"]
 
 
 def test_a_rank_that_diverges_in_silence_is_noticed(pair: list[dict[str, Any]]) -> None:
