@@ -76,31 +76,12 @@ def loop_run(folder: Path, chance: random.Random) -> list[Injection]:
         accepted.add(expected["nan"])
         done.append(Injection("NaN on one rank"))
     with storage(chance.random() < 0.15) as training.storage:
-        training.start()
-        for fault in faults:
-            goal = training.progress() + chance.randrange(64, loop_level.EXAMPLES // 2)
-            training.until(lambda goal=goal: training.progress() >= goal, 60)
-            time.sleep(chance.uniform(0, 0.2))
-            if training.result() is not None:
-                break
-            began = time.monotonic()
-            injection = Injection(fault, said=loop_level.FAULTS[fault](training, chance))
-            done.append(injection)
-            training.end()
-            injection.seconds = time.monotonic() - began
-            training.ranks = chance.choice(loop_level.SIZES)
-            training.start()
-        codes = training.end()
-        for _ in range(2):
-            # A rank that died of what an earlier fault had left is started again, as Ray would.
-            if training.result() is None:
-                training.start()
-                codes = training.end()
+        done += loop_level.endure(training, faults, chance)
     good = training.result() in accepted and not training.orphans()
     for injection in done:
         injection.survived = good
         if not good:
-            injection.said += f"; codes {codes}, {training.folder}: {loop_level.logs(training)[-300:]}"
+            injection.said += f"; {training.folder}: {loop_level.logs(training)[-300:]}"
     if good:
         shutil.rmtree(training.folder)
     return done

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Training:
         path = self.folder / f"told-{uuid.uuid4().hex[:8]}.json"
         path.write_text(json.dumps(told))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        for process in self.processes:
+            process.wait()
         self.processes = []
         for rank in range(self.ranks):
             with (self.folder / f"rank-{rank}.log").open("ab") as log:
@@ -227,7 +229,8 @@ def disk_full(training: Training, chance: random.Random) -> str:
         )
         training.start()
         codes = training.end()
-        said = all(code not in (0, None) for code in codes) and "the disk is full" in logs(training)
+        said = any(code not in (0, None) for code in codes) and "the disk is full" in logs(training)
+        said |= training.result() is not None  # it ended before it had to write
         (scratch / "filler").unlink()
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(scratch, kept)
@@ -235,7 +238,7 @@ def disk_full(training: Training, chance: random.Random) -> str:
         subprocess.run(["umount", str(scratch)], check=True)
     shutil.rmtree(scratch, ignore_errors=True)
     kept.rename(scratch)
-    return "the disk full" + ("" if said else " (and nobody said so)")
+    return f"the disk full (exit codes {codes})" + ("" if said else ", and nobody said so")
 
 
 def diverged(training: Training, chance: random.Random) -> str:
@@ -261,6 +264,36 @@ FAULTS: dict[str, Callable[[Training, random.Random], str]] = {
     "disk full": disk_full,
     "diverged rank": diverged,
 }
+
+
+def endure(
+    training: Training, faults: Sequence[str], chance: random.Random, apart: int = EXAMPLES // 2
+) -> list[Injection]:
+    """Start it, strike it at random moments, start it again with another number of ranks, and let it come to its end.
+
+    apart: most examples between two faults.
+    """
+    done: list[Injection] = []
+    training.start()
+    for fault in faults:
+        goal = training.progress() + chance.randrange(64, apart)
+        training.until(lambda goal=goal: training.progress() >= goal, 60)
+        time.sleep(chance.uniform(0, 0.2))
+        if training.result() is not None:
+            break
+        began = time.monotonic()
+        done.append(Injection(fault, said=FAULTS[fault](training, chance)))
+        training.end()
+        done[-1].seconds = time.monotonic() - began
+        training.ranks = chance.choice(SIZES)
+        training.start()
+    training.end()
+    for _ in range(2):
+        # Ranks that died of what an earlier fault had left are started again, as Ray would.
+        if training.result() is None:
+            training.start()
+            training.end()
+    return done
 
 
 def newest(training: Training) -> Path | None:

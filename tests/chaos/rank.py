@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.contract import AnyFamily, MemoryReporter, Record, Segment, Turn, World
+from pipeline.contract import AnyFamily, MemoryReporter, Networks, Objective, Record, Segment, State, Turn, World
 from pipeline.formats import files
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.mirrored import MirroredStore
@@ -91,7 +93,7 @@ def main(path: str, rank: str) -> int:
     except (TrainingFailed, UserError) as error:
         print(error, file=sys.stderr, flush=True)
         return 1
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if not files.disk_is_full(error):
             raise
         print(f"the disk is full: {error}", file=sys.stderr, flush=True)
@@ -121,35 +123,44 @@ def weights(networks: Any) -> dict[str, Tensor]:
 
 def poisoned(family: AnyFamily, told: dict[str, Any], world: World) -> None:
     """Have one rank, once, at a moment of the clock, meet a NaN or change a weight that nobody else changes."""
-    for kind in ("nan", "diverge"):
-        at, marker = told[kind], Path(told["folder"]) / f"{kind}.done"
-        if at is None or (world.rank != told["victim"] % world.size):
-            continue
-        _poison(family, kind, at, marker)
+    if world.rank != told["victim"] % world.size:
+        return
+    folder = Path(told["folder"])
+    if told["nan"] is not None:
+        _meet_nan(family, told["nan"], folder / "nan.done")
+    if told["diverge"] is not None:
+        _change_weight(family, told["diverge"], folder / "diverge.done")
 
 
-def _poison(family: AnyFamily, kind: str, at: int, marker: Path) -> None:
-    segments = family.segments()
-
-    def wrapped(objective: Any) -> Any:
+def _meet_nan(family: AnyFamily, at: int, marker: Path) -> None:
+    def wrapped(objective: Objective) -> Objective:
         def play(turn: Turn) -> dict[str, Tensor]:
             parts = objective(turn)
             if turn.state.examples_seen >= at and not marker.exists():
                 marker.touch()
-                if kind == "nan":
-                    parts = {**parts, "total": parts["total"] * math.nan}
-                else:
-                    with torch.no_grad():
-                        next(turn.networks["generator"].parameters()).add_(1e-3)
+                return {**parts, "total": parts["total"] * math.nan}
             return parts
 
         return play
 
     changed = tuple(
         Segment(each.name, tuple(replace(phase, objective=wrapped(phase.objective)) for phase in each.phases))
-        for each in segments
+        for each in family.segments()
     )
     family.segments = lambda: changed  # the run's own family object
+
+
+def _change_weight(family: AnyFamily, at: int, marker: Path) -> None:
+    after = family.after_step
+
+    def tamper(networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        after(networks, state, observed)
+        if state.examples_seen >= at and not marker.exists():
+            marker.touch()
+            with torch.no_grad():
+                next(networks["generator"].parameters()).add_(1e-3)
+
+    family.after_step = tamper
 
 
 if __name__ == "__main__":

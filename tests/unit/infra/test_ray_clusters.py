@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -300,6 +301,7 @@ def metadata_service(taken: threading.Event) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget, which the image has")
 @pytest.mark.parametrize(("cloud", "left"), [("aws", "110"), ("gcp", "25")])
 def test_ray_is_told_when_a_spot_machine_is_taken_back(tmp_path: Path, cloud: str, left: str) -> None:
     heard = tmp_path / "heard"

@@ -1,0 +1,37 @@
+"""Every fault that `make chaos` throws at random, once each: the training ends in the bytes of an unbroken one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import loop_level
+import pytest
+from loop_level import FAULTS, Training
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+GROUPS = (
+    ("worker killed", "hung rank", "torn checkpoint"),
+    ("node killed", "clock", "litter"),
+    ("preempted", "diverged rank", "disk full"),
+)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return loop_level.reference(tmp_path_factory.mktemp("expected"), "dcgan")
+
+
+def test_the_groups_hold_every_fault() -> None:
+    assert sorted(sum(GROUPS, ())) == sorted(FAULTS)
+
+
+@pytest.mark.parametrize("faults", GROUPS, ids=lambda faults: ", ".join(faults))
+def test_a_training_under_faults(faults: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    training = Training(tmp_path / "run", "dcgan", ranks=2)
+    done = loop_level.endure(training, faults, random.Random(5), apart=192)
+    assert [injection.fault for injection in done] == list(faults)
+    assert training.result() == expected, loop_level.logs(training)
+    assert training.orphans() == []
+    assert not any("nobody" in injection.said for injection in done)
