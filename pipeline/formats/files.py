@@ -149,7 +149,9 @@ def cache_folder() -> Path:
 def disk_is_full(error: Exception) -> bool:
     """Whether this is what writing to a full disk, or beyond a quota, raises."""
     # safetensors names the operating system's number in its text alone.
-    return getattr(error, "errno", None) in FULL or any(f"code: {number}," in str(error) for number in FULL)
+    said = str(error)
+    named = any(f"code: {number}," in said or f"(os error {number})" in said for number in FULL)
+    return named or getattr(error, "errno", None) in FULL
 
 
 def _sync(path: Path) -> None:
