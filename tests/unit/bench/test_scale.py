@@ -22,6 +22,9 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily
 from pipeline.types import DataSpec
 
+pytestmark = pytest.mark.slow
+
+
 INFINITE = float("inf")
 IDEAL = Machine("ideal network", 8, 156e12, 19.5e12, 1.555e12, INFINITE, INFINITE, INFINITE, 1.0, 1.0)
 INSTANT = Host(0.0, 0.0, INFINITE, INFINITE, INFINITE, INFINITE)

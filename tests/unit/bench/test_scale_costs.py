@@ -17,6 +17,9 @@ from worlds import on_threads
 from pipeline.contract import World
 from pipeline.training.lanes import sum_over_ranks
 
+pytestmark = pytest.mark.slow
+
+
 GPUS = st.integers(0, 10).map(lambda power: 2**power)
 SIZES = st.floats(1, 1e10)
 

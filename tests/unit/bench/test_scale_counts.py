@@ -23,6 +23,9 @@ from pipeline.training.settings import InTrainingScore, TrainSettings
 from pipeline.training.step import Stepper
 from pipeline.types import Batch, DataSpec
 
+pytestmark = pytest.mark.slow
+
+
 SPEC, LANE = DataSpec("image", (3, 16, 16), tuple("0123456789")), 4
 
 

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scale_plan import MEASURED
 
+pytestmark = pytest.mark.slow
+
 
 @given(st.floats(1e-4, 1.0), st.floats(1e3, 1e9))
 def test_a_line_is_found_again(begin: float, rate: float) -> None:

@@ -10,6 +10,9 @@ import jsonschema
 import pytest
 from infra_files import INFRA, ROOT, lock, parsed, pins, walk
 
+pytestmark = pytest.mark.slow
+
+
 MLFLOW = INFRA / "mlflow"
 SECRETS = {"POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SESSION_KEY"}
 

@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from infra_files import INFRA, ROOT, YOURS, parsed, walk
 
+pytestmark = pytest.mark.slow
+
+
 RAY = INFRA / "ray"
 CLUSTERS = ("aws", "gcp", "rack")
 CLOUDS = ("aws", "gcp")

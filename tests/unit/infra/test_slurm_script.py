@@ -17,6 +17,9 @@ import psutil
 import pytest
 from infra_files import INFRA
 
+pytestmark = pytest.mark.slow
+
+
 SCRIPT = INFRA / "slurm" / "zerosum.sbatch"
 
 # One node: the step is a process of this machine, as srun's is of a node's.
