@@ -7,16 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from pipeline.cluster import addresses
 from pipeline.cluster.addresses import Address
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import SettingsError, UserError, validate
+
+RAY = version("ray")
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,14 @@ def jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return jobs
 
 
+@pytest.mark.slow  # for what they import, all three
 @pytest.mark.parametrize(
     ("status", "data", "said"),
     [
         (401, {}, "asks for a token, and yours is not here: name the head's in RAY_AUTH_TOKEN_PATH"),
         (404, {}, r"is no Ray dashboard \(it answers 404\)"),
-        (200, {"rayVersion": "2.50.0", "pythonVersion": "3.11.7"}, f"runs Ray 2.50.0, and this is {ray.__version__}"),
-        (200, {"rayVersion": ray.__version__, "pythonVersion": "3.9.1"}, r"runs Python 3\.9\.1, and this is 3\.11"),
+        (200, {"rayVersion": "2.50.0", "pythonVersion": "3.11.7"}, f"runs Ray 2.50.0, and this is {RAY}"),
+        (200, {"rayVersion": RAY, "pythonVersion": "3.9.1"}, r"runs Python 3\.9\.1, and this is 3\.11"),
     ],
 )
 def test_a_cluster_that_will_not_do(status: int, data: dict[str, str], said: str, jobs: Any) -> None:
@@ -133,6 +136,7 @@ def test_a_cluster_that_will_not_do(status: int, data: dict[str, str], said: str
         jobs.Jobs(url)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_open_to_all(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def elsewhere(url: str) -> bool:
         return False
@@ -142,6 +146,7 @@ def test_a_cluster_that_is_open_to_all(jobs: Any, monkeypatch: pytest.MonkeyPatc
         jobs.Jobs(url)
 
 
+@pytest.mark.slow
 def test_nobody_there(jobs: Any) -> None:
     with pytest.raises(UserError, match=r"no Ray dashboard answers at http://127\.0\.0\.1:1"):
         jobs.Jobs("http://127.0.0.1:1")

@@ -62,6 +62,7 @@ def test_waiting_ends(tmp_path: Path) -> None:
         validation.wait(tmp_path / "000-1.safetensors", patience=0, every=0.01)
 
 
+@pytest.mark.slow  # for what it imports
 def test_a_task_asks_for_a_gpu_only_beside_gpus() -> None:
     for cuda in (False, True):
         config = validation.config({"train": {"seed": 1}}, cuda)

@@ -20,7 +20,7 @@ def bucket() -> Iterator[str]:
         yield uri
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "store")
@@ -141,6 +141,7 @@ def test_a_wrong_uri_is_refused(uri: str, said: str) -> None:
         Store(uri)
 
 
+@pytest.mark.slow
 def test_no_such_bucket_is_a_sentence(bucket: str, tmp_path: Path) -> None:
     store = Store(bucket.replace("s3://zerosum/", "s3://nobody/"))
     with pytest.raises(UserError, match=r"run\.storage: s3://nobody/.* does not answer for blobs/"):
