@@ -140,6 +140,7 @@ MODALITIES: dict[str, tuple[DataSpec, NDArray[np.float32]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", sorted(MODALITIES))
 def test_every_modality_is_learnt(modality: str) -> None:
     spec, signals = MODALITIES[modality]

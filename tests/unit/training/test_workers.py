@@ -92,6 +92,7 @@ def play_shared(world: World, folder: Path) -> dict[str, Any]:
     return {} if working is None else {"size": working.size, **play_all(working, folder, ("dcgan",))}
 
 
+@pytest.mark.slow
 def test_of_three_workers_two_work_and_change_no_byte(pair: list[dict[str, Any]], tmp_path: Path) -> None:
     first, second, third = on_processes(3, play_shared, tmp_path)
     assert third == {}
