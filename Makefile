@@ -29,13 +29,13 @@ chaos: .venv/dev  ## faults at random moments: all ends in the same bytes; CHAOS
 	@$(ENV) python tests/chaos/chaos.py
 
 cluster: .venv/dev  ## a Ray cluster of several raylets on loopback, the DAG by each way to address it, sizes and deaths
-	@$(ENV) pytest -v -m "slow or long" tests/cluster/test_on_a_cluster.py tests/cluster/test_storage_on_s3.py
+	@$(ENV) pytest -v -m "slow or long" tests/cluster tests/unit/infra
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
-	@$(ENV) pytest -q -m long
+	@$(ENV) pytest -q -m long tests/numerics tests/unit/bench
 
 zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
 	@$(ENV) python tests/bench/zoo.py $(ZOO)

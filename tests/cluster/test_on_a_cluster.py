@@ -78,6 +78,7 @@ def test_a_job_is_found_again_by_a_workstation_that_died(
     assert second.survivors() == []
 
 
+@pytest.mark.long
 def test_a_mistake_met_by_a_job_has_its_exit_code(
     cluster: clusters.Cluster, measured: Path, fork: Any, tmp_path: Path
 ) -> None:

@@ -152,7 +152,7 @@ def test_the_measured_rates_are_read() -> None:
     assert data[128].stored < 3 * 128**2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_holds_what_the_simulation_prints() -> None:
     page = scale.PAGE.read_text()
     for name in scale.TABLES:
@@ -160,7 +160,7 @@ def test_the_page_holds_what_the_simulation_prints() -> None:
     assert scale.filled(page) == page, "docs/scale.md is out of date: python tests/bench/scale.py --write"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_names_the_first_bottlenecks() -> None:
     """What docs/scale.md says in words of today's code, by its default reduction."""
     big, style = scale.MODELS

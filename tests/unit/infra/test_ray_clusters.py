@@ -209,7 +209,7 @@ def test_the_head_may_end_its_own_machines_only_and_pass_one_role() -> None:
     assert actions(statements("aws-trust-policy.json")[0]) == ["sts:AssumeRole"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_rays_own_provider_starts_these_machines_on_a_simulated_amazon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -147,7 +147,7 @@ def submitted(tmp_path: Path) -> Iterator[Submit]:
         shutil.rmtree(f"/tmp/zerosum-{job.number}", ignore_errors=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_has_a_cluster_of_its_own_and_leaves_nothing(submitted: Submit) -> None:
     job = submitted(sys.executable, "-c", SHOW, ray="real")
     assert job.process.wait(280) == 0, job.log
@@ -162,7 +162,7 @@ def test_a_job_has_a_cluster_of_its_own_and_leaves_nothing(submitted: Submit) ->
     assert "requeue" not in job.heard
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_out_of_time_the_command_saves_and_the_job_is_queued_again(submitted: Submit, tmp_path: Path) -> None:
     (tmp_path / "saves").write_text(SAVES)
     job = submitted("bash", str(tmp_path / "saves"), ray="real")
