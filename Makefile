@@ -26,7 +26,7 @@ check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 
 chaos: .venv/dev  ## faults at random moments: all ends in the same bytes; CHAOS_SEED, CHAOS_RUNS, CHAOS_MINUTES
 	@$(ENV) pytest -m chaos
-	@$(ENV) python tests/chaos/chaos.py
+	@$(ENV) PYTHONPATH=.:tests/support python tests/chaos/chaos.py
 
 cluster: .venv/dev  ## a Ray cluster of several raylets on loopback, the DAG by each way to address it, sizes and deaths
 	@$(ENV) pytest -v -m "slow or long" tests/cluster tests/unit/infra

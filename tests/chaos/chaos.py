@@ -1,6 +1,6 @@
 """`make chaos`: seeded faults at random moments over many short runs; every run has to end in the expected bytes.
 
-    CHAOS_SEED=1 CHAOS_RUNS=200 CHAOS_MINUTES=20 python tests/chaos/chaos.py [--level loop|ray]
+    CHAOS_SEED=1 CHAOS_RUNS=200 CHAOS_MINUTES=20 make chaos
 
 CHAOS_RUNS counts injections over all calls with one seed; CHAOS_MINUTES bounds a call. Results are appended to
 `.work/chaos/<seed>.jsonl`, so that a later call goes on; the sums are printed and written to `.work/chaos/<seed>.json`.
@@ -21,16 +21,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import loop_level
+import objects
+import ray_level
+from loop_level import Injection, Training
+
+from pipeline.formats import files
+
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests" / "support"), str(ROOT)]
-
-import loop_level  # noqa: E402  # found by the path above
-import objects  # noqa: E402
-import ray_level  # noqa: E402
-from loop_level import Injection, Training  # noqa: E402
-
-from pipeline.formats import files  # noqa: E402
-
 SHARE_OF_RAY = 0.2
 NAN_AT = 640
 
