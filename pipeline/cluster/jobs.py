@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import requests
@@ -22,8 +22,12 @@ from pipeline.settings import UserError
 
 PAUSE = 1.0  # seconds between two looks at a job that says nothing
 PATIENCE = 300.0  # seconds without an answer before a cluster is given up
+ENDING = 120.0  # seconds for a job that was asked to end
 UNFINISHED = {JobStatus.PENDING, JobStatus.RUNNING}
-LOST = (requests.RequestException, ConnectionError, RuntimeError, OSError)
+UNREACHED = OSError  # of sockets and of requests: nobody heard, or no answer came through
+LOST = (UNREACHED, RuntimeError)  # or the server refused
+
+Answer = TypeVar("Answer")
 
 
 class Jobs:
@@ -46,10 +50,14 @@ class Jobs:
             raise UserError(f"run.address: {url} does not take jobs: {_sentence(error)}") from None
 
     def find(self, name: str) -> tuple[str, JobStatus] | None:
-        """The newest attempt at a job, `<name>-<number>`, and how it stands; None if there was none."""
+        """The newest attempt at a job, `<name>-<number>`, and how it stands; None if there was none.
+
+        Raises:
+            UserError: if the cluster does not answer for `PATIENCE` seconds, or will not say.
+        """
         attempts = {
             int(job.submission_id.rpartition("-")[2]): job
-            for job in self._client.list_jobs()
+            for job in self._patiently(self._client.list_jobs)
             if job.submission_id and job.submission_id.rpartition("-")[0] == name
         }
         if not attempts:
@@ -63,12 +71,19 @@ class Jobs:
         return f"{name}-{int(found[0].rpartition('-')[2]) + 1 if found else 1}"
 
     def submit(self, job: str, entrypoint: str, working_dir: str, environment: dict[str, str]) -> None:
-        """Have a command run in a copy of `working_dir`, on the head."""
-        self._client.submit_job(
-            entrypoint=entrypoint,
-            submission_id=job,
-            runtime_env={"working_dir": working_dir, "env_vars": environment},
-        )
+        """Have a command run in a copy of `working_dir`, on the head; once, however often the connection is lost.
+
+        Raises:
+            UserError: if the cluster does not answer for `PATIENCE` seconds, or does not take the job.
+        """
+        environments = {"working_dir": working_dir, "env_vars": environment}
+
+        def submitted() -> None:
+            # An attempt whose answer was lost has arrived, perhaps.
+            if all(known.submission_id != job for known in self._client.list_jobs()):
+                self._client.submit_job(entrypoint=entrypoint, submission_id=job, runtime_env=environments)
+
+        self._patiently(submitted)
 
     def follow(self, job: str, say: Callable[[str], None]) -> tuple[JobStatus, str]:
         """Hand on the job's log until it ends; a lost connection is taken up where it broke. How it ended, and why.
@@ -94,11 +109,32 @@ class Jobs:
             time.sleep(PAUSE)
 
     def stop(self, job: str) -> None:
-        """Ask the job to end, and wait until it has."""
-        self._client.stop_job(job)
-        with contextlib.suppress(*LOST):
-            while self._client.get_job_status(job) in UNFINISHED:
-                time.sleep(PAUSE)
+        """Ask the job to end, and wait until it has.
+
+        Raises:
+            UserError: if the cluster does not answer, or the job has not ended after `ENDING` seconds.
+        """
+        self._patiently(lambda: self._client.stop_job(job))
+        end = time.monotonic() + ENDING
+        while self._patiently(lambda: self._client.get_job_status(job)) in UNFINISHED:
+            if time.monotonic() > end:
+                raise UserError(f"run.address: the job {job} was asked to end {ENDING:.0f} s ago and still runs")
+            time.sleep(PAUSE)
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """The answer to a request that may be made again, after as many lost connections as `PATIENCE` allows."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return ask()
+            except UNREACHED as error:
+                if time.monotonic() - begun > PATIENCE:
+                    raise UserError(
+                        f"run.address: {self.url} has not answered for {PATIENCE:.0f} s ({_sentence(error)})"
+                    ) from None
+            except RuntimeError as error:
+                raise UserError(f"run.address: {self.url} refuses: {_sentence(error)}") from None
+            time.sleep(PAUSE)
 
     async def _listen(self, job: str, heard: int, say: Callable[[str], None]) -> int:
         """The log beyond its first `heard` characters; how many are known now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -25,6 +26,9 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)  # a client's first words: RFC 9113, 3.4
+SETTINGS = 4  # the kind of frame that a server of gRPC begins with
 
 OBJECT_STORE = 256 * 2**20  # bytes: batches never travel through it
 
@@ -85,13 +89,28 @@ def _need_token() -> None:
 
 
 def _knock(address: str) -> None:
-    """Refuse an address where nothing answers: Ray itself would try for minutes.
+    """Refuse an address where nothing answers, or nothing that speaks gRPC: Ray itself would try for minutes.
 
     Raises:
         UserError: with what is wrong.
     """
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in {"0", ""}:
+                return  # only Ray has the certificates
+            connection.sendall(HTTP_2)
+            answer = _first_words(connection)
     except OSError as error:
         raise UserError(f"run.address: no Ray cluster answers at {address} ({error})") from None
+    if len(answer) < 9 or answer[3] != SETTINGS:
+        raise UserError(
+            f"run.address: what answers at {address} is no Ray cluster; `ray start --head` says its port"
+        )
+
+
+def _first_words(connection: socket.socket) -> bytes:
+    """A frame's nine bytes, or what there is of them."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        return connection.recv(9, socket.MSG_WAITALL)
+    return b""

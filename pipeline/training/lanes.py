@@ -2,7 +2,7 @@
 
 Floating-point addition of two terms commutes bit for bit but does not associate. So the *shape*
 of a sum decides its bytes. Lane gradients are summed by pairs inside a worker and by recursive
-doubling across workers, which is the same tree for any number of workers that divides the
+halving across workers, which is the same tree for any number of workers that divides the
 lanes: the number of workers changes speed, never bytes.
 """
 
@@ -58,19 +58,34 @@ class Tree:
 
 
 def sum_over_ranks(tensors: Sequence[Tensor], world: World, fast: bool) -> list[Tensor]:
-    """Sum equal lists over all ranks in one flat message a round; every rank gets equal bytes."""
+    """Sum equal lists over all ranks as one flat message; every rank gets equal bytes."""
     if world.size == 1:
         return list(tensors)
     flat = torch.cat([tensor.reshape(-1).to(torch.float32) for tensor in tensors])
-    if fast:
-        flat = world.all_reduce(flat)
-    else:
-        distance = 1
-        while distance < world.size:
-            flat = flat + world.exchange(flat, world.rank ^ distance)
-            distance *= 2
+    flat = world.all_reduce(flat) if fast else _halved(flat, world)
     pieces = flat.split([tensor.numel() for tensor in tensors])
     return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def _halved(flat: Tensor, world: World) -> Tensor:
+    """The tree's sum over ranks by recursive halving, then doubling (Rabenseifner 2004), the nearest ranks first.
+
+    In each round a rank keeps one half and sends the other, so that 2(n − 1)/n of the message moves, as in a ring;
+    and every number is added in the pairs of the tree.
+    """
+    length, distance = len(flat), 1
+    # Both halves of every round must be equally long.
+    total = torch.nn.functional.pad(flat, (0, -length % world.size))
+    while distance < world.size:
+        low, high = total.chunk(2)
+        kept, sent = (high, low) if world.rank & distance else (low, high)
+        total = kept + world.exchange(sent.contiguous(), world.rank ^ distance)
+        distance *= 2
+    while distance > 1:
+        distance //= 2
+        other = world.exchange(total, world.rank ^ distance)
+        total = torch.cat([other, total] if world.rank & distance else [total, other])
+    return total[:length]
 
 
 def cut(batch: Batch, size: int, count: int) -> list[Batch]:

@@ -42,14 +42,10 @@ def exchange(size: float, distance: int, between: Links) -> float:
     return between.far_wait + size * min(between.per_node, between.gpus) / between.far
 
 
-def ordered(size: float, between: Links) -> float:
-    """`reduction: tree` as it is: log2(n) rounds, in each of which every rank swaps the whole message."""
-    return sum(exchange(size, 2**level, between) for level in range(_rounds(between.gpus)))
-
-
 def halving(size: float, between: Links) -> float:
-    """The same tree by recursive halving and doubling (Rabenseifner 2004): round k swaps 1/2^k, and again on the way
-    back. Every number is added in the same pairs as by `ordered`, so the bytes are equal.
+    """`reduction: tree`: recursive halving and doubling (Rabenseifner 2004).
+
+    Round k swaps 1/2^k of the message with the rank 2^(k − 1) away, and again on the way back.
     """
     rounds = range(_rounds(between.gpus))
     return 2 * sum(exchange(size / 2 ** (level + 1), 2**level, between) for level in rounds)
@@ -68,7 +64,7 @@ def ring(size: float, between: Links) -> float:
     return 2 * (n - 1) / n * size / slowest + 2 * hops
 
 
-REDUCTIONS: dict[str, Callable[[float, Links], float]] = {"tree": ordered, "fast": ring, "halving": halving}
+REDUCTIONS: dict[str, Callable[[float, Links], float]] = {"tree": halving, "fast": ring}
 
 
 def _rounds(gpus: int) -> int:

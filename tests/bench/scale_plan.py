@@ -125,7 +125,7 @@ def plan(model: Model, gpus: int, reduction: str = "tree") -> Plan:
 
 def changed(model: Model, gpus: int) -> Plan:
     """With the changes that docs/scale.md decides on; none of them changes a byte of the model."""
-    found = plan(model, gpus, "halving")
+    found = plan(model, gpus)
     return replace(found, ahead=True, assumed=replace(found.assumed, decoders=DECODERS))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import scale_costs as costs
 import scale_counts as counts
@@ -35,11 +33,6 @@ def test_a_ring_moves_twice_the_message_but_one_share(n: int, size: float) -> No
 
 
 @given(GPUS, SIZES)
-def test_the_ordered_tree_moves_the_message_log2_n_times(n: int, size: float) -> None:
-    assert costs.ordered(size, flat(n)) == pytest.approx(math.log2(n) * size / 1e9)
-
-
-@given(GPUS, SIZES)
 def test_halving_moves_as_little_as_a_ring(n: int, size: float) -> None:
     assert costs.halving(size, flat(n)) == pytest.approx(costs.ring(size, flat(n)))
 
@@ -47,7 +40,6 @@ def test_halving_moves_as_little_as_a_ring(n: int, size: float) -> None:
 def test_a_node_shares_its_way_out() -> None:
     """64 GPUs, 8 a node: three rounds near, three far, in which eight messages leave every node at once."""
     links = costs.Links(64, 8, near=200e9, far=40e9, near_wait=1e-6, far_wait=1e-5)
-    assert costs.ordered(1e9, links) == pytest.approx(3 * (1e-6 + 1 / 200) + 3 * (1e-5 + 8 / 40))
     far = 2 * (1 / 16 + 1 / 32 + 1 / 64) * 8 / 40
     near = 2 * (1 / 2 + 1 / 4 + 1 / 8) / 200
     assert costs.halving(1e9, links) == pytest.approx(near + far + 6e-6 + 6e-5)
@@ -62,41 +54,40 @@ def test_sums_take_longer_with_more_of_anything(name: str, n: int, size: float, 
     assert reduction(size, links) < reduction(size, twice)
 
 
-@pytest.mark.parametrize("name", ["tree", "halving"])
-def test_lanes_ask_for_a_power_of_two(name: str) -> None:
+def test_lanes_ask_for_a_power_of_two() -> None:
     with pytest.raises(ValueError, match="power of two"):
-        costs.REDUCTIONS[name](1.0, flat(6))
-
-
-def halved_sum(flat_message: Tensor, world: World) -> Tensor:
-    """What docs/scale.md decides on: the tree's sum by recursive halving, then doubling, with the nearest first."""
-    parts, total, distance = [], flat_message, 1
-    while distance < world.size:
-        low, high = total.chunk(2)
-        mine, theirs = (high, low) if world.rank & distance else (low, high)
-        parts.append(distance)
-        total = mine + world.exchange(theirs, world.rank ^ distance)
-        distance *= 2
-    for distance in reversed(parts):
-        other = world.exchange(total, world.rank ^ distance)
-        total = torch.cat([other, total] if world.rank & distance else [total, other])
-    return total
+        costs.halving(1.0, flat(6))
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 4), st.integers(0, 2**31))
-def test_halving_gives_the_bytes_of_the_ordered_tree(power: int, seed: int) -> None:
-    """Numbers of very unlike size, whose sum depends on the order of adding."""
-    size = 2**power
-    source = torch.Generator().manual_seed(seed)
-    messages = [torch.randn(64, generator=source) * 10.0 ** (rank % 7) for rank in range(size)]
+@given(st.integers(0, 4), st.integers(1, 100))
+def test_the_sum_over_ranks_moves_what_is_counted(power: int, numbers: int) -> None:
+    """Numbers that a rank sends: each round's, of a message that is filled up to a multiple of the ranks."""
+    size, message = 2**power, torch.ones(numbers)
 
-    def both(world: World) -> tuple[Tensor, Tensor]:
-        mine = messages[world.rank]
-        return sum_over_ranks([mine], world, fast=False)[0], halved_sum(mine, world)
+    def sent(world: World) -> list[int]:
+        lengths: list[int] = []
+        counted = Counting(world, lengths)
+        sum_over_ranks([message], counted, fast=False)
+        return lengths
 
-    for ordered, halved in on_threads(size, both):
-        assert torch.equal(ordered, halved)
+    filled = -(-numbers // size) * size
+    rounds = [filled >> (level + 1) for level in range(power)]
+    assert all(lengths == [*rounds, *reversed(rounds)] for lengths in on_threads(size, sent))
+    assert sum(2 * rounds) / 1e9 == pytest.approx(costs.halving(filled, flat(size)))
+
+
+class Counting:
+    """A world that notes how many numbers each exchange sends."""
+
+    def __init__(self, world: World, lengths: list[int]) -> None:
+        self.rank, self.size, self.device = world.rank, world.size, world.device
+        self._world, self._lengths = world, lengths
+        self.gather, self.all_reduce, self.barrier = world.gather, world.all_reduce, world.barrier
+
+    def exchange(self, tensor: Tensor, partner: int) -> Tensor:
+        self._lengths.append(tensor.numel())
+        return self._world.exchange(tensor, partner)
 
 
 def test_the_roofline_takes_the_longer_of_arithmetic_and_traffic() -> None:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +10,6 @@ from pipeline.cluster import addresses
 from pipeline.cluster.addresses import Address
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import SettingsError, UserError, validate
-
-RAY = version("ray")
 
 
 @pytest.mark.parametrize(
@@ -84,69 +75,3 @@ def test_workers() -> None:
     fixed, moving = RunSettings(num_workers=3), RunSettings(num_workers=(1, 4))
     assert (fixed.least_workers, fixed.most_workers, fixed.elastic) == (3, 3, False)
     assert (moving.least_workers, moving.most_workers, moving.elastic) == (1, 4, True)
-
-
-# --- a dashboard, as far as looking at it goes ----------------------------------------------------
-
-
-@contextmanager
-def dashboard(status: int, data: dict[str, str]) -> Iterator[str]:
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps({"result": True, "data": data}).encode()
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    from pipeline.cluster import jobs
-
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
-    return jobs
-
-
-@pytest.mark.slow  # for what they import, all three
-@pytest.mark.parametrize(
-    ("status", "data", "said"),
-    [
-        (401, {}, "asks for a token, and yours is not here: name the head's in RAY_AUTH_TOKEN_PATH"),
-        (404, {}, r"is no Ray dashboard \(it answers 404\)"),
-        (200, {"rayVersion": "2.50.0", "pythonVersion": "3.11.7"}, f"runs Ray 2.50.0, and this is {RAY}"),
-        (200, {"rayVersion": RAY, "pythonVersion": "3.9.1"}, r"runs Python 3\.9\.1, and this is 3\.11"),
-    ],
-)
-def test_a_cluster_that_will_not_do(status: int, data: dict[str, str], said: str, jobs: Any) -> None:
-    with dashboard(status, data) as url, pytest.raises(UserError, match=said):
-        jobs.Jobs(url)
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_open_to_all(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def elsewhere(url: str) -> bool:
-        return False
-
-    monkeypatch.setattr(jobs, "is_loopback", elsewhere)
-    with dashboard(200, {}) as url, pytest.raises(UserError, match="answers without a token"):
-        jobs.Jobs(url)
-
-
-@pytest.mark.slow
-def test_nobody_there(jobs: Any) -> None:
-    with pytest.raises(UserError, match=r"no Ray dashboard answers at http://127\.0\.0\.1:1"):
-        jobs.Jobs("http://127.0.0.1:1")

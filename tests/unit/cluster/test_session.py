@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from answering import Request, answering
 
 from pipeline.cluster.launch import last_line
 from pipeline.cluster.room import use_cuda
@@ -19,6 +20,17 @@ def test_a_host_that_nobody_knows() -> None:
     address = "nowhere.invalid:6379"
     with pytest.raises(UserError, match="no Ray cluster answers at nowhere"), session(RunSettings(address=address)):
         pass
+
+
+@pytest.mark.parametrize("says", ["a page", "nothing"])
+def test_something_else_listens(says: str) -> None:
+    def page(request: Request) -> tuple[int, str] | None:
+        return (200, "welcome") if says == "a page" else None
+
+    started = time.monotonic()
+    with answering(page) as url, pytest.raises(UserError, match="is no Ray cluster"):
+        session(RunSettings(address=url.removeprefix("http://"))).__enter__()
+    assert time.monotonic() - started < 6
 
 
 def test_a_port_that_nobody_listens_on() -> None:

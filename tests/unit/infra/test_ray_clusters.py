@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import http.server
 import json
 import os
 import re
@@ -11,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import Request, answering
 from infra_files import INFRA, ROOT, YOURS, parsed, walk
 
 pytestmark = pytest.mark.slow
@@ -264,44 +264,25 @@ def test_rays_own_provider_starts_these_machines_on_a_simulated_amazon(
 
 
 @contextmanager
-def metadata_service(taken: threading.Event) -> Iterator[str]:
+def metadata_service(taken: threading.Event) -> Generator[str]:
     """The metadata service of both clouds on loopback; `taken` is the moment of the notice."""
 
-    class Answers(http.server.BaseHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Quiet."""
+    def answers(request: Request) -> tuple[int, str]:
+        headers, notice = request.headers, taken.is_set()
+        match request.method, request.path:
+            case "PUT", "/latest/api/token":
+                return (200, "pass") if headers["X-aws-ec2-metadata-token-ttl-seconds"] else (403, "")
+            case "GET", "/latest/meta-data/spot/instance-action":
+                if headers["X-aws-ec2-metadata-token"] != "pass":
+                    return 401, ""
+                return (200, '{"action": "terminate"}') if notice else (404, "")
+            case "GET", "/computeMetadata/v1/instance/preempted" if headers["Metadata-Flavor"] == "Google":
+                return 200, "TRUE" if notice else "FALSE"
+            case _:
+                return 404, ""
 
-        def reply(self, code: int, body: str = "") -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def do_PUT(self) -> None:
-            known = self.path == "/latest/api/token" and self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
-            self.reply(200 if known else 403, "pass" if known else "")
-
-        def do_GET(self) -> None:
-            if self.path == "/latest/meta-data/spot/instance-action":
-                if self.headers["X-aws-ec2-metadata-token"] != "pass":
-                    self.reply(401)
-                elif taken.is_set():
-                    self.reply(200, '{"action": "terminate"}')
-                else:
-                    self.reply(404)
-            elif self.path == "/computeMetadata/v1/instance/preempted" and self.headers["Metadata-Flavor"] == "Google":
-                self.reply(200, "TRUE" if taken.is_set() else "FALSE")
-            else:
-                self.reply(404)
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(answers) as url:
+        yield url
 
 
 @pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget, which the image has")
