@@ -33,6 +33,7 @@ cluster: .venv/dev  ## a Ray cluster of several raylets on loopback, the DAG by 
 
 bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/loop.py
+	@$(ENV) python tests/bench/overhead.py
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
 	@$(ENV) pytest -q -m long tests/numerics tests/unit/bench

@@ -28,7 +28,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import NodeCache, Store
 from pipeline.settings import SettingsError, validate
-from pipeline.training import beside
+from pipeline.training import beside, schedules
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
@@ -42,6 +42,7 @@ class Experiment:
 
     store: the object store of nodes that share no folder; `inputs` is the bundle of shards and reference in it.
     mirror: the name, in the store, under which checkpoints are kept as well; empty = on the machine alone.
+    schedule: settings that take the place of `family` on the way: `from`, in examples, and `family`, each in whole.
     """
 
     train: dict[str, Any]
@@ -56,6 +57,7 @@ class Experiment:
     store: str = ""
     inputs: str = ""
     mirror: str = ""
+    schedule: tuple[dict[str, Any], ...] = ()
 
     @property
     def settings(self) -> TrainSettings:
@@ -65,6 +67,14 @@ class Experiment:
         """The family, configured."""
         name = self.settings.family
         return plugins.load("families", {"name": name, **self.family}, f"families.{name}")
+
+    def load_later(self) -> list[tuple[int, AnyFamily]]:
+        """The schedule's families, configured."""
+        name = self.settings.family
+        return [
+            (int(entry["from"]), plugins.load("families", {"name": name, **entry["family"]}, f"families.{name}"))
+            for entry in self.schedule
+        ]
 
     def here(self) -> Experiment:
         """The same with folders of this machine: from the store, once for each node, where there is one."""
@@ -159,6 +169,8 @@ def fit_and_score(
     shards = Path(experiment.shards)
     spec = Manifest.load(shards).spec
     check_data(family, spec)
+    later = experiment.load_later()
+    schedules.check(family, later, spec)
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
     scratch = Path(experiment.scratch)
 
@@ -180,6 +192,7 @@ def fit_and_score(
             stop_on_collapse=experiment.stop_on_collapse,
             beside=beside.Snapshots(scratch / "snapshots", start, family.objective, world) if start else None,
             leaving=leaving,
+            later=later,
         )
     )
 
@@ -213,6 +226,9 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
     experiment = experiment.here()
     settings = experiment.settings
     family = experiment.load_family()
+    computed: dict[str, Any] = {"train": experiment.train, "family": experiment.family}
+    if experiment.schedule:
+        computed["schedule"] = list(experiment.schedule)
     card = ModelCard(
         family=settings.family,
         config=family.config.model_dump(mode="json"),
@@ -225,7 +241,7 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
         provenance={
             "manifest_sha256": Manifest.load(Path(experiment.shards)).sha256,
             "reference": Reference.load(Path(experiment.reference)).key,
-            "settings_sha256": sha256_json({"train": experiment.train, "family": experiment.family}),
+            "settings_sha256": sha256_json(computed),
             "torch": torch.__version__,
         },
         files={},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,10 @@ from pipeline.formats.reference import BLIND, ExtractorIdentity, identity_of
 from pipeline.metrics._shared import Kind, reported_name
 from pipeline.networks.inception import TAPS
 from pipeline.registry.settings import RegisterSettings
-from pipeline.settings import Settings, SettingsError, override, shown, suggest, validate
+from pipeline.settings import Settings, SettingsError, UserError, override, shown, suggest, validate
+from pipeline.training import schedules
 from pipeline.training.settings import TrainSettings
+from pipeline.types import DataSpec
 
 SECTIONS: dict[str, type[Settings]] = {
     "ingest": IngestSettings,
@@ -34,6 +36,7 @@ SECTIONS: dict[str, type[Settings]] = {
 KINDS: tuple[Kind, ...] = ("frechet", "kernel", "score")
 ENDINGS = ("", "_at_holdout_n", "_holdout")
 MERGE = "tag:yaml.org,2002:merge"
+STAND_INS = (32, 64, 16, 128, 28, 256)  # sides of images
 FEW = 64  # whole numbers that are tried one by one
 BETWEEN = 0.618  # lands on no whole number where the ends are near each other
 
@@ -193,7 +196,8 @@ def _arithmetic(params: Params, train: TrainSettings) -> list[str]:
         return problems
     if tune.workers_per_trial > 1 and train.lanes % tune.workers_per_trial:
         problems.append(f"tune.workers_per_trial: {tune.workers_per_trial} does not divide train.lanes: {train.lanes}")
-    for name, value in (("examples", tune.examples), ("first_rung", tune.first_rung)):
+    clock = "interval" if tune.mode == "population" else "first_rung"
+    for name, value in (("examples", tune.examples), (clock, getattr(tune, clock))):
         if value % train.tick:
             problems.append(f"tune.{name}: {value} is not a multiple of train.tick: {train.tick}")
     return problems
@@ -262,7 +266,51 @@ def _space(params: Params) -> list[str]:
                 why = "; ".join(line.removeprefix(f"{dotted}: ") for line in wrong)
                 problems.append(f"tune.space.{dotted}: {shown(value)} would not do: {why}")
                 break
+    if params.tune.mode == "population" and params.tune.space and not problems:
+        problems = _steady(params)
     return problems
+
+
+def _steady(params: Params) -> list[str]:
+    """A population's members change their settings while they train: only some can be."""
+    fixed = [dotted for dotted in params.tune.space if not dotted.startswith("families.")]
+    problems = [
+        f"tune.space.{dotted}: cannot change while a member of a population trains, as a family's own numbers can "
+        "(learning rates, betas, weights of penalties); set it above, or take tune.mode: repeatable"
+        for dotted in fixed
+    ]
+    family = params.with_overrides({"tune.space": {}}).load_family()
+    spec = stand_in(family)
+    return problems if problems or spec is None else list(unsteady(params, spec))
+
+
+def unsteady(params: Params, spec: DataSpec) -> Iterator[str]:
+    """What a population's searched settings would change that has to stay, for data of this kind."""
+    before = params.with_overrides({"tune.space": {}}).load_family()
+    for dotted, searched in params.tune.space.items():
+        if not dotted.startswith(f"families.{params.train.family}."):
+            continue
+        for value in tried(searched):
+            after = params.with_overrides({"tune.space": {}, dotted: value}).load_family()
+            if difference := schedules.unlike(before, after, spec):
+                yield (
+                    f"tune.space.{dotted}: with {shown(value)}, {difference}, which a member of a population cannot do "
+                    "while it trains; set it above, or take tune.mode: repeatable"
+                )
+                break
+
+
+def stand_in(family: AnyFamily) -> DataSpec | None:
+    """Images of some size that the family takes, where the data has not been looked at; None where it takes none."""
+    for side in STAND_INS:
+        for channels in (3, 1):
+            spec = DataSpec("image", (channels, side, side), ("a", "b"))
+            try:
+                family.check(spec)
+            except UserError:
+                continue
+            return spec if {"x"} <= family.needs <= {"x", "label"} else None
+    return None
 
 
 def tried(searched: Range) -> list[Any]:

@@ -16,7 +16,7 @@ from pipeline.formats.reference import BLIND, Reference, identity_of
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store, is_remote
 from pipeline.metrics._shared import reported_name
-from pipeline.params import KINDS, Params, tried
+from pipeline.params import KINDS, Params, tried, unsteady
 from pipeline.settings import Settings, SettingsError, UserError, shown
 from pipeline.types import DataSpec
 
@@ -145,6 +145,8 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
             # What is wrong whatever is searched is said once.
             if str(error) not in problems:
                 problems.append(f"{searched} would not do: {error}" if searched else str(error))
+    if params.tune.trials and params.tune.mode == "population" and shape_known and not problems:
+        problems += unsteady(params, spec)
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.cluster import room, spread
+from pipeline.evaluation.blocks import Mapped
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store, is_remote
@@ -29,6 +31,14 @@ def stored(params: Params, project: Project) -> dict[str, Any]:
         return {}
     parts = [str(project.artefact(name).relative_to(project.root)) for name in ("shards", "reference")]
     return {"store": storage, "inputs": Store(storage).push(project.root, parts)}
+
+
+def mapped(params: Params, project: Project) -> Mapped:
+    """How blocks of examples are spread over the workers of the Ray that is up."""
+    if room.shares_folders(params.run):
+        return spread.in_order
+    budget = params.run.cache_megabytes * 2**20
+    return spread.OverStore(params.run.storage, project.root, project.work(params), budget)
 
 
 def inputs(project: Project) -> dict[str, str]:

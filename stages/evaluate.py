@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline import plugins
-from pipeline.cluster import room, spread
+from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.contract import LocalWorld
 from pipeline.data.batches import Reader
@@ -26,6 +26,7 @@ from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from stages import _checks, _stage
+from stages._paths import mapped
 
 
 def main(params: Params, project: _stage.Project) -> None:
@@ -35,7 +36,7 @@ def main(params: Params, project: _stage.Project) -> None:
     _checks.same_weights(params, reference)
     card = load_card(model)
     given = inputs_of(plugins.load("families", {"name": card.family, **card.config}), shards)
-    result = scored(params, reference, model, given)
+    result = scored(params, project, reference, model, given)
     source, card = open_model(model, threads=params.evaluate.threads, inputs=given)
     cache = project.work(params) / "cache"
     train = Reader(shards, "train", cache=cache, cache_budget=params.run.cache_megabytes * 2**20)
@@ -47,6 +48,8 @@ def main(params: Params, project: _stage.Project) -> None:
     computed["families"] = {card.family: card.config}
     if best.overrides:
         computed["searched"] = best.overrides
+    if best.schedule:
+        computed["schedule"] = best.schedule
     curves = table(model / "history.tsv", "\t")
     inputs = ReportInputs(
         title=f"{params.register.name} · {card.family}",
@@ -78,7 +81,9 @@ def small_n(reference: Reference, curves: Sequence[Mapping[str, Any]], seed: int
     return (n, *floor(reference, n, seed))
 
 
-def scored(params: Params, reference: Reference, model: Path, inputs: ShardInputs | None) -> Evaluation:
+def scored(
+    params: Params, project: _stage.Project, reference: Reference, model: Path, inputs: ShardInputs | None
+) -> Evaluation:
     """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
     run, settings = params.run, params.evaluate
     samples = settings.repeats * (settings.samples or reference.card.counts["train"])
@@ -86,7 +91,7 @@ def scored(params: Params, reference: Reference, model: Path, inputs: ShardInput
         return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
     with session(run):
         _stage.hear_signals()
-        return evaluate(settings, reference, model, LocalWorld(), print, spread.in_order, inputs)
+        return evaluate(settings, reference, model, LocalWorld(), print, mapped(params, project), inputs)
 
 
 def table(path: Path, delimiter: str) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ def main(params: Params, project: _stage.Project) -> None:
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
-    if room.spreads(run, used):
+    # What is to be packed is where the source is: only a shared folder lets other nodes read it.
+    if room.spreads(run, used) and room.shares_folders(run):
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, map_shards=spread.in_order, progress=progress)

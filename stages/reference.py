@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.cluster import room, spread
+from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.evaluation.blocks import ShardExamples
 from pipeline.evaluation.reference import measure
 from pipeline.params import Params
 from stages import _checks, _stage
+from stages._paths import mapped
 
 
 def main(params: Params, project: _stage.Project) -> None:
@@ -19,7 +20,8 @@ def main(params: Params, project: _stage.Project) -> None:
     if room.spreads(run, len(train) + len(holdout), run.spread_from):
         with session(run):
             _stage.hear_signals()
-            measure(params.reference, train, holdout, out, train.manifest_sha256, print, mapped=spread.in_order)
+            over = mapped(params, project)
+            measure(params.reference, train, holdout, out, train.manifest_sha256, print, over)
     else:
         measure(params.reference, train, holdout, out, train.manifest_sha256, print)
 

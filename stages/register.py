@@ -9,7 +9,7 @@ from typing import Any, cast
 from pipeline.formats import files
 from pipeline.formats.model import load_card
 from pipeline.formats.report import load_scores
-from pipeline.formats.search import load_best
+from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.settings import SettingsError, suggest
 from stages import _stage
@@ -33,7 +33,7 @@ def main(params: Params, project: _stage.Project) -> None:
     training = Training(
         model=model,
         report=report,
-        params={**flat(settings), **{f"searched.{name}": value for name, value in best.overrides.items()}},
+        params={**flat(settings), **searched(best)},
         history=table(model / "history.tsv", "\t"),
         lineage=lineage.gather(project.root, project.artefact("shards") / "manifest.json", settings),
         attachments=[path for path in (project.root / "params.yaml", project.root / "dvc.lock") if path.exists()],
@@ -47,6 +47,14 @@ def main(params: Params, project: _stage.Project) -> None:
     print(f"  zerosum generate --model models:/{registered['name']}@{alias} --n 64 --out samples")
     if alias != champion:
         print(f"  zerosum promote --version {registered['version']}")
+
+
+def searched(best: Best) -> dict[str, Any]:
+    """What the search found, and from which examples on something else."""
+    found = {f"searched.{name}": value for name, value in best.overrides.items()}
+    for entry in best.schedule:
+        found |= {f"searched.from_{entry['from']}.{name}": value for name, value in entry["overrides"].items()}
+    return found
 
 
 def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

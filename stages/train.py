@@ -25,20 +25,27 @@ from stages._paths import inputs, paths
 def main(params: Params, project: _stage.Project) -> None:
     best = load_best(project.artefact("search"))
     params = params.with_overrides({"tune.space": {}, **best.overrides})
+    schedule = tuple(
+        {"from": entry["from"], "family": params.with_overrides(entry["overrides"]).family} for entry in best.schedule
+    )
     _checks.after_ingest(params, project.artefact("shards"))
     train = params.train.model_dump(mode="json")
     # Not `examples`: raising it goes on with a finished run instead of starting another.
     clockless = {name: value for name, value in train.items() if name != "examples"}
-    computed = {"train": clockless, "family": params.family, "inputs": inputs(project)}
+    computed: dict[str, Any] = {"train": clockless, "family": params.family, "inputs": inputs(project)}
+    if schedule:
+        computed["schedule"] = schedule
     scratch = project.scratch(params, computed)
     scratch.mkdir(parents=True, exist_ok=True)
     places = paths(params, project)
     mirror = scratch.name if "store" in places else ""
-    experiment = Experiment(train, params.family, scratch=str(scratch), mirror=mirror, **places)
+    experiment = Experiment(train, params.family, scratch=str(scratch), mirror=mirror, schedule=schedule, **places)
     marker = Marker(project.work(params) / "train.json", scratch)
     reporter = ConsoleReporter(params.train.examples)
     workers, least = params.run.most_workers, f"{params.run.least_workers} to " if params.run.elastic else ""
     print(f"{params.train.family}, {params.train.lanes} lanes on {least}{workers} worker{'s' if workers > 1 else ''}")
+    if schedule:
+        print(f"settings change at {', '.join(format(entry['from'], ',') for entry in schedule)} examples")
     print(small_n(params, Path(experiment.reference)))
     with session(params.run, room.private_cpus(params.run)):
         _stage.hear_signals()

@@ -6,8 +6,9 @@ import os
 import shutil
 import time
 
-from pipeline.cluster import search, spaces
+from pipeline.cluster import search, spaces, starts
 from pipeline.cluster.session import session
+from pipeline.cluster.starts import Found
 from pipeline.formats.search import Best, save_best, save_table
 from pipeline.params import Params
 from stages import _checks, _stage
@@ -21,27 +22,38 @@ def main(params: Params, project: _stage.Project) -> None:
     if not searched:
         why = "tune.trials is 0" if not params.tune.trials else f"tune.space has no key of {params.train.family}"
         print(f"{why}: using the settings as they are")
-        publish(project, search.Found(Best({}, note=f"{why}: the settings as they are"), [], []), 0.0)
+        publish(project, Found(Best({}, note=f"{why}: the settings as they are"), [], []), 0.0)
         return
     computed = {"tune": params.raw.get("tune"), "train": params.raw.get("train"), "inputs": inputs(project)}
     computed["families"] = params.raw.get("families")
     scratch = project.scratch(params, computed)
     started = time.monotonic()
     # A private Ray has room for one trial at least, and for as many as are asked for.
-    trials = search.side_by_side(params, os.cpu_count() or 1)
-    print(f"{params.tune.trials} trials of {params.tune.examples:,} examples, {params.tune.batch} side by side")
-    with session(params.run, trials * search.cpus_of_a_trial(params)):
+    trials = starts.side_by_side(params, os.cpu_count() or 1)
+    print(described(params))
+    with session(params.run, trials * starts.cpus_of_a_trial(params)):
         _stage.hear_signals()
         found = search.search(params, paths(params, project), scratch, print)
     family = found.best.overrides.get("train.family", params.train.family)
     print(f"best: {family} at {found.best.score:.4g} (trial {found.best.trial} of trials.csv)")
     for dotted, value in found.best.overrides.items():
-        print(f"  {dotted}: {search.short(value)}")
+        later = "".join(f", from {e['from']:,} {starts.short(e['overrides'][dotted])}" for e in found.best.schedule)
+        print(f"  {dotted}: {starts.short(value)}{later}")
     publish(project, found, time.monotonic() - started)
     shutil.rmtree(scratch / "trials", ignore_errors=True)
 
 
-def publish(project: _stage.Project, found: search.Found, seconds: float) -> None:
+def described(params: Params) -> str:
+    """What is about to be searched."""
+    tuning = params.tune
+    if tuning.mode == "population":
+        return (
+            f"a population of {tuning.trials}, each of {tuning.examples:,} examples, compared every {tuning.interval:,}"
+        )
+    return f"{tuning.trials} trials of {tuning.examples:,} examples, {tuning.batch} side by side"
+
+
+def publish(project: _stage.Project, found: Found, seconds: float) -> None:
     """The artefacts, best.yaml last: without it there is no result."""
     out, curves = project.artefact("search"), project.artefact("curves") / "search"
     save_table(out / "trials.csv", found.rows, ("trial", "score", "status", "examples_seen"))

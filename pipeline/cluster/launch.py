@@ -64,6 +64,7 @@ def train(
     if run.elastic:
         # A lost node is counted for some seconds more: a group that waits for it is given up, and a smaller one made.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(REGROUP)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(run.collective_timeout)
     cuda = use_cuda(run)
     resources: dict[str, float] = {"CPU": run.cpus_per_worker}
     if cuda:
@@ -78,8 +79,9 @@ def train(
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
                 "watch": resolve(run.address).kind != "private",
+                "timeout": run.collective_timeout,
             },
-            torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if cuda else "gloo", timeout_s=run.collective_timeout),
             scaling_config=ScalingConfig(
                 num_workers=run.num_workers,
                 elastic_resize_monitor_interval_s=run.resize_interval,
@@ -116,7 +118,8 @@ def worker(config: dict[str, Any]) -> None:
     reporter = MailboxReporter(config["mailbox"])
     if reporter.ended():
         return
-    world = TorchWorld.sharing(Experiment(**config["experiment"]).settings.lanes, torch.device(device))
+    lanes = Experiment(**config["experiment"]).settings.lanes
+    world = TorchWorld.sharing(lanes, torch.device(device), config["timeout"])
     if world is None:
         return  # one of those for whom there is no equal share; the next change of size may need them
     try:

@@ -45,9 +45,13 @@ def scores_beside(experiment: Experiment, run: RunSettings) -> bool:
 
 
 def spreads(run: RunSettings, examples: int, least: int = 0) -> bool:
-    """Whether work over so many examples goes through Ray: several workers, enough to do, and files all can read."""
-    shared = not is_remote(run.storage) or resolve(run.address).kind == "private"
-    return run.most_workers > 1 and examples >= least and shared
+    """Whether work over so many examples goes through Ray: several workers, and enough to do."""
+    return run.most_workers > 1 and examples >= least
+
+
+def shares_folders(run: RunSettings) -> bool:
+    """Whether Ray's workers see the folders of this project."""
+    return not is_remote(run.storage) or resolve(run.address).kind == "private"
 
 
 def use_cuda(run: RunSettings) -> bool:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import spaces
 from pipeline.cluster.launch import last_line
 from pipeline.cluster.settings import TuneSettings
+from pipeline.cluster.starts import Found, Start, kept, placed, side_by_side, watching
 from pipeline.cluster.trial import BAD, CLOCK, METRIC, name_of, run_trial
 from pipeline.formats.search import Best, Journal
 from pipeline.params import Params
 from pipeline.training.health import TrainingFailed
-
-
-@dataclass(frozen=True)
-class Found:
-    """`rows`: a row a trial; `readings`: a row a reading. Neither holds a time."""
-
-    best: Best
-    rows: list[dict[str, Any]]
-    readings: list[dict[str, Any]]
 
 
 def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callable[[str], None]) -> Found:
@@ -47,42 +37,49 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
         "trials": str(scratch / "trials"),
         "repeatable": params.tune.mode == "repeatable",
     }
+    start = _kind(params.tune)
     deaths = 0
     while True:
         shutil.rmtree(scratch / "ray", ignore_errors=True)
-        errors, configs = _run(params, setup, journal, scratch / "ray", note)
+        errors, found = start(params, setup, journal, scratch / "ray", note)
         if not errors:
             break
         deaths += 1
         if not isinstance(errors[0], RayActorError) or deaths > params.run.max_failures:
             raise TrainingFailed(f"a trial died: {last_line(errors[0])}")
         note("a trial's process died; starting again from the journal")
+    shutil.rmtree(scratch / "ray", ignore_errors=True)
+    return found()
+
+
+def _kind(tuning: TuneSettings) -> Callable[[Params, dict[str, Any], Journal, Path, Callable[[str], None]], Start]:
+    if tuning.mode != "population":
+        return _run
+    from pipeline.cluster.populations import evolve
+
+    return evolve
+
+
+def _compared(params: Params, configs: list[dict[str, Any]], journal: Journal, note: Callable[[str], None]) -> Found:
+    """What trials of their own came to."""
     if any(not journal.of(config) for config in configs):
         raise TrainingFailed("the search ended before its trials did; run it again to go on")
     repeats = params.tune.trials - len(configs)
     if repeats:
         note(f"{repeats} of {params.tune.trials} trials repeat others, and were not run again")
-    shutil.rmtree(scratch / "ray", ignore_errors=True)
     return _found(params.tune, configs, journal)
 
 
-def _run(
-    params: Params, setup: dict[str, Any], journal: Journal, storage: Path, note: Callable[[str], None]
-) -> tuple[list[Exception], list[dict[str, Any]]]:
-    """One start of Tune: the first error that ended it, if any did, and the configurations it tried."""
+def _run(params: Params, setup: dict[str, Any], journal: Journal, storage: Path, note: Callable[[str], None]) -> Start:
+    """One start of Tune over trials of their own, compared in batches or as they come."""
     import ray
     from ray import tune
 
     tuning = params.tune
     searcher, scheduler = _algorithms(params)
-    watcher = _watcher(journal, note, tuning.trials)
-    trainable = tune.with_resources(
-        tune.with_parameters(_trainable, setup=setup, known=list(journal.entries)),
-        # A trial of several workers is a supervisor here; its workers ask for their own CPUs.
-        {"cpu": 1} if tuning.workers_per_trial == 1 else tune.PlacementGroupFactory([{"memory": 1}]),
-    )
+    watcher = watching(journal, note, lambda trial, ended: (f"trial {ended} of {tuning.trials}", trial.config))
     tuner = tune.Tuner(
-        trainable,
+        placed(_trainable, params, setup, journal),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -91,17 +88,11 @@ def _run(
             # A distributed trial that is stopped leaves a thread behind, which only its process's end stops.
             reuse_actors=tuning.workers_per_trial == 1,
         ),
-        run_config=tune.RunConfig(
-            name="search",
-            storage_path=str(storage),
-            callbacks=[watcher],
-            failure_config=tune.FailureConfig(fail_fast=True),
-            verbose=0,
-        ),
+        run_config=kept(storage, watcher),
     )
     errors = list(tuner.fit().errors)
     configs: list[dict[str, Any]] = watcher.configs if tuning.mode == "asynchronous" else searcher.configs
-    return errors, configs
+    return errors, lambda: _compared(params, configs, journal, note)
 
 
 def _trainable(config: dict[str, Any], setup: dict[str, Any], known: list[dict[str, Any]]) -> None:
@@ -155,56 +146,6 @@ def rungs(tuning: TuneSettings) -> list[int]:
         found.append(int(rung))
         rung *= tuning.reduction
     return found
-
-
-def cpus_of_a_trial(params: Params) -> int:
-    """What one trial takes: its own process, or that of each of its workers."""
-    workers = params.tune.workers_per_trial
-    return 1 if workers == 1 else math.ceil(workers * params.run.cpus_per_worker)
-
-
-def side_by_side(params: Params, cpus: int) -> int:
-    """Trials that run at once: distributed ones would wait for each other's CPUs if there were more."""
-    return params.run.concurrent_trials or max(1, cpus // cpus_of_a_trial(params))
-
-
-def _watcher(journal: Journal, note: Callable[[str], None], trials: int) -> Any:
-    """A Tune callback in the driver: journals each reading, and says a line where a trial ends."""
-    from ray.tune import Callback
-
-    class Watcher(Callback):
-        def __init__(self) -> None:
-            self.configs: list[dict[str, Any]] = []
-            self.ended = 0
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            """Tune pickles its callbacks; nobody reads that back, and the journal is no pickle's business."""
-            return (Callback, ())
-
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.configs.append(dict(trial.config))
-
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-        ) -> None:
-            names = ("trial", "reading", "config", CLOCK, METRIC, "status", "reason")
-            journal.append({name: result[name] for name in names})
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.ended += 1
-            last = trial.last_result
-            settings = ", ".join(f"{key} {short(value)}" for key, value in trial.config.items())
-            early = "" if last.get("status") != "running" else " (stopped early)"
-            bad = f": {last['reason']}" if last.get("reason") else ""
-            note(f"trial {self.ended} of {trials_in_all}: score {last.get(METRIC, BAD):.4g}{early}{bad}   {settings}")
-
-    trials_in_all = trials
-    return Watcher()
-
-
-def short(value: Any) -> str:
-    """A value for a line of progress."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal) -> Found:

@@ -41,6 +41,9 @@ class RunSettings(Settings):
         default=60.0, gt=0, description="seconds between two looks at whether [least, most] workers could be more"
     )
     max_failures: int = Field(default=3, ge=0, description="restarts of the workers before a training fails")
+    collective_timeout: int = Field(
+        default=600, ge=1, description="seconds after which a worker that does not answer the others counts as lost"
+    )
     cache_megabytes: int = Field(default=2048, ge=0, description="decoded data kept on disk and mapped; 0 = stream")
     spread_from: int = Field(
         default=10_000, ge=0, description="with several workers, so many examples or more are measured through Ray"
@@ -131,12 +134,15 @@ class TuneSettings(Settings):
     """The search over any dotted setting; what is not searched is as params.yaml says."""
 
     trials: int = Field(default=4, ge=0, description="0 = use the settings as they are")
-    mode: Literal["repeatable", "asynchronous"] = Field(
-        default="repeatable", description="asynchronous ASHA suits clusters, and its result is not repeatable"
+    mode: Literal["repeatable", "asynchronous", "population"] = Field(
+        default="repeatable",
+        description="asynchronous ASHA suits clusters, and its result is not repeatable; population trains all trials "
+        "together, copies good ones over bad ones and finds a schedule",
     )
     batch: int = Field(default=2, ge=1, description="trials suggested together; they learn of each other afterwards")
     examples: int = Field(default=15_360, gt=0, description="full length of a trial; a multiple of train.tick")
     first_rung: int = Field(default=5_120, gt=0, description="examples before a trial may be stopped")
+    interval: int = Field(default=5_120, gt=0, description="examples between two rounds of a population")
     reduction: float = Field(default=2.0, gt=1, description="one in so many goes on past a rung")
     startup: int = Field(default=4, ge=0, description="random suggestions before the model of TPE is used")
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -150,6 +156,10 @@ class TuneSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> TuneSettings:
-        if self.first_rung > self.examples:
+        if self.mode != "population" and self.first_rung > self.examples:
             raise ValueError(f"first_rung: {self.first_rung} is beyond examples: {self.examples}")
+        if self.mode == "population" and self.trials == 1:
+            raise ValueError("trials: 1 is no population; it must be 2 or more, or 0 for the settings as they are")
+        if self.mode == "population" and self.interval >= self.examples:
+            raise ValueError(f"interval: {self.interval} leaves no round before examples: {self.examples}")
         return self

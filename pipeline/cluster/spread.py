@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.formats import files
+from pipeline.formats.store import NodeCache, Store
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -34,3 +40,80 @@ def in_order(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Itera
         except RayTaskError as error:
             raise error.cause from None
         waiting.extend(remote.remote(task) for task in islice(following, 1))
+
+
+@dataclass(frozen=True)
+class OverStore:
+    """`in_order` for nodes that share no folder: each path of `root` that a function holds goes by the store.
+
+    store: its URI. work: what is only a cache; on each node another folder stands for it. budget: bytes that a node
+    keeps of what it has fetched.
+
+    Raises:
+        UserError: if the store does not answer.
+    """
+
+    store: str
+    root: Path
+    work: Path
+    budget: int
+
+    def __call__(self, function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterable[Answer]:
+        met: set[str] = set()
+
+        def moved(path: Path) -> str | None:
+            if path.is_relative_to(self.work):
+                return f"work/{path.relative_to(self.work)}"
+            if path.is_relative_to(self.root):
+                met.add(str(path.relative_to(self.root)))
+                return f"inputs/{path.relative_to(self.root)}"
+            return None
+
+        packed = _packed(function, moved)
+        return in_order(_Sent(packed, self.store, Store(self.store).push(self.root, sorted(met)), self.budget), tasks)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A function whose paths are names; it is made whole on the node, once for each process."""
+
+    packed: bytes
+    store: str
+    inputs: str
+    budget: int
+
+    def __call__(self, task: Any) -> Any:
+        if self not in _whole:
+            own = files.cache_folder() / "node"
+            found = NodeCache(own / "inputs", max(self.budget, 2**30)).get(Store(self.store), self.inputs)
+            _whole.clear()
+            _whole[self] = _unpacked(self.packed, {"inputs": found, "work": own / "decoded"})
+        return _whole[self](task)
+
+
+_whole: dict[_Sent, Callable[[Any], Any]] = {}
+
+
+def _packed(function: Any, moved: Callable[[Path], str | None]) -> bytes:
+    """The function for its journey, with names in place of the paths that `moved` has one for."""
+    from ray import cloudpickle
+
+    class Pickler(cloudpickle.CloudPickler):
+        def persistent_id(self, obj: Any) -> str | None:
+            return moved(obj) if isinstance(obj, Path) else None
+
+    buffer = io.BytesIO()
+    Pickler(buffer).dump(function)
+    return buffer.getvalue()
+
+
+def _unpacked(packed: bytes, places: Mapping[str, Path]) -> Any:
+    """What `_packed` made, with each name a path of this machine."""
+    import pickle
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, pid: str) -> Path:
+            place, _, rest = pid.partition("/")
+            return places[place] / rest
+
+    return Unpickler(io.BytesIO(packed)).load()

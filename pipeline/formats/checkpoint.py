@@ -67,6 +67,22 @@ class CheckpointStore:
             return []
         return sorted(path for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
 
+    def names(self) -> list[str]:
+        """The ordinary checkpoints, here or elsewhere, oldest first."""
+        return [path.name for path in self.numbered()]
+
+    def inherit(self, other: CheckpointStore, limit: int) -> Path | None:
+        """Begin with another run's newest whole checkpoint of those that one of `limit` examples comes to.
+
+        The other's folder is only read: its run may be writing there.
+        """
+        for name in reversed(other.names()):
+            path = other.folder / name
+            other.ready(path)
+            if path.is_dir() and _problem(path) is None and _began(path) < limit:
+                return self.save(load(path))
+        return None
+
     def latest(self, note: Callable[[str], None], limit: int | None = None) -> Path | None:
         """The newest whole checkpoint; torn ones are said and removed.
 

@@ -34,9 +34,13 @@ class MirroredStore(CheckpointStore):
         """As on one machine, then sent; those that were dropped here are dropped there, last."""
         path = super().save(checkpoint, name)
         parts = [f"{CHECKPOINTS}/{path.name}", *([GRIDS] if (self._scratch / GRIDS).is_dir() else [])]
+        document = f"{path.name}.json"
+        before = str(self._store.read(document)["bundle"]) if self._store.holds(document) else ""
         bundle = self._store.push(self._scratch, parts)
-        self._store.write(f"{path.name}.json", {"bundle": bundle})
+        self._store.write(document, {"bundle": bundle})
         self._marker(path).write_text(bundle)
+        if before not in ("", bundle):
+            self._store.drop([before], kept=self._known().values())
         if name is None:
             here = {kept.name for kept in self.numbered()}
             known = self._known()
@@ -45,6 +49,9 @@ class MirroredStore(CheckpointStore):
                 self._store.remove(f"{old}.json")
             self._store.drop([known[old] for old in gone], kept=[known[left] for left in known if left not in gone])
         return path
+
+    def names(self) -> list[str]:
+        return sorted({*super().names(), *(name for name in self._known() if name.isdigit())})
 
     def latest(self, note: Callable[[str], None], limit: int | None = None) -> Path | None:
         """The newest whole one, of those here and those in the store."""

@@ -1,4 +1,4 @@
-"""What the search hands on: best.yaml (the overrides, exact), trials.csv, and its journal's form."""
+"""What the search hands on: best.yaml (overrides and schedule, exact), trials.csv, and its journal's form."""
 
 from __future__ import annotations
 
@@ -21,19 +21,24 @@ MADE_BY = "the tune stage"
 
 @dataclass(frozen=True)
 class Best:
-    """`overrides` are dotted settings; `score` is None where nothing was searched."""
+    """`overrides` are dotted settings; `score` is None where nothing was searched.
+
+    schedule: what takes the place of `overrides` on the way, in order: `from`, in examples seen, and `overrides`,
+        all of them anew. The last entry holds to the end. Empty but for a population's.
+    """
 
     overrides: dict[str, Any]
     score: float | None = None
     trial: int | None = None
     repeatable: bool = True
     note: str = ""
+    schedule: list[dict[str, Any]] = field(default_factory=lambda: [])
     format_version: int = field(default=FORMAT_VERSION)
 
 
 def save_best(folder: Path, best: Best) -> None:
     """Write best.yaml."""
-    content = {
+    content: dict[str, Any] = {
         "format_version": best.format_version,
         "note": best.note,
         "repeatable": best.repeatable,
@@ -41,6 +46,8 @@ def save_best(folder: Path, best: Best) -> None:
         "trial": best.trial,
         "overrides": best.overrides,
     }
+    if best.schedule:
+        content["schedule"] = best.schedule
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     files.write_bytes(folder / "best.yaml", text.encode())
 
@@ -65,7 +72,25 @@ def load_best(folder: Path) -> Best:
     names = ("overrides", "score", "trial", "repeatable", "note")
     if any(name not in found for name in names) or not isinstance(found["overrides"], dict):
         raise files.BrokenArtefact(f"{path} is cut short; run {MADE_BY} again")
-    return Best(**{name: found[name] for name in names})
+    schedule = found.get("schedule", [])
+    if not _is_schedule(schedule):
+        raise files.BrokenArtefact(
+            f"{path}: its schedule must be a list of {{from: examples, overrides: settings}}, each from above 0 and "
+            f"beyond the one before; run {MADE_BY} again"
+        )
+    return Best(**{name: found[name] for name in names}, schedule=schedule)
+
+
+def _is_schedule(value: Any) -> bool:
+    before = 0
+    for entry in cast(list[Any], value) if isinstance(value, list) else [None]:
+        if not isinstance(entry, dict) or set(cast(dict[str, Any], entry)) != {"from", "overrides"}:
+            return False
+        start, overrides = entry["from"], entry["overrides"]
+        if type(start) is not int or start <= before or not isinstance(overrides, dict):
+            return False
+        before = start
+    return True
 
 
 def save_table(

@@ -13,7 +13,7 @@ from torch import nn
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Phase, Record, Reporter, Scorer, State, World
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training import beside, health, lanes, ticks
+from pipeline.training import beside, health, lanes, schedules, ticks
 from pipeline.training.averaging import Average
 from pipeline.training.resume import Snapshots
 from pipeline.training.settings import TrainSettings
@@ -49,6 +49,7 @@ class Run:
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
     beside: has snapshots scored while training goes on, in place of `scorer`; equal scores.
     leaving: whether a machine is about to be taken away, asked by every rank at ticks: a checkpoint is then made.
+    later: what takes the place of `family`, from which examples on; `schedules.check` has passed it.
     """
 
     settings: TrainSettings
@@ -63,6 +64,7 @@ class Run:
     stop_on_collapse: bool = False
     beside: beside.Snapshots | None = None
     leaving: Callable[[], bool] | None = None
+    later: schedules.Later = ()
 
 
 def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device) -> dict[str, nn.Module]:
@@ -100,6 +102,7 @@ class Game:
     def __init__(self, run: Run) -> None:
         settings = run.settings
         self.run = run
+        self.family = run.family
         self.state = State(seed=settings.seed)
         self.networks = build(run.family, run.spec, self.state, run.world.device)
         fast = settings.reduction == "fast"
@@ -153,6 +156,7 @@ class Game:
         """
         state, before = self.state, self.state.examples_seen
         self.began = before
+        self._retune()
         self.stepper.begin()
         self._reals = []
         for phase in self._phases():
@@ -165,7 +169,7 @@ class Game:
         # A step that reads no data (bits drawn from counters) still moves the clock by its batch.
         if state.examples_seen == before:
             state.examples_seen += self.run.settings.batch_size
-        self.run.family.after_step(self.networks, state, observed)
+        self.family.after_step(self.networks, state, observed)
         self.average.update(state.examples_seen, state.examples_seen - before)
         state.step += 1
         return self._clock.count(observed, before, state.examples_seen, self.run.settings.tick)
@@ -235,6 +239,13 @@ class Game:
         if self.run.settings.publish == "best":
             state = self.snapshots.best_average(self) or state
         return Outcome(status, state, self.average.networks, self.history, self.scores, self.reason)
+
+    def _retune(self) -> None:
+        """Go over to the settings of this point of the clock: forwards, or back after a roll-back."""
+        family = schedules.family_at(self.run.family, self.run.later, self.state.examples_seen)
+        if family is not self.family:
+            self.family, self.segments = family, family.segments()
+            self.stepper.retune(family)
 
     def _phases(self) -> tuple[Phase, ...]:
         """The current segment's phases; entering a segment may reset the optimisers."""

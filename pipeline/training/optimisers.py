@@ -30,6 +30,14 @@ class PlayerOptimiser:
         """A new optimiser with no memory."""
         self._optimiser = _build(self.player.optimiser, list(self.parameters.values()))
 
+    def retune(self, player: Player) -> None:
+        """Go on, memory and all, with this player's values; its kind of optimiser is the same."""
+        self.player = player
+        group = self._optimiser.param_groups[0]
+        group["weight_decay"] = player.optimiser.weight_decay
+        if "eps" in group:
+            group["eps"] = player.optimiser.eps
+
     def step(self, gradients: list[Tensor], examples_seen: int) -> None:
         """Apply these gradients, one a parameter and in order."""
         settings = self.player.optimiser

@@ -45,6 +45,13 @@ class Stepper:
         }
         self.latents = family.latents  # the loop, which knows the data, hands over `latents_for` it
 
+    def retune(self, family: AnyFamily) -> None:
+        """Go on with the players of the same design, configured otherwise."""
+        self.family = family
+        self.players = {player.name: player for player in family.players()}
+        for name, player in self.players.items():
+            self.optimisers[name].retune(player)
+
     def begin(self) -> None:
         """A new step: forget what its phases shared and observed, and what a broken step held back."""
         self._memory = [{} for _ in self.mine]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import torch
@@ -22,16 +23,17 @@ class TorchWorld:
         self._group = group
 
     @classmethod
-    def sharing(cls, lanes: int, device: torch.device) -> TorchWorld | None:
+    def sharing(cls, lanes: int, device: torch.device, timeout: float | None = None) -> TorchWorld | None:
         """The first ranks, as many as share the lanes evenly; None on a rank that is left over.
 
         Every rank of the default group has to call it. `lanes` is a power of two, and so are the ranks that work.
+        timeout: seconds that a rank waits for another; a group of some does not take over the default one's.
         """
         size = dist.get_world_size()
         working = min(lanes, 1 << (size.bit_length() - 1))
         if working == size:
             return cls(device)
-        group = dist.new_group(list(range(working)))
+        group = dist.new_group(list(range(working)), timeout=timedelta(seconds=timeout) if timeout else None)
         return cls(device, cast("dist.ProcessGroup", group)) if dist.get_rank() < working else None
 
     def exchange(self, tensor: Tensor, partner: int) -> Tensor:

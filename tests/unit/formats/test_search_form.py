@@ -90,6 +90,40 @@ def test_best_comes_back_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "best.yaml").read_bytes() == first
 
 
+def test_a_schedule_comes_back_exactly_and_none_leaves_no_trace(tmp_path: Path) -> None:
+    schedule = [{"from": 64, "overrides": {"train.lr": 0.1 + 0.2}}, {"from": 128, "overrides": {"train.lr": 1e-07}}]
+    best = Best({"train.lr": 0.1}, 1 / 3, 2, schedule=schedule)
+    save_best(tmp_path, best)
+    assert load_best(tmp_path) == best
+    save_best(tmp_path, Best({"train.lr": 0.1}))
+    assert "schedule" not in (tmp_path / "best.yaml").read_text()
+    assert load_best(tmp_path).schedule == []
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "5",
+        "{from: 64, overrides: {}}",
+        "[64]",
+        "[{from: 64}]",
+        "[{from: '64', overrides: {}}]",
+        "[{from: true, overrides: {}}]",
+        "[{from: 0, overrides: {}}]",
+        "[{from: 64, overrides: []}]",
+        "[{from: 64, overrides: {}, to: 3}]",
+        "[{from: 64, overrides: {}}, {from: 64, overrides: {}}]",
+        "[{from: 64, overrides: {}}, {from: 32, overrides: {}}]",
+    ],
+)
+def test_a_schedule_that_is_none_is_refused(schedule: str, tmp_path: Path) -> None:
+    save_best(tmp_path, Best({}))
+    path = tmp_path / "best.yaml"
+    path.write_text(f"{path.read_text()}schedule: {schedule}\n")
+    with pytest.raises(BrokenArtefact, match=r"best\.yaml: its schedule must be a list of \{from: examples"):
+        load_best(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "a: [", "format_version: 99"])
 def test_a_best_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "best.yaml").write_text(text)
