@@ -104,9 +104,7 @@ def _knock(address: str) -> None:
     except OSError as error:
         raise UserError(f"run.address: no Ray cluster answers at {address} ({error})") from None
     if len(answer) < 9 or answer[3] != SETTINGS:
-        raise UserError(
-            f"run.address: what answers at {address} is no Ray cluster; `ray start --head` says its port"
-        )
+        raise UserError(f"run.address: what answers at {address} is no Ray cluster; `ray start --head` says its port")
 
 
 def _first_words(connection: socket.socket) -> bytes:

@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline.formats import files
@@ -23,7 +24,12 @@ from pipeline.settings import UserError
 PIECE = 8 * 2**20  # bytes read or written at a time
 CONNECT, REQUEST = 10, 60  # seconds
 ATTEMPTS = 6
+# Where the AWS library gives up early: an error's text that is longer than the object read has no room in its buffer,
+# and the end of an upload in parts has fewer attempts than the rest.
+GIVEN_UP = ("Failed to flush response stream", "during CompleteMultipartUpload")
 OPTIONS = ("region", "endpoint_override", "scheme")
+
+Answer = TypeVar("Answer")
 
 
 class Store:
@@ -133,29 +139,48 @@ class Store:
     def _send(self, path: Path, name: str, size: int) -> None:
         if self._size(name) == size:
             return
-        with self._answered(name), path.open("rb") as source, self._writing(name) as target:
-            for piece in _pieces(source):
-                target.write(piece)
+
+        def send() -> None:
+            with path.open("rb") as source, self._writing(name) as target:
+                for piece in _pieces(source):
+                    target.write(piece)
+
+        with self._answered(name):
+            _patient(send)
 
     def _fetch(self, sha256: str, path: Path) -> None:
-        name, digest = f"blobs/{sha256}", hashlib.sha256()
+        name = f"blobs/{sha256}"
         with self._answered(name), files.replacing(path) as temporary:
-            with self._fs.open_input_stream(f"{self._root}/{name}") as source, temporary.open("wb") as target:
-                for piece in _pieces(source):
-                    digest.update(piece)
-                    target.write(piece)
-            if digest.hexdigest() != sha256:
+            found = _patient(lambda: self._copied(name, temporary))
+            if found != sha256:
                 raise files.BrokenArtefact(
-                    f"{self.uri}: {name[:18]}… has sha256 {digest.hexdigest()[:12]}…; remove it there and push again"
+                    f"{self.uri}: {name[:18]}… has sha256 {found[:12]}…; remove it there and push again"
                 )
 
+    def _copied(self, name: str, target: Path) -> str:
+        """To a file here; the sha256 of what came."""
+        digest = hashlib.sha256()
+        with self._fs.open_input_stream(f"{self._root}/{name}") as source, target.open("wb") as file:
+            for piece in _pieces(source):
+                digest.update(piece)
+                file.write(piece)
+        return digest.hexdigest()
+
     def _bytes(self, name: str) -> bytes:
-        with self._answered(name), self._fs.open_input_stream(f"{self._root}/{name}") as source:
-            return bytes(source.read())
+        def read() -> bytes:
+            with self._fs.open_input_stream(f"{self._root}/{name}") as source:
+                return bytes(source.read())
+
+        with self._answered(name):
+            return _patient(read)
 
     def _write(self, name: str, content: bytes) -> None:
-        with self._answered(name), self._writing(name) as target:
-            target.write(content)
+        def write() -> None:
+            with self._writing(name) as target:
+                target.write(content)
+
+        with self._answered(name):
+            _patient(write)
 
     @contextmanager
     def _writing(self, name: str) -> Generator[Any]:
@@ -242,6 +267,7 @@ def _opened(uri: str) -> tuple[Any, str]:
         connect_timeout=CONNECT,
         request_timeout=REQUEST,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        allow_delayed_open=True,  # a small file is one request, not three
         **options,
     )
     return system, f"{parts.netloc}{unquote(parts.path)}".rstrip("/")
@@ -261,6 +287,18 @@ def _within(root: Path, paths: Iterable[str]) -> Iterator[Path]:
 def _pieces(source: Any) -> Iterator[bytes]:
     while piece := source.read(PIECE):
         yield bytes(piece)
+
+
+def _patient(act: Callable[[], Answer]) -> Answer:
+    """Read or write again what the AWS library gave up early; other errors it has met with retries of its own."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return act()
+        except OSError as error:
+            if not any(sign in str(error) for sign in GIVEN_UP):
+                raise
+            time.sleep(0.1 * 2**attempt)
+    return act()
 
 
 def _json(content: bytes, what: str) -> Any:

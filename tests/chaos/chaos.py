@@ -9,6 +9,7 @@ CHAOS_RUNS counts injections over all calls with one seed; CHAOS_MINUTES bounds 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -16,21 +17,55 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cluster_level
+import clusters
 import loop_level
 import objects
 import ray_level
 from loop_level import Injection, Training
+from troubled import Trouble
 
 from pipeline.formats import files
 
 ROOT = Path(__file__).parents[2]
-SHARE_OF_RAY = 0.2
-NAN_AT = 640
+SHARE_OF_RAY = 0.2  # of the injections
+SHARE_OF_CLUSTERS = 0.3  # of the runs on Ray
+NAN_AT = 656  # just past a checkpoint, however far apart they are
+
+# How often each fault is drawn: those that cost minutes less often than those that cost seconds.
+LOOP = {
+    "worker killed": 4,
+    "node killed": 3,
+    "preempted": 3,
+    "hung rank": 2,
+    "torn checkpoint": 4,
+    "litter": 2,
+    "clock": 2,
+    "disk full": 2,
+    "diverged rank": 2,
+    "S3 errors": 1,
+    "S3 slow": 1,
+    "S3 gone": 1,
+}
+RAY = {
+    "driver killed": 3,
+    "supervisor killed": 2,
+    "worker killed": 3,
+    "raylet killed": 2,
+    "interrupted": 2,
+    "terminated": 2,
+    "worker stopped": 1,
+    "NaN on one rank": 2,
+    "diverged rank": 2,
+    "hung collective": 1,
+    "S3 errors": 1,
+}
+CLUSTER = {"node killed": 3, "preempted": 3, "object store full": 2, "head killed": 2}
 
 
 def main() -> int:
@@ -47,9 +82,9 @@ def main() -> int:
         while (count := len(of_level(known(journal), which))) < wanted_of[which] and time.monotonic() < end:
             # Each run has its own stream: a later call goes on with the faults that would have come.
             chance = random.Random(f"{seed}/{which}/{runs(known(journal), which)}")
-            run = loop_run(folder / "loop", chance) if which == "loop" else ray_run(folder / "ray", chance)
+            run = RUNS[which](folder / which, chance)
             with journal.open("a") as file:
-                for injection in run:
+                for injection in (each for each in run if each.struck):
                     file.write(json.dumps({"level": which, **asdict(injection)}) + "\n")
                 file.write(json.dumps({"level": which, "run": True}) + "\n")
             said = ", ".join(injection.fault for injection in run)
@@ -65,7 +100,7 @@ def loop_run(folder: Path, chance: random.Random) -> list[Injection]:
     family = chance.choice(["dcgan", "r3gan"])
     expected = expectations(folder, family)
     training = Training(folder / f"run-{time.monotonic_ns()}", family, ranks=chance.choice(loop_level.SIZES))
-    faults = [chance.choice(list(loop_level.FAULTS)) for _ in range(chance.randint(1, 5))]
+    faults = drawn(LOOP, chance, most=5)
     accepted = {expected["plain"]}
     done: list[Injection] = []
     if chance.random() < 0.25:
@@ -73,28 +108,37 @@ def loop_run(folder: Path, chance: random.Random) -> list[Injection]:
         # Killed between the NaN and the next checkpoint, a run goes on as if it had never been.
         accepted.add(expected["nan"])
         done.append(Injection("NaN on one rank"))
-    with storage(chance.random() < 0.15) as training.storage:
+    troubled = bool(loop_level.OF_STORE.keys() & set(faults))
+    training.trouble = Trouble(str(chance.random())) if troubled else None
+    with storage(training.trouble, chance.random() < 0.1) as training.storage:
         done += loop_level.endure(training, faults, chance)
-    good = training.result() in accepted and not training.orphans()
+    result, orphans = training.result(), training.orphans()
+    good = result in accepted and not orphans
     for injection in done:
-        injection.survived = good
-        if not good:
+        injection.wrong_bytes, injection.orphans = result is not None and result not in accepted, len(orphans)
+        injection.survived = good and not injection.hung and "nobody" not in injection.said
+        if not injection.survived:
             injection.said += f"; {training.folder}: {loop_level.logs(training)[-300:]}"
     if good:
         shutil.rmtree(training.folder)
     return done
 
 
-def storage(remote: bool) -> Any:
-    """The run's checkpoints on a real S3 server as well, now and then."""
-    import contextlib
-
+def storage(trouble: Trouble | None, remote: bool) -> contextlib.AbstractContextManager[str]:
+    """The run's checkpoints on a real S3 server as well, by a bad way where there is to be trouble."""
+    if trouble is not None:
+        return objects.troubled_s3(trouble)
     return objects.s3() if remote else contextlib.nullcontext("")
+
+
+def drawn(weights: Mapping[str, int], chance: random.Random, most: int) -> list[str]:
+    """One to `most` faults, by their weights."""
+    return chance.choices(list(weights), weights=list(weights.values()), k=chance.randint(1, most))
 
 
 def expectations(folder: Path, family: str) -> dict[str, str]:
     """What a training ends in when nothing happens, and when it meets a NaN once; computed once."""
-    path = folder / f"expected-{family}.json"
+    path = folder / f"expected-{family}-{ray_level.code_key()}.json"
     if not path.exists():
         made = {"plain": loop_level.reference(folder / "expected", family)}
         made["nan"] = loop_level.reference(folder / "expected", family, NAN_AT)
@@ -103,11 +147,20 @@ def expectations(folder: Path, family: str) -> dict[str, str]:
 
 
 def ray_run(folder: Path, chance: random.Random) -> list[Injection]:
-    """A stage on a real, private Ray under one to three faults."""
+    """A stage on a real, private Ray, or a training on a cluster, under one to three faults."""
     expected = ray_level.prepare(folder)
-    which = chance.choices(ray_level.STAGES, weights=[1, 1, 3, 5, 1])[0]
-    faults = [chance.choice(list(ray_level.FAULTS)) for _ in range(chance.randint(1, 3))]
-    return ray_level.attack(expected, folder, which, faults, chance)
+    if chance.random() < SHARE_OF_CLUSTERS:
+        try:
+            return cluster_level.attack(expected, folder, drawn(CLUSTER, chance, most=3), chance)
+        except clusters.NotUp as error:
+            print(f"  no cluster came up: {str(error)[-300:]}", flush=True)
+            return []
+    which = chance.choices(ray_level.STAGES, weights=[1, 1, 3, 6, 1])[0]
+    possible = {fault: RAY[fault] for fault in ray_level.faults_of(which)}
+    return ray_level.attack(expected, folder, which, drawn(possible, chance, most=3), chance)
+
+
+RUNS = {"loop": loop_run, "ray": ray_run}
 
 
 def known(journal: Path) -> list[dict[str, Any]]:
@@ -143,6 +196,9 @@ def summary(rows: list[dict[str, Any]], path: Path, seed: int) -> int:
             "fault": fault,
             "injected": len(found),
             "survived": sum(row["survived"] for row in found),
+            "hung": sum(bool(row.get("hung")) for row in found),
+            "orphans": sum(int(row.get("orphans", 0)) for row in found),
+            "wrong_bytes": sum(bool(row.get("wrong_bytes")) for row in found),
             "median_seconds": round(statistics.median(row["seconds"] for row in found), 1),
             "worst_seconds": round(max(row["seconds"] for row in found), 1),
         }
@@ -150,6 +206,8 @@ def summary(rows: list[dict[str, Any]], path: Path, seed: int) -> int:
     ]
     sums = {"seed": seed, "injected": len(struck), "survived": len(struck) - len(lost), "lost": len(lost)}
     sums["bit_identical"] = sums["survived"]
+    for kind in ("hung", "orphans", "wrong_bytes"):
+        sums[kind] = sum(int(row.get(kind, 0)) for row in struck)
     files.write_json(path, {**sums, "runs": sum("run" in row for row in rows), "faults": table})
     width = max((len(row["fault"]) for row in table), default=5)
     print(f"{'fault':{width}}  injected  survived  median s  worst s")

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import troubled
 
 RANK = Path(__file__).with_name("rank.py")
 ROOT = Path(__file__).parents[2]
 EXAMPLES = 1280
 TIMEOUT = 6  # seconds before a collective gives up on a rank that hangs
+PATIENT = 40  # the same where a rank may be waiting for a store that does not answer
 HUNG = 90  # seconds without progress
 SIZES = (1, 2, 3, 4)
+IMPOSSIBLE = "impossible: no right to mount a disk"
 
 
 @dataclass
@@ -33,7 +36,11 @@ class Injection:
 
     fault: str
     seconds: float = 0.0
+    struck: bool = True  # False where the run was over before
     survived: bool = False
+    hung: bool = False
+    orphans: int = 0
+    wrong_bytes: bool = False
     said: str = ""
 
 
@@ -43,11 +50,13 @@ class Training:
 
     folder: Path
     family: str
-    storage: str = ""
+    storage: str = ""  # an object store, beside the folder
     ranks: int = 2
     extra: dict[str, Any] = field(default_factory=dict)
+    trouble: troubled.Trouble | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     seen: dict[int, psutil.Process] = field(default_factory=dict)
+    hung: bool = False
 
     def start(self) -> None:
         """All ranks, from the newest checkpoint there is."""
@@ -58,9 +67,11 @@ class Training:
             "storage": self.storage,
             "ranks": self.ranks,
             "examples": EXAMPLES,
-            "timeout": TIMEOUT,
+            "timeout": self.timeout,
+            # Rarely enough to spare the store; every checkpoint of the one is one of the other.
+            "checkpoint": 128 if self.storage else 64,
             "meeting": str(self.folder / f"meeting-{uuid.uuid4().hex[:8]}"),
-            **{"nan": None, "diverge": None, "victim": 0, "clock": 0.0},
+            **{"nan": None, "diverge": None, "hang": None, "victim": 0, "clock": 0.0},
             **self.extra,
         }
         path = self.folder / f"told-{uuid.uuid4().hex[:8]}.json"
@@ -81,6 +92,15 @@ class Training:
                 )
             self.processes.append(process)
             self.seen[process.pid] = psutil.Process(process.pid)
+
+    @property
+    def timeout(self) -> int:
+        return PATIENT if self.trouble else TIMEOUT
+
+    def trouble_or_fail(self) -> troubled.Trouble:
+        if self.trouble is None:
+            raise ValueError("this fault takes a store that can be troubled")
+        return self.trouble
 
     def progress(self) -> int:
         try:
@@ -114,11 +134,12 @@ class Training:
             codes = [process.poll() for process in self.processes]
             if any(code not in (None, 0) for code in codes):
                 # The others are given what a collective takes to give up: a hang must end by itself.
-                self.until(lambda: False, TIMEOUT + 4)
+                self.until(lambda: False, self.timeout + 4)
                 break
             if self.progress() != last:
                 last, moved = self.progress(), time.monotonic()
             if time.monotonic() - moved > HUNG:
+                self.hung = True
                 break
             time.sleep(0.05)
         codes = [process.poll() for process in self.processes]
@@ -219,7 +240,7 @@ def disk_full(training: Training, chance: random.Random) -> str:
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(scratch)], capture_output=True)
     if done.returncode:
         shutil.rmtree(kept, ignore_errors=True)
-        return "impossible: no right to mount a disk"
+        return IMPOSSIBLE
     try:
         if kept.exists():
             shutil.copytree(kept, scratch, dirs_exist_ok=True)
@@ -253,6 +274,52 @@ def diverged(training: Training, chance: random.Random) -> str:
     return f"one rank's weights changed (exit codes {codes})" + ("" if said else ", and nobody noticed")
 
 
+def s3_errors(training: Training, chance: random.Random) -> str:
+    """The machine is lost, and all comes back from a store that errs, drops, loses and cuts."""
+    return _from_afar(training, chance, troubled.ERRORS, chance.uniform(0.05, 0.2))
+
+
+def s3_slow(training: Training, chance: random.Random) -> str:
+    return _from_afar(training, chance, troubled.SLOW, chance.uniform(0.1, 0.3))
+
+
+def s3_gone(training: Training, chance: random.Random) -> str:
+    """The store stays away for longer than anybody waits."""
+    training.trouble_or_fail().begin(troubled.GONE, 1.0)
+    codes = training.end()
+    training.trouble_or_fail().calm()
+    said = "does not answer" in logs(training) or training.result() is not None
+    return f"the store away (exit codes {codes})" + ("" if said else ", and nobody said so")
+
+
+def _from_afar(training: Training, chance: random.Random, kinds: tuple[str, ...], share: float) -> str:
+    trouble = training.trouble_or_fail()
+    training.kill()
+    for process in training.processes:
+        process.wait()
+    if chance.random() < 0.5:
+        shutil.rmtree(training.folder / "scratch", ignore_errors=True)
+    before, goal = trouble.struck.total(), training.progress() + 128
+    trouble.slowness = chance.uniform(0.1, 0.5)
+    trouble.begin(kinds, share)
+    training.start()
+    training.until(lambda: training.progress() >= goal, HUNG)
+    trouble.calm()
+    codes = [process.poll() for process in training.processes]
+    training.kill()
+    failed = any(code not in (0, None) for code in codes)
+    nobody = ", and nobody said so" if failed and "does not answer" not in logs(training) else ""
+    struck = trouble.struck.total() - before
+    return f"{', '.join(kinds)} to {share:.0%} of the requests: {struck} (exit codes {codes}){nobody}"
+
+
+# These take a store that can be troubled.
+OF_STORE: dict[str, Callable[[Training, random.Random], str]] = {
+    "S3 errors": s3_errors,
+    "S3 slow": s3_slow,
+    "S3 gone": s3_gone,
+}
+
 FAULTS: dict[str, Callable[[Training, random.Random], str]] = {
     "worker killed": worker_killed,
     "node killed": node_killed,
@@ -263,6 +330,7 @@ FAULTS: dict[str, Callable[[Training, random.Random], str]] = {
     "clock": clock,
     "disk full": disk_full,
     "diverged rank": diverged,
+    **OF_STORE,
 }
 
 
@@ -282,9 +350,11 @@ def endure(
         if training.result() is not None:
             break
         began = time.monotonic()
+        training.hung = False
         done.append(Injection(fault, said=FAULTS[fault](training, chance)))
         training.end()
-        done[-1].seconds = time.monotonic() - began
+        done[-1].seconds, done[-1].hung = time.monotonic() - began, training.hung
+        done[-1].struck = done[-1].said != IMPOSSIBLE
         training.ranks = chance.choice(SIZES)
         training.start()
     training.end()

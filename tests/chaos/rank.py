@@ -6,16 +6,14 @@ It writes how far it is to `<folder>/progress`, and at its end the sha256 of the
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import poison
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
@@ -23,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.contract import AnyFamily, MemoryReporter, Networks, Objective, Record, Segment, State, Turn, World
+from pipeline.contract import MemoryReporter, Record, World
 from pipeline.formats import files
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.mirrored import MirroredStore
@@ -40,7 +38,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "dcgan": {"preset": "digits", "generator_width": 4, "discriminator_width": 4, "latent": 6, "penalty_every": 2},
     "r3gan": {"preset": "small", "widths": [8, 8, 8], "groups": [4, 2, 2], "conditional": True},
 }
-SETTINGS: dict[str, Any] = {"batch_size": 16, "lanes": 4, "tick": 64, "checkpoint": 64, "grid": 10**9}
+SETTINGS: dict[str, Any] = {"batch_size": 16, "lanes": 4, "tick": 64, "grid": 10**9}
 
 
 class Data:
@@ -85,7 +83,7 @@ def main(path: str, rank: str) -> int:
         world_size=told["ranks"],
         timeout=timedelta(seconds=told["timeout"]),
     )
-    world = TorchWorld.sharing(SETTINGS["lanes"], torch.device("cpu"))
+    world = TorchWorld.sharing(SETTINGS["lanes"], torch.device("cpu"), told["timeout"])
     if world is None:
         return 0
     try:
@@ -103,8 +101,9 @@ def main(path: str, rank: str) -> int:
 
 def work(told: dict[str, Any], world: World, folder: Path) -> None:
     family = plugins.load("families", {"name": told["family"], **SIZES[told["family"]]})
-    poisoned(family, told, world)
-    settings = TrainSettings.model_validate({**SETTINGS, "family": told["family"], "examples": told["examples"]})
+    poison.poisoned(family, told, world)
+    own = {name: told[name] for name in ("family", "examples", "checkpoint")}
+    settings = TrainSettings.model_validate({**SETTINGS, **own})
     scratch = folder / "scratch"
     store = CheckpointStore(scratch / "checkpoints", 2)
     if told["storage"]:
@@ -119,48 +118,6 @@ def weights(networks: Any) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": tensor for name, network in networks.items() for key, tensor in network.state_dict().items()
     }
-
-
-def poisoned(family: AnyFamily, told: dict[str, Any], world: World) -> None:
-    """Have one rank, once, at a moment of the clock, meet a NaN or change a weight that nobody else changes."""
-    if world.rank != told["victim"] % world.size:
-        return
-    folder = Path(told["folder"])
-    if told["nan"] is not None:
-        _meet_nan(family, told["nan"], folder / "nan.done")
-    if told["diverge"] is not None:
-        _change_weight(family, told["diverge"], folder / "diverge.done")
-
-
-def _meet_nan(family: AnyFamily, at: int, marker: Path) -> None:
-    def wrapped(objective: Objective) -> Objective:
-        def play(turn: Turn) -> dict[str, Tensor]:
-            parts = objective(turn)
-            if turn.state.examples_seen >= at and not marker.exists():
-                marker.touch()
-                return {**parts, "total": parts["total"] * math.nan}
-            return parts
-
-        return play
-
-    changed = tuple(
-        Segment(each.name, tuple(replace(phase, objective=wrapped(phase.objective)) for phase in each.phases))
-        for each in family.segments()
-    )
-    family.segments = lambda: changed  # the run's own family object
-
-
-def _change_weight(family: AnyFamily, at: int, marker: Path) -> None:
-    after = family.after_step
-
-    def tamper(networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        after(networks, state, observed)
-        if state.examples_seen >= at and not marker.exists():
-            marker.touch()
-            with torch.no_grad():
-                next(networks["generator"].parameters()).add_(1e-3)
-
-    family.after_step = tamper
 
 
 if __name__ == "__main__":

@@ -1,46 +1,99 @@
-"""Chaos on real Ray: stages of a small project killed, stopped and damaged at random moments, then run again."""
+"""Chaos on a private Ray: stages of a small project killed, stopped, poisoned and damaged, then run again."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import checkout
+import objects
+import poison
 import psutil
+import troubled
 from loop_level import Injection
-from processes import Running, alive, name, stage
+from processes import Running, alive, examples_seen, name, stage
 
 STAGES = ("ingest", "reference", "tune", "train", "evaluate")
 SAME = ("shards", "reference", "search", "model", "report/metrics.json")
-LIMIT = 240  # seconds for a stage
+OUTS = {"ingest": "shards", "reference": "reference", "tune": "search", "train": "model", "evaluate": "report"}
+USUAL = {"ingest": 4.0, "reference": 5.0, "tune": 14.0, "train": 12.0, "evaluate": 6.0}  # seconds
+LIMIT = 300  # seconds for a stage
+# Long enough for several faults, and with ticks that are no checkpoints: only a notice makes one at the next tick.
+LONG = {"train.examples": 32_000, "train.checkpoint": 6400}
+NAN_AT = 3264  # examples: just past a checkpoint
+# Time enough for a rank that is slow, and little for one that hangs.
+SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 30, "run.max_failures": 8}
+WORKERS = ("ray::RayTrainWorker", "ray::_RayTrainWorker")
+NOBODY = "it had no worker to stop"
+Hashes = Mapping[str, str]
+
+
+def code_key() -> str:
+    """Twelve digits of a hash of the code under test: what an older code was expected to make is not kept."""
+    digest = hashlib.sha256()
+    for room in ("pipeline", "stages"):
+        for path in sorted((checkout.ROOT / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def prepare(folder: Path) -> Path:
     """A small project that has run through without a fault: what every other run is compared with, and begins as."""
-    project = folder / "expected"
+    project = folder / f"expected-{code_key()}"
     if not (project / "artifacts/report/metrics.json").exists():
-        shutil.rmtree(project, ignore_errors=True)
-        checkout.copy(project, {"train.lanes": 4, "train.examples": 6400})
+        for stale in folder.glob("expected-*"):
+            shutil.rmtree(stale)
+        checkout.copy(project, SETTINGS)
         for each in STAGES:
-            running = stage(project, each)
-            if running.wait(LIMIT):
-                raise RuntimeError(running.output)
+            ended(stage(project, each))
+        poison.plug_in(project)
     return project
 
 
-def fresh(expected: Path, folder: Path, which: str) -> Path:
-    """A copy with everything up to the stage `which`, and no scratch."""
-    project = folder / f"{which}-{time.monotonic_ns()}"
+def with_nan(expected: Path) -> Path:
+    """The same, trained by one worker that meets a NaN once."""
+    project = expected.with_name(f"{expected.name}-nan")
+    if not (project / "artifacts/model").exists():
+        shutil.rmtree(project, ignore_errors=True)
+        fresh(expected, project, "train")
+        checkout.configure(project, {"run.num_workers": 1})
+        ended(stage(project, "train", poison.told(project, "nan", NAN_AT, 0)))
+    return project
+
+
+def lengthened(expected: Path) -> Path:
+    """The same, with a longer training."""
+    project = expected.with_name(f"{expected.name}-long")
+    if not (project / "artifacts/model").exists():
+        shutil.rmtree(project, ignore_errors=True)
+        fresh(expected, project, "train")
+        checkout.configure(project, LONG)
+        ended(stage(project, "train"))
+    return project
+
+
+def ended(running: Running) -> None:
+    """A run in which nothing is to go wrong."""
+    if running.wait(LIMIT):
+        raise RuntimeError(running.output)
+
+
+def fresh(expected: Path, project: Path, which: str) -> Path:
+    """A copy with everything but what the stage `which` makes, and no scratch."""
     shutil.copytree(expected, project, symlinks=True, ignore=shutil.ignore_patterns(".work"))
-    outs = {"ingest": "shards", "evaluate": "report", "train": "model", "tune": "search", "reference": "reference"}
-    shutil.rmtree(project / "artifacts" / outs[which])
+    shutil.rmtree(project / "artifacts" / OUTS[which])
     return project
+
+
+# --- faults that strike from outside, at any moment; each says what it did --------------------------
 
 
 def driver_killed(running: Running, chance: random.Random) -> str:
@@ -54,16 +107,30 @@ def supervisor_killed(running: Running, chance: random.Random) -> str:
 
 
 def worker_killed(running: Running, chance: random.Random) -> str:
-    titles = ("ray::RayTrainWorker", "ray::_RayTrainWorker", "ray::ImplicitFunc", "ray::run", "ray::")
-    for title in titles:
-        found = [each for each in running.descendants() if alive(each) and name(each).startswith(title)]
-        if found:
+    for title in (*WORKERS, "ray::ImplicitFunc", "ray::run", "ray::"):
+        if found := titled(running, (title,)):
             victim = chance.choice(found)
             with contextlib.suppress(psutil.NoSuchProcess):
                 said = name(victim)[:40]
                 victim.kill()
                 return f"kill -9 of {said}"
     return driver_killed(running, chance)
+
+
+def worker_stopped(running: Running, chance: random.Random) -> str:
+    """A rank that hangs, as on a machine that swaps or has lost its network.
+
+    One that trains: while Ray builds a group of workers it waits for each of them without a limit.
+    """
+    end = time.monotonic() + 120
+    while not (examples_seen(running.project) >= 320 and (found := titled(running, WORKERS))):
+        if running.process.poll() is not None or time.monotonic() > end:
+            return NOBODY
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0, 3))
+    with contextlib.suppress(psutil.NoSuchProcess):
+        chance.choice(found).suspend()
+    return "a worker stopped in its tracks"
 
 
 def raylet_killed(running: Running, chance: random.Random) -> str:
@@ -84,7 +151,12 @@ def terminated(running: Running, chance: random.Random) -> str:
     return "SIGTERM"
 
 
-FAULTS: dict[str, Callable[[Running, random.Random], str]] = {
+def titled(running: Running, titles: Sequence[str]) -> list[psutil.Process]:
+    """Living processes of the stage by the names that Ray gives them."""
+    return [each for each in running.descendants() if alive(each) and name(each).startswith(tuple(titles))]
+
+
+STRIKES: dict[str, Callable[[Running, random.Random], str]] = {
     "driver killed": driver_killed,
     "supervisor killed": supervisor_killed,
     "worker killed": worker_killed,
@@ -92,43 +164,103 @@ FAULTS: dict[str, Callable[[Running, random.Random], str]] = {
     "interrupted": interrupted,
     "terminated": terminated,
 }
+# These a training alone has: what its ranks do to each other, and its checkpoints in an object store.
+POISONS = {"NaN on one rank": "nan", "diverged rank": "diverge", "hung collective": "hang"}
+OF_TRAINING = ("worker stopped", *POISONS, "S3 errors")
+FAULTS: tuple[str, ...] = (*STRIKES, *OF_TRAINING)
 
 
-def attack(expected: Path, folder: Path, which: str, faults: list[str], chance: random.Random) -> list[Injection]:
+def faults_of(which: str) -> tuple[str, ...]:
+    return FAULTS if which == "train" else tuple(STRIKES)
+
+
+def attack(expected: Path, folder: Path, which: str, faults: Sequence[str], chance: random.Random) -> list[Injection]:
     """A stage under these faults, one a start, then left alone. `survived`: its outs have the expected bytes."""
-    project, done = fresh(expected, folder, which), list[Injection]()
-    usual = {"ingest": 4.0, "reference": 5.0, "tune": 14.0, "train": 12.0, "evaluate": 6.0}[which]
-    outputs = ""
-    orphans: list[str] = []
-    for fault in faults:
-        running = stage(project, which)
-        begun, moment = time.monotonic(), chance.uniform(0.5, usual)
-        while running.process.poll() is None and time.monotonic() - begun < moment:
-            time.sleep(0.02)
-        injection = Injection(f"{which}: {fault}")
-        if running.process.poll() is None:
-            injection.said = FAULTS[fault](running, chance)
-        else:
-            injection.said = "it had ended before"
-        hit = time.monotonic()
-        with contextlib.suppress(Exception):
-            running.wait(LIMIT)
-        injection.seconds = time.monotonic() - hit
-        orphans += running.survivors(70)
-        outputs += running.output
-        done.append(injection)
-        if running.process.returncode == 0:
+    project = fresh(expected, folder / f"{which}-{time.monotonic_ns()}", which)
+    accepted = [checkout.hashes(expected, *SAME)]
+    if "NaN on one rank" in faults:
+        # Killed between the NaN and the next checkpoint, a run goes on as if it had never been.
+        accepted.append(checkout.hashes(with_nan(expected), *SAME))
+    done, orphans, last = list[Injection](), list[str](), 0
+    with contextlib.ExitStack() as stack:
+        trouble = troubled.Trouble(str(chance.random()))
+        if "S3 errors" in faults:
+            storage = stack.enter_context(objects.troubled_s3(trouble))
+            checkout.configure(project, {"run.storage": storage})
+        for fault in faults:
+            if fault == "S3 errors":
+                trouble.begin(troubled.ERRORS, chance.uniform(0.02, 0.1))
+            running, injection = struck(project, which, fault, chance)
+            trouble.calm()
+            orphans += running.survivors(70)
+            if injection.struck:
+                done.append(injection)
+            if (last := running.process.returncode) == 0:
+                break
+        if last or not done:
+            running = stage(project, which, elsewhere(project))
+            last = within(running, done[-1:])
+            orphans += running.survivors(30)
+    judge(project, done, accepted, orphans, last)
+    return done
+
+
+def struck(project: Path, which: str, fault: str, chance: random.Random) -> tuple[Running, Injection]:
+    """A stage started, hit, and awaited."""
+    injection = Injection(f"{which}: {fault}")
+    environment, marker = elsewhere(project), None
+    if fault in POISONS:
+        kind = POISONS[fault]
+        at = NAN_AT if kind == "nan" else chance.randrange(640, 5760)
+        environment |= poison.told(project, kind, at, chance.randrange(4))
+        marker = project / f"{kind}.done"
+        marker.unlink(missing_ok=True)
+    running = stage(project, which, environment)
+    begun, moment = time.monotonic(), chance.uniform(0.5, USUAL[which])
+    while running.process.poll() is None and time.monotonic() - begun < (LIMIT if marker else moment):
+        if marker and marker.exists():
             break
-    final = stage(project, which)
-    code = final.wait(LIMIT)
-    orphans += final.survivors(30)
-    same = code == 0 and checkout.hashes(project, *SAME) == checkout.hashes(expected, *SAME)
+        time.sleep(0.02)
+    if marker or fault == "S3 errors":
+        injection.said, injection.struck = fault, marker is None or marker.exists()
+    elif running.process.poll() is None:
+        strike = worker_stopped if fault == "worker stopped" else STRIKES[fault]
+        injection.said = strike(running, chance)
+        injection.struck = injection.said != NOBODY
+    else:
+        injection.struck = False
+    hit = time.monotonic()
+    code = within(running, [injection])
+    injection.seconds = time.monotonic() - hit
+    injection.said += f" (exit code {code})"
+    return running, injection
+
+
+def elsewhere(project: Path) -> dict[str, str]:
+    """A cache of the project's own: what a node has fetched from a store."""
+    return {"ZEROSUM_CACHE": str(project / ".work" / "node")}
+
+
+def within(running: Running, injections: Sequence[Injection]) -> int:
+    """The exit code, within the limit; who takes longer hangs."""
+    try:
+        return running.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        for injection in injections:
+            injection.hung = True
+        return running.process.wait(30)
+
+
+def judge(project: Path, done: Sequence[Injection], accepted: Sequence[Hashes], orphans: list[str], code: int) -> None:
+    """Say of every injection what became of the run; a run that is as expected leaves nothing behind."""
+    found = checkout.hashes(project, *SAME)
     for injection in done:
-        injection.survived = same and not orphans
+        injection.wrong_bytes = code == 0 and found not in accepted
+        injection.orphans = len(orphans)
+        injection.survived = code == 0 and not injection.wrong_bytes and not orphans and not injection.hung
         if not injection.survived:
-            injection.said += f"; code {code}, orphans {orphans}, {final.output[-400:]}"
-    if same and not orphans:
+            injection.said += f"; code {code}, orphans {orphans}, {project}"
+    if all(injection.survived for injection in done):
         shutil.rmtree(project)
     else:
         print(f"kept for a look: {project}", file=sys.stderr)
-    return done

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from pathlib import Path
 
+import chaos
+import cluster_level
 import loop_level
+import objects
 import pytest
-from loop_level import FAULTS, Training
+import ray_level
+from loop_level import FAULTS, OF_STORE, Training
+from troubled import Trouble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -15,6 +21,7 @@ GROUPS = (
     ("worker killed", "hung rank", "torn checkpoint"),
     ("node killed", "clock", "litter"),
     ("preempted", "diverged rank", "disk full"),
+    ("S3 errors", "S3 slow", "S3 gone"),
 )
 
 
@@ -27,10 +34,17 @@ def test_the_groups_hold_every_fault() -> None:
     assert sorted(sum(GROUPS, ())) == sorted(FAULTS)
 
 
+def test_chaos_draws_every_fault() -> None:
+    assert chaos.LOOP.keys() == FAULTS.keys()
+    assert chaos.RAY.keys() == set(ray_level.FAULTS)
+    assert chaos.CLUSTER.keys() == cluster_level.FAULTS.keys()
+
+
 @pytest.mark.parametrize("faults", GROUPS, ids=lambda faults: ", ".join(faults))
 def test_a_training_under_faults(faults: tuple[str, ...], expected: str, tmp_path: Path) -> None:
-    training = Training(tmp_path / "run", "dcgan", ranks=2)
-    done = loop_level.endure(training, faults, random.Random(5), apart=192)
+    training = Training(tmp_path / "run", "dcgan", ranks=2, trouble=Trouble())
+    with objects.troubled_s3(training.trouble) if OF_STORE.keys() & faults else nullcontext("") as training.storage:
+        done = loop_level.endure(training, faults, random.Random(5), apart=192)
     assert [injection.fault for injection in done] == list(faults)
     assert training.result() == expected, loop_level.logs(training)
     assert training.orphans() == []

@@ -17,18 +17,40 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+Started = TypeVar("Started")
 
 START = 120  # seconds for a node to be up
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1"}
 STORE = str(100 * 2**20)  # bytes of object store a node
+RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
+NOT_SPILLED = '--system-config={"automatic_object_spilling_enabled":false}'
+# What `ray drain-node` does, for a node known by the name it was started with.
+DRAIN = """
+import sys, time
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
+address, name, seconds = sys.argv[1:]
+gcs = GcsClient(address=address)
+found = [key.hex() for key, info in gcs.get_all_node_info(timeout=20).items() if info.node_name == name]
+reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+deadline = time.time_ns() // 1_000_000 + round(1000 * float(seconds))
+print(gcs.drain_node(found[-1], reason, "the spot market takes the machine back", deadline))
+"""
+
+
+class NotUp(RuntimeError):
+    """A node that has not come up; what it had to say."""
 
 
 @dataclass
 class Node:
     """`ray start --block` and all it has started."""
 
+    name: str
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -68,6 +90,7 @@ class Cluster:
     dashboard_port: int
     head: Node
     nodes: list[Node] = field(default_factory=list)
+    _names: int = 0
 
     @property
     def address(self) -> str:
@@ -84,10 +107,29 @@ class Cluster:
     def add(self, cpus: int, environment: Mapping[str, str] | None = None) -> Node:
         """One more node; it is up when this returns."""
         arguments = (f"--address={self.address}", f"--num-cpus={cpus}", f"--object-store-memory={STORE}")
-        node = _started(self.folder, f"node-{len(self.nodes)}", arguments, environment or {})
+
+        def start() -> Node:
+            self._names += 1
+            node = _started(self.folder, f"node-{self._names}", arguments, environment or {})
+            _until_up(node)
+            return node
+
+        node = _twice(start)
         self.nodes.append(node)
-        _until_up(node)
         return node
+
+    def drain(self, node: Node, seconds: float) -> None:
+        """Notice, by the call of Ray's autoscalers, that the node's machine is taken away in so many seconds."""
+        done = subprocess.run(
+            [sys.executable, "-c", DRAIN, self.address, node.name, str(seconds)],
+            env={**os.environ, **QUIET, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode or "True" not in done.stdout:
+            raise RuntimeError(f"{node.name} was not drained: {done.stdout}{done.stderr}")
 
     def answers(self) -> bool:
         """Whether the dashboard does."""
@@ -101,11 +143,32 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(nodes: int = 2, cpus: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A cluster for the length of a block. `environment` is what its processes, and so their jobs, see."""
+def cluster(
+    nodes: int = 2, cpus: int = 2, environment: Mapping[str, str] | None = None, spilling: bool = True
+) -> Iterator[Cluster]:
+    """A cluster for the length of a block. `environment` is what its processes, and so their jobs, see.
+
+    spilling: whether a full object store goes on to the disk, as is Ray's habit.
+    """
     folder = Path(tempfile.mkdtemp(prefix="zs-", dir="/tmp"))  # short: paths of sockets have a limit
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(secrets.token_hex(32))
+    started: list[Node] = []
+    try:
+        found = _twice(lambda: _headed(folder, environment or {}, spilling))
+        started.append(found.head)
+        for _ in range(nodes):
+            found.add(cpus, environment)
+        yield found
+    finally:
+        for head in started:
+            for node in (*found.nodes, head):
+                node.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _headed(folder: Path, environment: Mapping[str, str], spilling: bool) -> Cluster:
+    """A cluster of a head alone, on ports of its own."""
     port, dashboard_port = _free(), _free()
     arguments = (
         "--head",
@@ -116,18 +179,20 @@ def cluster(nodes: int = 2, cpus: int = 2, environment: Mapping[str, str] | None
         "--dashboard-host=127.0.0.1",
         f"--temp-dir={folder / 'ray'}",
         f"--ray-client-server-port={_free()}",
+        *(() if spilling else (NOT_SPILLED,)),
     )
-    head = _started(folder, "head", arguments, environment or {})
+    head = _started(folder, "head", arguments, environment)
     found = Cluster(folder, port, dashboard_port, head)
+    _until_up(head, found.answers)
+    return found
+
+
+def _twice(start: Callable[[], Started]) -> Started:
+    """Under load a raylet may not come up in time, or find its port taken since: then once more, on fresh ports."""
     try:
-        _until_up(head, found.answers)
-        for _ in range(nodes):
-            found.add(cpus, environment)
-        yield found
-    finally:
-        for node in (*found.nodes, head):
-            node.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        return start()
+    except NotUp:
+        return start()
 
 
 def _started(folder: Path, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> Node:
@@ -137,8 +202,9 @@ def _started(folder: Path, name: str, arguments: tuple[str, ...], environment: M
     with log.open("wb") as file:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"),
+                *(*RAY, "start", "--block"),
                 "--node-ip-address=127.0.0.1",
+                f"--node-name={name}",
                 "--disable-usage-stats",
                 f"--dashboard-agent-listen-port={_free()}",
                 f"--metrics-export-port={_free()}",
@@ -150,14 +216,15 @@ def _started(folder: Path, name: str, arguments: tuple[str, ...], environment: M
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Node(process, log)
+    return Node(name, process, log)
 
 
 def _until_up(node: Node, answers: Callable[[], bool] = lambda: True) -> None:
     end = time.monotonic() + START
     while not ("Ray runtime started" in node.log.read_text() and answers()):
-        assert node.process.poll() is None, node.log.read_text()
-        assert time.monotonic() < end, node.log.read_text()
+        if node.process.poll() is not None or time.monotonic() > end:
+            node.kill()
+            raise NotUp(node.log.read_text())
         time.sleep(0.2)
 
 

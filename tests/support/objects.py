@@ -1,4 +1,4 @@
-"""A real S3 server on a socket of this machine, for the length of a block."""
+"""A real S3 server on a socket of this machine, for the length of a block; and one with a bad way to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
+import troubled
+
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @contextmanager
 def s3(bucket: str = "zerosum") -> Iterator[str]:
     """`s3://…` of an empty bucket. The credentials are in the environment while it lasts."""
+    with _served(bucket) as (host, port):
+        yield _uri(bucket, host, port)
+
+
+@contextmanager
+def troubled_s3(trouble: troubled.Trouble, bucket: str = "zerosum") -> Iterator[str]:
+    """The same, by a way that does to each request what `trouble` says."""
+    with _served(bucket) as (host, port), troubled.proxy(host, port, trouble) as between:
+        yield _uri(bucket, "127.0.0.1", between)
+
+
+def _uri(bucket: str, host: str, port: int) -> str:
+    return f"s3://{bucket}/runs?region=us-east-1&scheme=http&endpoint_override={quote(f'{host}:{port}', safe='')}"
+
+
+@contextmanager
+def _served(bucket: str) -> Iterator[tuple[str, int]]:
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -25,9 +44,9 @@ def s3(bucket: str = "zerosum") -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
-        yield f"s3://{bucket}/runs?region=us-east-1&scheme=http&endpoint_override={quote(f'{host}:{port}', safe='')}"
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket=bucket)
+        yield host, port
     finally:
         server.stop()
         for name, value in before.items():

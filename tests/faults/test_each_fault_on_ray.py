@@ -1,0 +1,34 @@
+"""Every fault that `make chaos` throws at Ray, once each at a training: it ends in the bytes of an unbroken one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import cluster_level
+import pytest
+import ray_level
+from loop_level import Injection
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ray_level.prepare(tmp_path_factory.mktemp("ray"))
+
+
+@pytest.mark.parametrize("fault", ray_level.FAULTS)
+def test_a_private_ray(fault: str, expected: Path, tmp_path: Path) -> None:
+    right(ray_level.attack(expected, tmp_path, "train", [fault], random.Random(f"{fault}/2")), fault)
+
+
+@pytest.mark.parametrize("fault", cluster_level.FAULTS)
+def test_a_cluster(fault: str, expected: Path, tmp_path: Path) -> None:
+    right(cluster_level.attack(expected, tmp_path, [fault], random.Random(fault)), fault)
+
+
+def right(done: list[Injection], fault: str) -> None:
+    """The fault came about, and cost nothing but time."""
+    assert [injection.fault.partition(": ")[2] for injection in done] == [fault]
+    assert done[0].survived, done[0].said

@@ -1,0 +1,101 @@
+"""A store behind a bad way: what fails for a while is asked for again, and what fails for good is said."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import objects
+import pytest
+import troubled
+
+from pipeline.formats import store as module
+from pipeline.formats.store import Store
+from pipeline.settings import UserError
+
+pytestmark = pytest.mark.slow
+
+
+class Plan(troubled.Trouble):
+    """What happens to the next requests, one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.next: list[str] = []
+
+    def strike(self) -> str:
+        return self.next.pop(0) if self.next else ""
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Plan, str]]:
+    plan = Plan()
+    with objects.troubled_s3(plan) as uri:
+        yield plan, uri
+
+
+@pytest.mark.parametrize(("kind", "size"), [*((kind, 80) for kind in troubled.ERRORS), ("500", 1), ("cut", 300_000)])
+def test_a_read_outlives_an_error(kind: str, size: int, served: tuple[Plan, str], tmp_path: Path) -> None:
+    """Also of an object that is smaller than the error's text, where AWS's library itself gives up."""
+    plan, uri = served
+    data = random.Random(size).randbytes(size)
+    (tmp_path / "file").write_bytes(data)
+    store = Store(uri)
+    key = store.push(tmp_path, ["file"])
+    plan.next = ["", "", "", "", kind]  # the bundle is looked for, sized and read, and the file is sized
+    store.pull(key, tmp_path / "pulled")
+    assert (tmp_path / "pulled" / "file").read_bytes() == data
+    assert plan.next == []
+
+
+@pytest.mark.parametrize("kind", troubled.ERRORS)
+def test_a_write_outlives_an_error(kind: str, served: tuple[Plan, str]) -> None:
+    """Whether or not it was carried out before the error."""
+    plan, uri = served
+    store = Store(uri)
+    plan.next = [kind]
+    store.write("document.json", {"kind": kind})
+    assert plan.next == []
+    assert store.read("document.json") == {"kind": kind}
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "lost"])
+def test_a_large_write_outlives_an_error_at_its_end(kind: str, served: tuple[Plan, str], tmp_path: Path) -> None:
+    """It is sent in parts, and what fails is putting them together."""
+    plan, uri = served
+    data = random.Random(kind).randbytes(12_000_000)
+    (tmp_path / "file").write_bytes(data)
+    plan.next = ["", "", "", "", kind, kind]  # looked for, begun, and two parts
+    key = Store(uri).push(tmp_path, ["file"])
+    assert plan.next == []
+    Store(uri).pull(key, tmp_path / "pulled")
+    assert (tmp_path / "pulled" / "file").read_bytes() == data
+
+
+def test_a_store_that_falls_silent(served: tuple[Plan, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is given up after a limit, not when the server hangs up."""
+    import time
+
+    plan, uri = served
+    plan.silence = 40
+    monkeypatch.setattr(module, "REQUEST", 2)
+    (tmp_path / "file").write_bytes(bytes(50_000))
+    store = Store(uri)
+    key = store.push(tmp_path, ["file"])
+    plan.next = ["", "", "", "", "silent"]
+    started = time.monotonic()
+    store.pull(key, tmp_path / "pulled")
+    assert time.monotonic() - started < 30
+    assert plan.next == []
+
+
+@pytest.mark.parametrize("kind", troubled.GONE)
+def test_a_store_that_is_away_for_good(kind: str, served: tuple[Plan, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, uri = served
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    store = Store(uri)
+    plan.next = [kind] * 50
+    with pytest.raises(UserError, match="does not answer for document"):
+        store.write("document.json", {})
+    plan.next = []
