@@ -49,20 +49,20 @@ class BiasedActivation(nn.Module):
 
 
 class GroupedBlock(nn.Module):
-    """x + W₃ a(W₂ a(W₁ x)): 1×1 up to expansion·c, 3×3 in groups, 1×1 back; W₃ starts as zero.
+    """x + W₃ a(W₂ a(W₁ x)): 1×1 up to expansion·c, 3×3 in groups, 1×1 back; W₃ starts with `last_gain`, as zero if 0.
 
     `depth` is the number of residual blocks of the whole network: the other two layers start with
     gain ·depth^(−1/4) (Zhang et al. 2019, Fixup, for three layers a block).
     """
 
-    def __init__(self, channels: int, groups: int, expansion: int, depth: int) -> None:
+    def __init__(self, channels: int, groups: int, expansion: int, depth: int, last_gain: float = 0.0) -> None:
         super().__init__()
         wide = channels * expansion
         gain = ACTIVATION_GAIN * depth**-0.25
         self.widen = pointwise(channels, wide, gain)
         self.mix = nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False)
         scaled_normal(self.mix, gain)
-        self.narrow = pointwise(wide, channels, 0.0)
+        self.narrow = pointwise(wide, channels, last_gain)
         self.first = BiasedActivation(wide)
         self.second = BiasedActivation(wide)
 
@@ -80,12 +80,14 @@ class GroupedPlan:
     groups: tuple[int, ...]
     channels: int
     expansion: int = 2
+    last_gain: float = 0.0
 
     def stage(self, index: int) -> list[nn.Module]:
         """The residual blocks of one stage."""
         depth = sum(self.blocks)
         width, groups = self.widths[index], self.groups[index]
-        return [GroupedBlock(width, groups, self.expansion, depth) for _ in range(self.blocks[index])]
+        count = self.blocks[index]
+        return [GroupedBlock(width, groups, self.expansion, depth, self.last_gain) for _ in range(count)]
 
 
 class GroupedGenerator(nn.Module):

@@ -160,6 +160,19 @@ def test_r3gan_reads_fresh_reals_for_each_player() -> None:
     assert [(phase.batch, phase.latents) for phase in load("r3gan").phases()] == [("fresh", ""), ("fresh", "")]
 
 
+def test_r3gan_is_bounded_on_request() -> None:
+    """The tanh of what the paper's own would give."""
+    spec = DataSpec("image", (1, 16, 16))
+    free, bounded = (load("r3gan", preset="small", bounded=each, last_gain=1.0) for each in (False, True))
+    noise = 9 * torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    made: list[torch.Tensor] = []
+    for family in (free, bounded):
+        torch.manual_seed(0)
+        made.append(family.build(spec)["generator"](noise))
+    assert made[0].abs().max() > 1.5
+    assert torch.equal(made[1], made[0].tanh())
+
+
 def test_r3gan_schedules_last_the_references_number_of_steps() -> None:
     config = load("r3gan", preset="cifar10").config
     # 20 million images at 512 a step are 39,062.5 steps; each reads 1,024 of ours.

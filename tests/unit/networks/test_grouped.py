@@ -74,3 +74,12 @@ def test_shapes_and_linearity_at_initialisation() -> None:
 def test_an_odd_filter_is_refused() -> None:
     with pytest.raises(ValueError, match="even"):
         FilteredUpsample((1.0, 1.0))
+
+
+def test_blocks_may_start_as_something() -> None:
+    """A short training has no time for blocks to grow from nothing."""
+    torch.manual_seed(0)
+    block = GroupedBlock(64, 8, 2, depth=8, last_gain=0.5)
+    assert block.narrow.weight.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.05)
+    plan = GroupedPlan((3, 2), (8, 4), (1, 2), (2, 2), 3, last_gain=0.5)
+    assert all(each.narrow.weight.any() for index in (0, 1) for each in plan.stage(index))
