@@ -257,7 +257,7 @@ SEARCH = {
     "a design the data cannot have": searched(
         "families.dcgan.levels", {"randint": [1, 4]}, "tune.space.families.dcgan.levels: 4 would not do", "8×8"
     ),
-    "asynchronous misspelt": said({"tune.mode": "async"}, "tune.mode: 'async'", "repeatable or asynchronous"),
+    "asynchronous misspelt": said({"tune.mode": "async"}, "tune.mode: 'async'", "asynchronous or population"),
 }
 
 REST = {
