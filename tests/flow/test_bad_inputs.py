@@ -628,6 +628,7 @@ SHELL = {
 SECONDS = 8.0  # of the processor, which a busy machine does not stretch; about 2 on an idle one
 
 
+@pytest.mark.slow  # a process of its own each
 @pytest.mark.parametrize(
     ("stage", "settings", "spoil", "says"),
     [(stage, *row[1:]) for stage, rows in SHELL.items() for row in rows],

@@ -106,6 +106,7 @@ def test_progress_is_silent_when_short_and_when_asked(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_no_project_is_needed(tables: tuple[Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()

@@ -21,6 +21,8 @@ from pipeline.extractors import _inception_weights as inception
 from pipeline.networks.inception import fold
 from pipeline.settings import UserError
 
+pytestmark = pytest.mark.slow  # whole sets of weights are built, and sent over a socket
+
 
 class Server:
     """One file over real HTTP, with faults to order; `asked` keeps the Range of every request."""

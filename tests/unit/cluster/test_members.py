@@ -107,6 +107,7 @@ def test_a_round_tells_one_reading(trained: tuple[dict[str, Any], list[Any]]) ->
     assert all(0 < each[METRIC] < BAD and each["reason"] == "" for each in told)
 
 
+@pytest.mark.slow
 def test_a_training_by_the_schedule_has_the_same_bytes(
     data: dict[str, Any], trained: tuple[dict[str, Any], list[Any]], tmp_path: Path
 ) -> None:

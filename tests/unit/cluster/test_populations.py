@@ -118,6 +118,7 @@ def outcome(scheduler: Population) -> tuple[Any, ...]:
 IN_TURN = outcome(play(random.Random(0), workers=1))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(1, MEMBERS + 1))
 def test_neither_order_nor_room_changes_anything(order: random.Random, workers: int) -> None:

@@ -9,6 +9,8 @@ from pipeline.networks import inception
 from pipeline.networks.inception import LAYERS, TAPS, Inception, Mixed7, Normalised, Tap, fold, mean_around, shapes
 from tests.bench import plain_inception
 
+pytestmark = pytest.mark.slow  # the whole network, twice
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

@@ -74,6 +74,7 @@ def assert_equal(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
     assert [rank["dcgan"]["ticks"] for rank in ranks] == [4] + [0] * (len(ranks) - 1), "rank 0 alone reports"
 
 
+@pytest.mark.slow
 def test_two_workers_change_no_byte(pair: list[dict[str, Any]], tmp_path: Path) -> None:
     """Networks, averages, optimisers, BatchNorm's buffers, pools, state and history."""
     assert_equal(pair, play_all(LocalWorld(), tmp_path, LIGHT))
