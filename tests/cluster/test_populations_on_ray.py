@@ -64,6 +64,7 @@ def test_what_a_population_leaves(evolved: tuple[Path, str]) -> None:
     assert len(lines) == 8 + len(best.overrides), "and nothing else on the console"
 
 
+@pytest.mark.long
 def test_killed_on_the_way_it_ends_in_the_same_bytes(evolved: tuple[Path, str], measured: Path, fork: Any) -> None:
     """kill -9 of the driver in the second round; then of a member's process."""
     project = fork(measured, POPULATION)

@@ -88,6 +88,7 @@ def test_an_asynchronous_search_says_that_it_does_not_repeat(measured: Path, for
     assert len(table(project / "artifacts" / "search" / "trials.csv")) == 3
 
 
+@pytest.mark.long
 def test_trials_of_two_workers_are_the_same_trials(searched: tuple[Path, str], measured: Path, fork: Any) -> None:
     """Ray Train inside Ray Tune: other processes, the same scores, the same best; stopped ones let go of their CPUs."""
     project = fork(measured, {"tune.trials": 4, "tune.workers_per_trial": 2, "run.max_failures": 0})
