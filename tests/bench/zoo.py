@@ -3,8 +3,8 @@
 Resumable: a family goes on where it was stopped, and one that is done is passed over, so the table can
 grow over several runs. Rows carry the commit they were trained at. Writes docs/zoo/{zoo.json,zoo.md,zoo.png}.
 
-Minutes are examples over the rate of the fastest tenth of ticks: what else the machine does meanwhile makes
-a row take longer, and costs the family nothing.
+Minutes are summed over ticks, each at the rate of the fastest of those around it: what else the machine does for a
+moment makes a row take longer, and costs the family nothing; and a design that grows is slower at each size.
 
     python tests/bench/zoo.py [--families dcgan,sngan] [--minutes 5] [--again]
 """
@@ -47,6 +47,7 @@ OUT = ROOT / "docs" / "zoo"
 THREADS = 2
 BATCH = 64
 TICK = 1_280
+AROUND = 2  # ticks on each side of one
 EQUAL = 25_600  # examples at which all families are compared as well
 SAMPLES = 5_000
 ITEMS = 25_000
@@ -150,14 +151,19 @@ def finished(state: dict[str, Any], budget: float) -> bool:
     return "equal_time" in state and "equal_examples" in state and state["equal_time"]["seconds"] >= budget - 1
 
 
+def quiet(rates: Sequence[float]) -> list[float]:
+    """Each tick's examples a second, had nothing else been going on: the best of it and its neighbours."""
+    return [max(rates[max(0, index - AROUND) : index + AROUND + 1]) for index in range(len(rates))]
+
+
 def rate_of(state: dict[str, Any]) -> float:
-    """Examples a second where nothing else was going on; a guess before the first tick."""
-    return float(np.quantile(state["rates"], 0.9)) if state["rates"] else 200.0
+    """Examples a second as of late; a guess before the first tick."""
+    return quiet(state["rates"])[-1] if state["rates"] else 200.0
 
 
 def seconds_of(state: dict[str, Any]) -> float:
-    """Of training, by the machine's speed for this family."""
-    return state["examples"] / rate_of(state)
+    """Of training, by the machine's speed for this family at each point of it."""
+    return sum(TICK / rate for rate in quiet(state["rates"]))
 
 
 def experiment(name: str, folder: Path, examples: int) -> Experiment:
