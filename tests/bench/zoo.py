@@ -261,8 +261,9 @@ WHY = {
     "wgan": "Clipping each weight leaves the critic too simple a function to tell fine texture (Gulrajani et al. "
     "2017, section 3), and most of the time goes into the critic's turns. It covers the data better all the same: "
     "its recall is the higher of the two.",
-    "lapgan": "Three generators share the minutes, one for each size, and only the smallest ever makes a whole "
-    "garment. What it gets wrong at 8×8 is handed up, for the larger two add nothing but detail.",
+    "lapgan": "Three pairs of networks share the minutes, one for each size, and only the smallest generator ever "
+    "makes a whole garment: what it gets wrong at 8×8 is handed up, for the larger two add nothing but detail. Its "
+    "samples all but collapsed on the way, at 69,120 examples, and had not recovered when the time was over.",
     "stylegan2": "Its generator ends without an activation, so that a background that is exactly black has to be "
     "learned, and the grey haloes around its garments are what is left of that. Convolutions whose weights differ "
     "for each example cost a CPU so much that it sees a small part of what the 2014 GAN sees in as many minutes.",
