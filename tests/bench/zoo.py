@@ -267,6 +267,10 @@ WHY = {
     "stylegan2": "Its generator ends without an activation, so that a background that is exactly black has to be "
     "learned, and the grey haloes around its garments are what is left of that. Convolutions whose weights differ "
     "for each example cost a CPU so much that it sees a small part of what the 2014 GAN sees in as many minutes.",
+    "progan": "Half of the examples that the minutes allow are seen at smaller sizes, or while the last one fades "
+    "in. Its generator ends without an activation, so that a background that is exactly black has to be learned.",
+    "stylegan": "Much of what the minutes allow is seen at smaller sizes, or while the last one fades in. Its "
+    "generator ends without an activation, so that a background that is exactly black has to be learned.",
 }
 
 
