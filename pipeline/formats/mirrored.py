@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ class MirroredStore(CheckpointStore):
         path = super().save(checkpoint, name)
         parts = [f"{CHECKPOINTS}/{path.name}", *([GRIDS] if (self._scratch / GRIDS).is_dir() else [])]
         document = f"{path.name}.json"
-        before = str(self._store.read(document)["bundle"]) if self._store.holds(document) else ""
+        before = self._known().get(path.name, "")
         bundle = self._store.push(self._scratch, parts)
         self._store.write(document, {"bundle": bundle})
         self._marker(path).write_text(bundle)
@@ -54,21 +55,27 @@ class MirroredStore(CheckpointStore):
         return sorted({*super().names(), *(name for name in self._known() if name.isdigit())})
 
     def latest(self, note: Callable[[str], None], limit: int | None = None) -> Path | None:
-        """The newest whole one, of those here and those in the store."""
-        for name in self._known():
-            self.ready(self.folder / name)
+        """The newest whole one, of those here and those in the store; torn ones are said and removed."""
+        for name in self._documents():
+            try:
+                self.ready(self.folder / name)
+            except files.BrokenArtefact as error:
+                note(f"checkpoint {name} of the store is broken ({error}); going back to the one before")
+                self._forget(name)
         return super().latest(note, limit)
 
     def usable(self, name: str, limit: int) -> bool:
-        if name in self._known():
+        try:
             self.ready(self.folder / name)
+        except files.BrokenArtefact:
+            return False
         return super().usable(name, limit)
 
     def ready(self, path: Path) -> None:
         """Have the checkpoint on this machine; ranks of one machine take turns."""
         self._scratch.mkdir(parents=True, exist_ok=True)
         with FileLock(str(self._scratch / ".lock")):
-            bundle = self._known().get(path.name)
+            bundle = self._bundle(path.name)
             marker = self._marker(path)
             if bundle is None or (path.is_dir() and marker.exists() and marker.read_text() == bundle):
                 return
@@ -87,7 +94,7 @@ class MirroredStore(CheckpointStore):
     def clear(self) -> None:
         super().clear()
         known = self._known()
-        for name in known:
+        for name in self._documents():
             self._store.remove(f"{name}.json")
         self._store.drop(list(known.values()), kept=[])
 
@@ -95,7 +102,35 @@ class MirroredStore(CheckpointStore):
         """Which bundle the folder on this machine is."""
         return self._scratch / f".{path.name}.bundle"
 
+    def _forget(self, name: str) -> None:
+        """Remove a broken one with its files, which would otherwise pass for sent when they are made again."""
+        bundle = self._known().get(name)
+        self._store.remove(f"{name}.json")
+        if bundle is not None:
+            self._store.drop([bundle], kept=self._known().values())
+
+    def _documents(self) -> list[str]:
+        """The names of the checkpoints in the store."""
+        return sorted(name.removesuffix(".json") for name in self._store.names("") if name.endswith(".json"))
+
+    def _bundle(self, name: str) -> str | None:
+        """Which bundle a checkpoint of the store is; None where there is none.
+
+        Raises:
+            BrokenArtefact: if its document is torn.
+        """
+        document = f"{name}.json"
+        if not self._store.holds(document):
+            return None
+        found = self._store.read(document)
+        if not (isinstance(found, dict) and isinstance(found.get("bundle"), str)):  # pyright: ignore
+            raise files.BrokenArtefact(f"{self._store.uri}: {document} names no bundle")
+        return str(found["bundle"])  # pyright: ignore
+
     def _known(self) -> dict[str, str]:
-        """Name and bundle of each checkpoint in the store."""
-        names = [name.removesuffix(".json") for name in self._store.names("") if name.endswith(".json")]
-        return {name: str(self._store.read(f"{name}.json")["bundle"]) for name in sorted(names)}
+        """Name and bundle of each checkpoint in the store whose document is whole."""
+        found: dict[str, str] = {}
+        for name in self._documents():
+            with contextlib.suppress(files.BrokenArtefact):
+                found[name] = self._bundle(name) or ""
+        return {name: bundle for name, bundle in found.items() if bundle}

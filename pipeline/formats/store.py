@@ -111,17 +111,23 @@ class Store:
 
     def drop(self, keys: Iterable[str], kept: Iterable[str]) -> None:
         """Remove bundles, and those of their files that no bundle of `kept` names: for a store of one owner."""
-        needed = {entry["sha256"] for key in kept for entry in self._index(key).values()}
+        needed = {sha256 for key in kept for sha256 in self._blobs(key)}
         for key in keys:
-            for entry in self._index(key).values() if self.holds(f"bundles/{key}.json") else ():
-                if entry["sha256"] not in needed:
-                    self.remove(f"blobs/{entry['sha256']}")
+            for sha256 in self._blobs(key) - needed:
+                self.remove(f"blobs/{sha256}")
             self.remove(f"bundles/{key}.json")
 
     def within(self, name: str) -> Store:
         """A store of its own in a folder of this one."""
         head, mark, options = self.uri.partition("?")
         return Store(f"{head.rstrip('/')}/{name}{mark}{options}")
+
+    def _blobs(self, key: str) -> set[str]:
+        """The files of a bundle; none where it is missing or torn."""
+        try:
+            return {entry["sha256"] for entry in self._index(key).values()}
+        except files.BrokenArtefact:
+            return set()
 
     def _index(self, key: str) -> dict[str, dict[str, Any]]:
         name = f"bundles/{key}.json"

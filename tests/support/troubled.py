@@ -98,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body, kind = self._body(), self.trouble.strike()
-        if kind == "dropped":
+        # A client that was killed while it sent has asked for nothing, as at S3.
+        if body is None or kind == "dropped":
             self._hang_up()
             return
         if kind in CODES:
@@ -119,15 +120,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 
-    def _body(self) -> bytes:
+    def _body(self) -> bytes | None:
+        """What came, None where it is not all of it."""
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            found = self.rfile.read(length)
+            return found if len(found) == length else None
         found = bytearray()
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            found += self.rfile.read(size)
+        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+            piece = self.rfile.read(size)
+            if len(piece) < size:
+                return None
+            found += piece
             self.rfile.readline()
-        self.rfile.readline()
-        return bytes(found)
+        return bytes(found) if self.rfile.readline() else None
 
     def _asked(self, body: bytes) -> tuple[int, str, list[tuple[str, str]], bytes]:
         """The server's answer: status, reason, headers, body."""

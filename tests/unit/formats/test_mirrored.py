@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,46 @@ def test_clear(tmp_path: Path) -> None:
     there = Store(str(tmp_path / "store"))
     assert (there.names(""), there.names("bundles"), there.names("blobs")) == ([], [], [])
     assert first.latest(notes) is None
+
+
+def tear(file: Path, how: str) -> None:
+    data = file.read_bytes()
+    file.write_bytes({"cut": data[: len(data) // 2], "number": b"57\r\n", "other": data[:-1] + b"?"}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "number", "other"])
+@pytest.mark.parametrize("what", ["document", "bundle", "blob"])
+def test_a_checkpoint_torn_in_the_store_is_passed_over(what: str, how: str, tmp_path: Path) -> None:
+    """And made again: what is broken there would otherwise pass for sent."""
+    first = machine(tmp_path, "first")
+    for seen in (64, 128):
+        first.save(content(seen, seen / 8))
+    there = tmp_path / "store"
+    newest = Store(str(there)).read("000000000128.json")["bundle"]
+    index = json.loads((there / f"bundles/{newest}.json").read_text())["files"]
+    blob = index["checkpoints/000000000128/networks.safetensors"]["sha256"]
+    tear(
+        there / {"document": "000000000128.json", "bundle": f"bundles/{newest}.json", "blob": f"blobs/{blob}"}[what],
+        how,
+    )
+    said: list[str] = []
+    second = machine(tmp_path, "second")
+    found = second.latest(said.append)
+    assert found is not None
+    assert value_of(found) == 8.0
+    assert [note.split(" (")[0] for note in said] == ["checkpoint 000000000128 of the store is broken"]
+    second.save(content(128, 16.0))
+    third = machine(tmp_path, "third").latest(notes)
+    assert third is not None
+    assert (third.name, value_of(third)) == ("000000000128", 16.0)
+
+
+@pytest.mark.parametrize("how", ["cut", "number"])
+def test_a_torn_best_is_not_usable_and_can_be_cleared(how: str, tmp_path: Path) -> None:
+    machine(tmp_path, "first").save(content(64, 1.0), "best")
+    tear(tmp_path / "store/best.json", how)
+    second = machine(tmp_path, "second")
+    assert not second.usable("best", 1000)
+    second.clear()
+    assert Store(str(tmp_path / "store")).names("") == []
+    assert second.usable("best", 1000)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import objects
 import pytest
@@ -99,3 +101,18 @@ def test_a_store_that_is_away_for_good(kind: str, served: tuple[Plan, str], monk
     with pytest.raises(UserError, match="does not answer for document"):
         store.write("document.json", {})
     plan.next = []
+
+
+def test_what_a_killed_client_had_half_sent_changes_nothing(served: tuple[Plan, str]) -> None:
+    """As at S3, where an object is whole or not there."""
+    plan, uri = served
+    plan.next = []
+    Store(uri).write("whole.json", {"bundle": "a"})
+    host, _, port = unquote(uri.split("endpoint_override=")[1]).partition(":")
+    chunked = "Transfer-Encoding: chunked\r\n\r\n"
+    for head in ("Content-Length: 100\r\n\r\n{", f"{chunked}64\r\n{{", chunked):
+        with socket.create_connection((host, int(port))) as line:
+            line.sendall(f"PUT /zerosum/runs/whole.json HTTP/1.1\r\nHost: {host}\r\n{head}".encode())
+            line.shutdown(socket.SHUT_WR)
+            assert line.recv(100) == b""
+    assert Store(uri).read("whole.json") == {"bundle": "a"}
