@@ -24,9 +24,10 @@ from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
 from pipeline.formats.mirrored import GRIDS, MirroredStore
 from pipeline.formats.model import ModelCard, save_model
+from pipeline.formats.node_cache import NodeCache
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import NodeCache, Store
+from pipeline.formats.store import Store
 from pipeline.settings import SettingsError, validate
 from pipeline.training import beside, schedules
 from pipeline.training.loop import Outcome, Run, fit

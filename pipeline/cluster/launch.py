@@ -27,7 +27,7 @@ from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
-PUBLISHED = "published"
+PUBLISHED, RAY = "published", "ray"
 REGROUP = 30  # seconds for the workers of a group whose size may change
 
 
@@ -58,9 +58,12 @@ def train(
     shutil.rmtree(published, ignore_errors=True)
     if experiment.mirror:
         experiment.mirrored().remove(f"{PUBLISHED}.bundle")
-    # A name never used before: Ray's own snapshot of an earlier start is not read back.
-    scratch = Path(experiment.scratch) / "ray"
+    # A name never used before, where nothing is left of earlier starts: Ray writes its snapshot in place, and one
+    # that a crash has torn would be read back.
+    scratch = Path(experiment.scratch) / RAY
     shutil.rmtree(scratch, ignore_errors=True)
+    if experiment.mirror:
+        experiment.mirrored().sweep(RAY)
     if run.elastic:
         # A lost node is counted for some seconds more: a group that waits for it is given up, and a smaller one made.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(REGROUP)
@@ -91,7 +94,7 @@ def train(
             ),
             run_config=RunConfig(
                 name=uuid.uuid4().hex[:12],
-                storage_path=experiment.mirrored().within("ray").uri if experiment.mirror else str(scratch),
+                storage_path=experiment.mirrored().within(RAY).uri if experiment.mirror else str(scratch),
                 failure_config=FailureConfig(max_failures=run.max_failures),
             ),
             validation_config=validation.config(experiment.as_json(), cuda) if scored_beside else None,
@@ -106,6 +109,7 @@ def train(
     if experiment.mirror and experiment.mirrored().holds(f"{PUBLISHED}.bundle"):
         store = experiment.mirrored()
         store.pull(str(store.read(f"{PUBLISHED}.bundle")["bundle"]), Path(experiment.scratch))
+        store.sweep(RAY)
     if not (published / "history.jsonl").exists():
         raise TrainingFailed("the workers ended before the training did; run it again to go on")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -142,7 +146,7 @@ def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
     from ray.train import get_context
 
     experiment = Experiment(**config["experiment"])
-    start = validation.starter(world, Path(experiment.scratch) / "ray") if config["beside"] else None
+    start = validation.starter(world, Path(experiment.scratch) / RAY) if config["beside"] else None
     # Ray agrees on a notice among all workers, and those that wait for a better size do not take part.
     watched = config["watch"] and get_context().get_world_size() == world.size
     outcome = fit_and_score(experiment, world, reporter, start, _taken_away if watched else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.cluster import addresses
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -39,10 +40,12 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
 
     Raises:
         UserError: if the cluster at `run.address` cannot be joined, or no token for it is here.
+        TrainingFailed: in place of what the block raised, if the cluster's head is not there any more.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import ray
+    from ray.exceptions import RayError
 
     address = addresses.resolve(run.address)
     private = address.kind == "private"
@@ -68,6 +71,14 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
     try:
         yield
+    except (RayError, TrainingFailed, UserError):
+        # Whatever the workers last said, this is what ended them.
+        if not private and _gone(address.value):
+            raise TrainingFailed(
+                f"the head of the cluster at {address.value} is gone; start one again, name it in run.address if it "
+                "is elsewhere, and run the stage again: it goes on from what is saved"
+            ) from None
+        raise
     finally:
         ray.shutdown()
 
@@ -105,6 +116,15 @@ def _knock(address: str) -> None:
         raise UserError(f"run.address: no Ray cluster answers at {address} ({error})") from None
     if len(answer) < 9 or answer[3] != SETTINGS:
         raise UserError(f"run.address: what answers at {address} is no Ray cluster; `ray start --head` says its port")
+
+
+def _gone(address: str) -> bool:
+    """Whether no cluster answers where one did."""
+    try:
+        _knock(address)
+    except UserError:
+        return True
+    return False
 
 
 def _first_words(connection: socket.socket) -> bytes:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.formats import files
-from pipeline.formats.store import NodeCache, Store
+from pipeline.formats.node_cache import NodeCache
+from pipeline.formats.store import Store
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -117,6 +115,19 @@ class Store:
                 self.remove(f"blobs/{sha256}")
             self.remove(f"bundles/{key}.json")
 
+    def sweep(self, folder: str) -> None:
+        """Remove a folder with all that is in it, or nothing where there is none."""
+        from pyarrow import fs
+
+        path = f"{self._root}/{folder}"
+        with self._answered(folder):
+            infos: Any = self._fs.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+            for info in infos:
+                if info.type == fs.FileType.File:
+                    self._fs.delete_file(info.path)
+            if isinstance(self._fs, fs.LocalFileSystem) and infos:
+                self._fs.delete_dir(path)
+
     def within(self, name: str) -> Store:
         """A store of its own in a folder of this one."""
         head, mark, options = self.uri.partition("?")
@@ -219,40 +230,6 @@ class Store:
             raise UserError(f"run.storage: {self.uri} does not answer for {name[:40]}: {_sentence(error)}") from None
 
 
-class NodeCache:
-    """Bundles on this machine, each pulled once, the least lately used dropped beyond a budget.
-
-    Processes share it through a lock; what a live process holds is not dropped while `budget` allows it.
-    """
-
-    def __init__(self, folder: Path, budget: int) -> None:
-        self.folder = folder
-        self.budget = budget
-
-    def get(self, store: Store, key: str) -> Path:
-        """The folder with a bundle's files, each verified when it came."""
-        from filelock import FileLock
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / key
-        with FileLock(str(self.folder / ".lock")):
-            if not path.is_dir():
-                with files.replacing_folder(path) as temporary:
-                    store.pull(key, temporary)
-            os.utime(path)
-            self._trim(path)
-        return path
-
-    def _trim(self, kept: Path) -> None:
-        folders = [path for path in self.folder.iterdir() if path.is_dir() and path != kept]
-        sizes = {path: _bytes_in(path) for path in (*folders, kept)}
-        for path in sorted(folders, key=lambda path: path.stat().st_mtime):
-            if sum(sizes.values()) <= self.budget:
-                return
-            shutil.rmtree(path, ignore_errors=True)
-            del sizes[path]
-
-
 def is_remote(storage: str) -> bool:
     """Whether `run.storage` names an object store, not a folder."""
     return "://" in storage
@@ -312,10 +289,6 @@ def _json(content: bytes, what: str) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise files.BrokenArtefact(f"{what} is not valid JSON ({error})") from None
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _sentence(error: OSError) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -77,9 +78,10 @@ def experiment(places: dict[str, Any], scratch: Path, ticks: int) -> Experiment:
 
 
 def plain(given: dict[str, Any]) -> float:
-    """The steady rate of the loop in a process of its own, as Ray's worker is one."""
+    """The steady rate of the loop in a process of its own, as Ray's worker is one, and as few threads in it."""
     command = [sys.executable, __file__, "--alone", json.dumps(given)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)
 
 
 def alone(given: dict[str, Any]) -> float:

@@ -38,16 +38,11 @@ def evolved(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return project, finished(project, "tune")
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_what_a_population_leaves(evolved: tuple[Path, str]) -> None:
     project, output = evolved
     best = load_best(project / "artifacts" / "search")
-    rows = table(project / "artifacts" / "search" / "trials.csv")
-    found = table(project / "artifacts" / "search" / "readings.csv")
+    rows = checkout.table(project / "artifacts" / "search" / "trials.csv")
+    found = checkout.table(project / "artifacts" / "search" / "readings.csv")
     assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
     assert {(row["status"], row["examples_seen"]) for row in rows} == {("finished", "960")}
     assert len(found) == 12

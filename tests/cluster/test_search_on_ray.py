@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import random
 import signal
@@ -20,16 +19,11 @@ from pipeline.formats.search import load_best
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_what_a_search_leaves(searched: tuple[Path, str]) -> None:
     project, output = searched
     best = load_best(project / "artifacts" / "search")
-    rows = table(project / "artifacts" / "search" / "trials.csv")
-    found = table(project / "artifacts" / "search" / "readings.csv")
+    rows = checkout.table(project / "artifacts" / "search" / "trials.csv")
+    found = checkout.table(project / "artifacts" / "search" / "readings.csv")
     assert len(rows) == 4
     assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["status"] for row in rows[:2]] == ["finished", "finished"], "nothing to be measured by"
@@ -85,7 +79,7 @@ def test_an_asynchronous_search_says_that_it_does_not_repeat(measured: Path, for
     best = load_best(project / "artifacts" / "search")
     assert not best.repeatable
     assert "another run may find other settings" in best.note
-    assert len(table(project / "artifacts" / "search" / "trials.csv")) == 3
+    assert len(checkout.table(project / "artifacts" / "search" / "trials.csv")) == 3
 
 
 @pytest.mark.long
@@ -104,7 +98,10 @@ def test_a_small_space_is_tried_out_and_a_sick_trial_is_a_reason(measured: Path,
     params["tune"]["space"] = {"families.dcgan.generator.lr": {"choice": [1.0e-3, 1.0e-2, 1.0e30]}}
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     output = finished(project, "tune")
-    rows = {float(row["families.dcgan.generator.lr"]): row for row in table(project / "artifacts/search/trials.csv")}
+    rows = {
+        float(row["families.dcgan.generator.lr"]): row
+        for row in checkout.table(project / "artifacts/search/trials.csv")
+    }
     assert f"{8 - len(rows)} of 8 trials repeat others, and were not run again" in output
     assert rows[1e30]["status"] == "failed"
     assert float(rows[1e30]["score"]) == 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
@@ -94,3 +95,9 @@ def hashes(project: Path, *folders: str) -> dict[str, str]:
             if file.is_file():
                 found[str(file.relative_to(project))] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

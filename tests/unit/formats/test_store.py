@@ -10,7 +10,8 @@ import objects
 import pytest
 
 from pipeline.formats import files
-from pipeline.formats.store import NodeCache, Store
+from pipeline.formats.node_cache import NodeCache
+from pipeline.formats.store import Store
 from pipeline.settings import UserError
 
 
@@ -173,3 +174,16 @@ def test_the_node_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
 def test_the_node_cache_holds_what_is_larger_than_its_budget(tmp_path: Path) -> None:
     store, cache = Store(str(tmp_path / "store")), NodeCache(tmp_path / "cache", budget=10)
     assert (cache.get(store, store.push(tree(tmp_path / "source"), ["a"])) / "a/one.bin").is_file()
+
+
+def test_sweeping_a_folder_leaves_the_rest(uri: str, tmp_path: Path) -> None:
+    store = Store(uri)
+    for name in ("ray/one/snapshot.json", "ray/two.json", "rays.json", "kept/ray/three.json"):
+        store.write(name, {"name": name})
+    store.sweep("ray")
+    store.sweep("nothing")
+    assert (store.names("ray"), store.names("ray/one")) == ([], [])
+    assert [store.read(name)["name"] for name in ("rays.json", "kept/ray/three.json")] == [
+        "rays.json",
+        "kept/ray/three.json",
+    ]
