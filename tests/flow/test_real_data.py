@@ -38,13 +38,13 @@ SMALL: dict[str, Any] = {
     "tune.trials": 0,
     "tune.space": {},
     "train": {
-        "examples": 1280,
+        "examples": 512,
         "batch_size": 32,
         "lanes": 2,
-        "tick": 320,
-        "checkpoint": 640,
-        "grid": 640,
-        "score": {"every": 640, "samples": 64},
+        "tick": 128,
+        "checkpoint": 256,
+        "grid": 256,
+        "score": {"every": 256, "samples": 64},
     },
     "evaluate.samples": 128,
     "evaluate.repeats": 2,
@@ -150,7 +150,7 @@ def test_six_stages_from_params_alone(name: str, tmp_path: Path, tmp_path_factor
     card = load_card(artifacts / "model")
     assert card.family == real.family
     assert card.spec == manifest.spec
-    assert 1280 <= card.examples_seen < 1280 + 320
+    assert 512 <= card.examples_seen < 512 + 128
     assert len(list((artifacts / "model/grids").glob("*.png"))) == 2
 
     check_report(artifacts / "report", real)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -14,16 +15,16 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 
 @contextmanager
-def s3(bucket: str = "zerosum") -> Iterator[str]:
+def s3() -> Iterator[str]:
     """`s3://…` of an empty bucket. The credentials are in the environment while it lasts."""
-    with _served(bucket) as (host, port):
+    with _served() as (bucket, host, port):
         yield _uri(bucket, host, port)
 
 
 @contextmanager
-def troubled_s3(trouble: troubled.Trouble, bucket: str = "zerosum") -> Iterator[str]:
+def troubled_s3(trouble: troubled.Trouble) -> Iterator[str]:
     """The same, by a way that does to each request what `trouble` says."""
-    with _served(bucket) as (host, port), troubled.proxy(host, port, trouble) as between:
+    with _served() as (bucket, host, port), troubled.proxy(host, port, trouble) as between:
         yield _uri(bucket, "127.0.0.1", between)
 
 
@@ -32,12 +33,14 @@ def _uri(bucket: str, host: str, port: int) -> str:
 
 
 @contextmanager
-def _served(bucket: str) -> Iterator[tuple[str, int]]:
+def _served() -> Iterator[tuple[str, str, int]]:
     import boto3
     from moto.server import ThreadedMotoServer
 
     # The server's log of every request is nobody's business here.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # Servers of one process share what they hold: what an earlier one was sent is not this one's.
+    bucket = f"zerosum-{uuid.uuid4().hex[:12]}"
     before = {name: os.environ.get(name) for name in CREDENTIALS}
     os.environ.update(CREDENTIALS)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -46,7 +49,7 @@ def _served(bucket: str) -> Iterator[tuple[str, int]]:
         host, port = server.get_host_and_port()
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
         client.create_bucket(Bucket=bucket)
-        yield host, port
+        yield bucket, host, port
     finally:
         server.stop()
         for name, value in before.items():

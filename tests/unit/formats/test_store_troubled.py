@@ -109,10 +109,11 @@ def test_what_a_killed_client_had_half_sent_changes_nothing(served: tuple[Plan, 
     plan.next = []
     Store(uri).write("whole.json", {"bundle": "a"})
     host, _, port = unquote(uri.split("endpoint_override=")[1]).partition(":")
+    path = uri.removeprefix("s3:/").partition("?")[0]
     chunked = "Transfer-Encoding: chunked\r\n\r\n"
     for head in ("Content-Length: 100\r\n\r\n{", f"{chunked}64\r\n{{", chunked):
         with socket.create_connection((host, int(port))) as line:
-            line.sendall(f"PUT /zerosum/runs/whole.json HTTP/1.1\r\nHost: {host}\r\n{head}".encode())
+            line.sendall(f"PUT {path}/whole.json HTTP/1.1\r\nHost: {host}\r\n{head}".encode())
             line.shutdown(socket.SHUT_WR)
             assert line.recv(100) == b""
     assert Store(uri).read("whole.json") == {"bundle": "a"}
