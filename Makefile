@@ -14,8 +14,10 @@ repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, 
 	@$(ENV) dvc repro
 	@echo "report: artifacts/report/report.html"
 
+# Three at a time on two cores: much of it is waiting for Ray to start, or for a fault to be noticed. In the order of the
+# folders, so that the long ones come first.
 test: .venv/dev  ## the tests: under twenty minutes on two cores
-	@$(ENV) pytest -n 2 --dist loadfile -m "not long and not chaos"
+	@$(ENV) pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long and not chaos"
 
 check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) ruff format --check .

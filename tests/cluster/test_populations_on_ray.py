@@ -78,6 +78,7 @@ def test_killed_on_the_way_it_ends_in_the_same_bytes(evolved: tuple[Path, str], 
     assert checkout.hashes(project, "search") == checkout.hashes(evolved[0], "search")
 
 
+@pytest.mark.long
 def test_a_training_of_that_length_comes_to_the_winners_weights(evolved: tuple[Path, str], fork: Any) -> None:
     """Killed once, on two workers; the score is on the same samples as the search's."""
     project = fork(evolved[0], {"train.examples": 960, "train.score.every": 320})

@@ -107,8 +107,8 @@ CASES = {
         changes={
             "reference.extractor": {"name": "none"},
             "tune.trials": 2,
-            "tune.examples": 640,
-            "tune.first_rung": 320,
+            "tune.examples": 256,
+            "tune.first_rung": 128,
             "tune.space": {"families.adversarial_cryptography.eve.lr": {"loguniform": [1e-3, 1e-2]}},
         },
         searched=("families.adversarial_cryptography.eve.lr",),

@@ -90,8 +90,8 @@ REAL = {
         items=400,
         changes={
             "tune.trials": 2,
-            "tune.examples": 640,
-            "tune.first_rung": 320,
+            "tune.examples": 256,
+            "tune.first_rung": 128,
             "tune.space": {"families.gan.generator.lr": {"loguniform": [1e-4, 1e-3]}},
         },
         searched=("families.gan.generator.lr",),
