@@ -7,31 +7,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from pipeline.cluster.letters import Letters
 from pipeline.contract import Record, Reporter
 from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, TrainingFailed
 
 # What a worker can say about its end, by name: an exception would travel as a pickle of Ray's.
 ENDS: dict[str, type[Exception]] = {each.__name__: each for each in (UserError, TrainingFailed, Collapsed)}
-
-
-class _Mailbox:
-    """The actor: keeps letters until they are fetched, and the first bad end for good."""
-
-    def __init__(self) -> None:
-        self._letters: list[tuple[str, Any]] = []
-        self._ended = False
-
-    def put(self, kind: str, content: Any) -> None:
-        self._ended |= kind in ENDS
-        self._letters.append((kind, content))
-
-    def fetch(self) -> list[tuple[str, Any]]:
-        letters, self._letters = self._letters, []
-        return letters
-
-    def ended(self) -> bool:
-        return self._ended
 
 
 class MailboxReporter:
@@ -50,7 +32,7 @@ class MailboxReporter:
         """Why the run does not go on; waits until it has arrived."""
         import ray
 
-        ray.get(self._mailbox.put.remote(kind.__name__, message))
+        ray.get(self._mailbox.end.remote(kind.__name__, message))
 
     def ended(self) -> bool:
         """Whether a worker has said so already: a restart would meet the same end."""
@@ -69,7 +51,7 @@ class Mailbox:
         self._ray: Any = ray
         self._errors = RayError
         # Should its process be killed, another takes over; what was on the way is progress only.
-        self.actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox).remote()
+        self.actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Letters).remote()
         self.failure: Exception | None = None
         self._reporter = reporter
         self._on_tick = on_tick

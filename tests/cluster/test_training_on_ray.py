@@ -35,6 +35,7 @@ def test_the_console_shows_progress_and_nothing_else(trained: tuple[Path, str]) 
     assert not list((project / ".work").glob("train-*/ray")), "Ray's own storage is gone"
 
 
+@pytest.mark.long
 def test_one_worker_ends_in_the_same_bytes_and_no_environment_decides_where(
     trained: tuple[Path, str], unsearched: Path, fork: Any
 ) -> None:
@@ -73,7 +74,7 @@ def test_killed_workers_are_replaced(trained: tuple[Path, str], unsearched: Path
     running = stage(project, "train")
     running.until(lambda: examples_seen(project) >= 320)
     time.sleep(random.SystemRandom().uniform(0, 0.5))
-    assert kill_one(running.descendants(), "ray::_Mailbox")
+    assert kill_one(running.descendants(), "ray::Letters")
     assert kill_one(running.descendants(), "ray::RayTrainWorker", "ray::_RayTrainWorker")
     assert running.wait() == 0, running.output
     assert running.survivors() == []

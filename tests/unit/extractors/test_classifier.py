@@ -183,7 +183,7 @@ def test_a_waveform_is_shifted_in_time_and_a_row_is_not() -> None:
     assert torch.equal(classifier._shifted(rows, 0.2, source), rows)  # pyright: ignore[reportPrivateUsage]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spoken_digits_are_recognised() -> None:
     """Six speakers, ten digits: far above the tenth that guessing would give."""
     archive = Path(os.environ.get("ZEROSUM_TEST_DATA", ROOT.parent / "shared" / "data")) / "free-spoken-digits.tar.xz"

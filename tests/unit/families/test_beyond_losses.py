@@ -73,7 +73,7 @@ def test_networks_that_say_nothing_score_as_a_guess(variant: str) -> None:
     assert family.conclude({"bob_bits_wrong": 0.25, "eve_bits_wrong": 7.0}) == {"bits_lost": 1.25}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_alice_and_bob_learn_to_talk_and_eve_stays_outside() -> None:
     """3,000 turns of 256 messages by hand: Bob loses less than two bits of 16, and Eve more than five."""
