@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from answering import Request, answering
@@ -14,6 +17,7 @@ from pipeline.cluster.search import rungs
 from pipeline.cluster.session import session
 from pipeline.cluster.settings import RunSettings, TuneSettings
 from pipeline.settings import UserError
+from pipeline.training.health import TrainingFailed
 
 
 def test_a_host_that_nobody_knows() -> None:
@@ -61,3 +65,57 @@ def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rungs() -> None:
     assert rungs(TuneSettings(examples=1000, first_rung=100, reduction=3)) == [100, 300, 900]
     assert rungs(TuneSettings(examples=100, first_rung=100)) == []
+
+
+@contextmanager
+def head() -> Iterator[str]:
+    """Speaks the first words of gRPC, as a head does, to whoever comes; gone at the block's end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(64)
+                connection.sendall(bytes(3) + b"\4" + bytes(5))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        # Closing alone would not wake the one who accepts.
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+@pytest.fixture
+def unjoined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray that joins nothing."""
+    import ray
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+
+@pytest.mark.usefixtures("unjoined")
+@pytest.mark.parametrize("error", [TrainingFailed("the workers failed"), UserError("a worker cannot read")])
+def test_what_fails_for_want_of_a_head_says_so(error: Exception) -> None:
+    with head() as address:
+        run = RunSettings(address=address)
+        with pytest.raises(type(error), match=str(error)), session(run):
+            raise error
+    with pytest.raises(TrainingFailed, match=r"the head of the cluster at 127.0.0.1:\d+ is gone; start one again"):
+        lost(error)
+
+
+def lost(error: Exception) -> None:
+    with head() as address:
+        beginning = session(RunSettings(address=address))
+        beginning.__enter__()
+    beginning.__exit__(type(error), error, error.__traceback__)
