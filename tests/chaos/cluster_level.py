@@ -125,7 +125,7 @@ def head_killed(scene: Scene, chance: random.Random) -> str:
         scene.stack.close()
     said = scene.running.output.strip().splitlines()[-1:]
     scene.begin()
-    noticed = "" if code else ", and nobody noticed"
+    noticed = "" if code and "the head of the cluster at " in " ".join(said) else ", and nobody said so"
     return f"the head killed (exit code {code}, said: {' '.join(said)[:200]}){noticed}"
 
 
