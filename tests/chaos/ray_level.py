@@ -128,8 +128,10 @@ def worker_stopped(running: Running, chance: random.Random) -> str:
             return NOBODY
         time.sleep(0.05)
     time.sleep(chance.uniform(0, 3))
-    with contextlib.suppress(psutil.NoSuchProcess):
+    try:
         chance.choice(found).suspend()
+    except psutil.NoSuchProcess:
+        return NOBODY  # it ended meanwhile, and nothing was injected
     return "a worker stopped in its tracks"
 
 
