@@ -36,11 +36,13 @@ class MirroredStore(CheckpointStore):
         path = super().save(checkpoint, name)
         parts = [f"{CHECKPOINTS}/{path.name}", *([GRIDS] if (self._scratch / GRIDS).is_dir() else [])]
         document = f"{path.name}.json"
-        before = self._known().get(path.name, "")
+        before = None
+        with contextlib.suppress(files.BrokenArtefact):
+            before = self._bundle(path.name)
         bundle = self._store.push(self._scratch, parts)
         self._store.write(document, {"bundle": bundle})
         self._marker(path).write_text(bundle)
-        if before not in ("", bundle):
+        if before not in (None, bundle):
             self._store.drop([before], kept=self._known().values())
         if name is None:
             here = {kept.name for kept in self.numbered()}
