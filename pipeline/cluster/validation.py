@@ -32,7 +32,8 @@ def validate(checkpoint: Any, experiment: dict[str, Any], device: str) -> dict[s
     """Score the snapshot that a reported checkpoint points at; the same numbers go to Ray and to rank 0's folder.
 
     Raises:
-        OSError, ValueError, RuntimeError: what scoring met; rank 0 is told by a file beside the snapshot.
+        Exception: whatever scoring met, a plug-in's own errors too; rank 0, which waits, is told by a file beside the
+            snapshot.
     """
     with checkpoint.as_directory() as folder:
         snapshot = Path(json.loads((Path(folder) / POINTER).read_text())["snapshot"])
