@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from pipeline.messages import SettingsError, UserError, sentences, shown, stand_in, suggest
 
-__all__ = ["Settings", "SettingsError", "UserError", "override", "shown", "suggest", "validate"]
+__all__ = ["Settings", "SettingsError", "UserError", "at", "override", "shown", "suggest", "validate"]
 
 
 class Settings(BaseModel):
@@ -62,6 +62,16 @@ def override(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
             section = cast(dict[str, Any], inner)
         section[last] = value
     return result
+
+
+def at(raw: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted setting; None where it is not set."""
+    current: Any = raw
+    for part in dotted.split("."):
+        if not isinstance(current, Mapping):
+            return None
+        current = cast(Mapping[str, Any], current).get(part)
+    return current
 
 
 def _copied(value: Any) -> Any:

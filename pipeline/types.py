@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -11,6 +12,9 @@ from torch import Tensor
 
 Modality = Literal["image", "waveform", "voxels", "video", "rows"]
 Array = NDArray[Any]
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+"""Hands on what it is given and shows a person how far it is."""
 
 
 class Batch(TypedDict, total=False):

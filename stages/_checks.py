@@ -12,11 +12,14 @@ from pipeline.contract import AnyFamily
 from pipeline.data.preview import open_source, preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.experiment import check_classes, check_data, check_fields
-from pipeline.formats.reference import BLIND, Reference, identity_of
+from pipeline.formats.extraction import BLIND, identity_of
+from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store, is_remote
 from pipeline.metrics._shared import reported_name
-from pipeline.params import KINDS, Params, tried, unsteady
+from pipeline.params import Params
+from pipeline.params.choices import KINDS
+from pipeline.params.space import tried, unsteady
 from pipeline.settings import Settings, SettingsError, UserError, shown
 from pipeline.types import DataSpec
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from pipeline import params as whole
 from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
 from pipeline.formats.store import is_remote
 from pipeline.params import Params
-from pipeline.settings import UserError
+from pipeline.settings import UserError, at
 
 FAILED, WRONG, DRIFTED = 1, 2, 3  # exit codes
 
@@ -56,7 +55,7 @@ def code_sha256(root: Path, stage: str) -> str:
 
 def own_settings(raw: Mapping[str, Any], root: Path, stage: str) -> dict[str, Any]:
     """The settings this stage depends on, as dvc.yaml names them, by dotted name."""
-    return {str(name): whole.at(raw, str(name)) for name in described(root, stage).get("params", [])}
+    return {str(name): at(raw, str(name)) for name in described(root, stage).get("params", [])}
 
 
 def described(root: Path, stage: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contract import Progress
 from pipeline.data import rejects, scanning
 from pipeline.data.preview import check_fitting, open_source
 from pipeline.data.settings import IngestSettings
@@ -25,7 +24,7 @@ from pipeline.data.source import DataSource, Entry, Rejected
 from pipeline.formats import files, shards
 from pipeline.formats.shards import Manifest, Shard, Split
 from pipeline.settings import UserError
-from pipeline.types import DataSpec, Example
+from pipeline.types import DataSpec, Example, Progress
 
 SPLITS = ("train", "holdout")
 EVERY = (*SPLITS, *(f"{shards.UNPAIRED}{split}" for split in SPLITS))

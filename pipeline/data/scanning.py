@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contract import Progress
 from pipeline.data import images
 from pipeline.data.rejects import Reject
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
 from pipeline.settings import SettingsError, UserError
-from pipeline.types import Array, Modality
+from pipeline.types import Array, Modality, Progress
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")

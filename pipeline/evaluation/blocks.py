@@ -23,7 +23,8 @@ from pipeline.contract import AnyFamily
 from pipeline.data.batches import Reader
 from pipeline.evaluation.samples import CHUNK, Labels, SampleSource, as_stored, fixed_threads, open_model
 from pipeline.extractors import _shared as extractors
-from pipeline.formats.reference import Examples, Extractor, Features
+from pipeline.formats.extraction import Examples, Extractor
+from pipeline.formats.reference import Features
 from pipeline.settings import UserError
 from pipeline.types import DataSpec
 

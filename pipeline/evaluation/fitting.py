@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.evaluation.inputs import Input, Known, Measured, Pictures, Ready, size
 from pipeline.evaluation.viewers import Viewer
-from pipeline.formats.reference import ExtractorIdentity
+from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.metrics._shared import LAST_TAP, Need
 from pipeline.settings import UserError
 

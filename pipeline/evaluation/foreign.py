@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats import files
-from pipeline.formats.reference import Gaussian
+from pipeline.formats.moments import Gaussian
 from pipeline.settings import UserError
 
 COUNTS = ("n", "count", "n_samples", "num_samples")

@@ -19,7 +19,8 @@ from pipeline.evaluation.samples import CHUNK, Labels, Pixels, SampleSource, fix
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
 from pipeline.extractors import _shared as extractors
 from pipeline.formats import files
-from pipeline.formats.reference import Examples, Reference
+from pipeline.formats.extraction import Examples
+from pipeline.formats.reference import Reference
 from pipeline.metrics._neighbours import centred, nearest
 from pipeline.metrics._shared import one_blas_thread
 

@@ -16,8 +16,10 @@ from pipeline.evaluation.foreign import gaussian, read_table
 from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.evaluation.scorer import asked
 from pipeline.formats import files
+from pipeline.formats.extraction import Examples
 from pipeline.formats.model import ModelCard
-from pipeline.formats.reference import Examples, Gaussian, Reference
+from pipeline.formats.moments import Gaussian
+from pipeline.formats.reference import Reference
 from pipeline.metrics._predictions import Predictions, are_probabilities
 from pipeline.metrics._shared import choose, shuffled
 from pipeline.settings import UserError

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline import randomness
 from pipeline.contract import Latent, draw_latents
 from pipeline.evaluation.samples import CHUNK, SampleSource, fixed_threads
-from pipeline.formats.reference import Extractor, ExtractorIdentity
+from pipeline.formats.extraction import Extractor, ExtractorIdentity
 from pipeline.metrics._shared import Score
 from pipeline.settings import Settings, UserError
 

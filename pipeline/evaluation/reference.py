@@ -14,7 +14,8 @@ from pipeline.evaluation.blocks import Handle, Mapped, look_at, one_by_one
 from pipeline.evaluation.foreign import read_statistics
 from pipeline.evaluation.samples import fixed_threads
 from pipeline.evaluation.settings import ReferenceSettings
-from pipeline.formats.reference import BLIND, Examples, Extractor, Measured, Reference, ReferenceCard, save_reference
+from pipeline.formats.extraction import BLIND, Examples, Extractor
+from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
 from pipeline.settings import SettingsError
 
 

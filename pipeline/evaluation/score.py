@@ -29,7 +29,7 @@ from pipeline.evaluation.inputs import (
 from pipeline.evaluation.path_length import PathLengthSettings, path_length
 from pipeline.evaluation.seeing import Seeing
 from pipeline.evaluation.viewers import Viewer
-from pipeline.formats.reference import ExtractorIdentity
+from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.formats.report import ScoreRecord
 from pipeline.metrics._shared import Metric, Score, Side, Statistics, one_blas_thread
 from pipeline.settings import UserError

@@ -14,7 +14,9 @@ from pipeline.contract import AnyFamily, Networks, World
 from pipeline.evaluation.blocks import Block
 from pipeline.evaluation.samples import CHUNK, Inputs, Labels, SampleSource, as_stored, evaluating, fixed_threads
 from pipeline.extractors import _shared as extractors
-from pipeline.formats.reference import Extractor, Features, Moments, Reference
+from pipeline.formats.extraction import Extractor
+from pipeline.formats.moments import Moments
+from pipeline.formats.reference import Features, Reference
 from pipeline.metrics import frechet, precision_recall
 from pipeline.metrics._shared import choose, one_blas_thread, shuffled
 from pipeline.types import DataSpec

@@ -10,7 +10,7 @@ from pipeline.evaluation.blocks import Mapped
 from pipeline.evaluation.inputs import Input, Known, Measured, Pictures, Ready, predictions
 from pipeline.evaluation.viewers import Viewer
 from pipeline.formats import files
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.formats.statistics import CARD, Seen, load_seen, save_seen
 from pipeline.metrics._collecting import Plan, planned
 from pipeline.metrics._shared import Metric, Side

@@ -14,7 +14,8 @@ from pipeline.evaluation.blocks import Handle, Mapped, look_at
 from pipeline.evaluation.inputs import Pictures
 from pipeline.evaluation.samples import fixed_threads
 from pipeline.formats import files
-from pipeline.formats.reference import BLIND, Examples, Extractor, ExtractorIdentity, Reference, identity_of
+from pipeline.formats.extraction import BLIND, Examples, Extractor, ExtractorIdentity, identity_of
+from pipeline.formats.reference import Reference
 from pipeline.metrics._collecting import Collector, Plan
 from pipeline.metrics._shared import Side, one_blas_thread
 from pipeline.settings import SettingsError, UserError

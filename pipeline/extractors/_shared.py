@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.formats.reference import Examples, Extractor, Features, Labels, Measured
+from pipeline.formats.extraction import Examples, Extractor
+from pipeline.formats.reference import Features, Labels, Measured
 
 # Float bits depend on the size of a batch, so every batch is this long, padded where data ends.
 BATCH = 64
-
-Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 def to_input(x: NDArray[Any] | Tensor) -> Tensor:

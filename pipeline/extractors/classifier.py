@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline import randomness
 from pipeline.extractors._classifier_network import Classifier
 from pipeline.extractors._shared import batches, extract, to_input
-from pipeline.formats.reference import Examples
+from pipeline.formats.extraction import Examples
 from pipeline.settings import Settings, SettingsError, UserError
 from pipeline.types import DataSpec
 

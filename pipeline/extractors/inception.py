@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.extractors import _inception_weights
 from pipeline.extractors._resizing import Resize, network_input
-from pipeline.formats.reference import Examples
+from pipeline.formats.extraction import Examples
 from pipeline.networks.inception import Inception, Tap
 from pipeline.settings import Settings, SettingsError
 from pipeline.types import DataSpec

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, Segment, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.networks.grown import Detail, GrownPlan, at_detail
 from pipeline.networks.minibatch import MinibatchName
 from pipeline.settings import Settings
@@ -112,12 +112,12 @@ class GrownFamily(BaseFamily[C]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image(self.name, spec)
         _shared.check_classes(self.name, self.config.conditional, spec)
-        _shared.find_base(self.name, spec.resolution, self.config.levels, 1)
+        _geometry.find_base(self.name, spec.resolution, self.config.levels, 1)
 
     def plan(self, spec: DataSpec) -> GrownPlan:
         """Sizes and maps for this data."""
         config = self.config
-        (height, width), levels = _shared.find_base(self.name, spec.resolution, config.levels, 1)
+        (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, 1)
         return GrownPlan((height, width), levels, spec.channels, config.width, config.max_width)
 
     def players(self) -> tuple[Player, ...]:

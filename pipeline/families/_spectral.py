@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Phase, Player, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.penalties._orthogonal import orthogonality
 from pipeline.settings import Settings, SettingsError
 from pipeline.types import DataSpec
@@ -84,8 +84,8 @@ class SpectralFamily(BaseFamily[C]):
         """
         _shared.check_image(self.name, spec)
         _shared.check_classes(self.name, self.config.conditional, spec)
-        _shared.check_doublings(self.name, "generator", spec.resolution, doublings)
-        _shared.check_doublings(self.name, "discriminator", spec.resolution, halvings)
+        _geometry.check_doublings(self.name, "generator", spec.resolution, doublings)
+        _geometry.check_doublings(self.name, "discriminator", spec.resolution, halvings)
         smallest = min(spec.resolution)
         for number in attended:
             if smallest // 2 ** min(number, halvings) < 2:

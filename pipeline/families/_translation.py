@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.contract import Optimiser, Ramp, Scheduled
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.settings import Settings, SettingsError, UserError
 from pipeline.types import Batch, DataSpec
 
@@ -72,7 +72,7 @@ def check_planes(family: str, spec: DataSpec, field: str, multiple: int) -> None
     if any(axis % multiple for axis in spec.resolution):
         raise SettingsError(
             f"families.{family}: its networks halve and double, so that sides must be multiples of {multiple}, and the "
-            f"data is {written}; {_shared.resize_to(spec.resolution, multiple)}"
+            f"data is {written}; {_geometry.resize_to(spec.resolution, multiple)}"
         )
     other = other_shape(spec, field)[1:]
     if other != spec.resolution:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelCode, LabelVector
@@ -169,7 +169,7 @@ class Family(BaseFamily[Config]):
         _shared.check_image("cgan", spec)
         _shared.check_classes("cgan", self.config.conditional, spec)
         if self.config.architecture == "strided":
-            _shared.find_base("cgan", spec.resolution, self.config.levels, self.config.smallest)
+            _geometry.find_base("cgan", spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
@@ -194,7 +194,7 @@ class Family(BaseFamily[Config]):
 
     def _strided(self, spec: DataSpec, code: int) -> tuple[DenseUpward, DenseDownward]:
         config = self.config
-        (height, width), levels = _shared.find_base("cgan", spec.resolution, config.levels, config.smallest)
+        (height, width), levels = _geometry.find_base("cgan", spec.resolution, config.levels, config.smallest)
 
         def plan(last: int) -> DensePlan:
             widths = tuple(last * 2**level for level in reversed(range(levels)))

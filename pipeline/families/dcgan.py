@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelVector
@@ -195,7 +195,7 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image("dcgan", spec)
         _shared.check_classes("dcgan", self.config.conditional, spec)
-        _shared.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
+        _geometry.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
@@ -220,7 +220,7 @@ class Family(BaseFamily[Config]):
         return tuple(min(last * 2**above, self.config.max_width) for above in reversed(range(count)))
 
     def _base(self, spec: DataSpec) -> tuple[tuple[int, ...], int]:
-        return _shared.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
+        return _geometry.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, nn.Module]:
         config = self.config

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.coded_pair import CodedGenerator, Recogniser, TrunkDiscriminator
@@ -125,12 +125,12 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image("infogan", spec)
         _shared.check_classes("infogan", self.config.conditional, spec)
-        _shared.find_base("infogan", spec.resolution, self.config.levels, self.config.smallest)
+        _geometry.find_base("infogan", spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        (height, width), levels = _shared.find_base("infogan", spec.resolution, config.levels, config.smallest)
+        (height, width), levels = _geometry.find_base("infogan", spec.resolution, config.levels, config.smallest)
         classes = len(spec.classes) if config.conditional else 0
 
         def plan(last: int) -> DensePlan:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks.layers import dropout, one_hot
 from pipeline.networks.perceptron import ReluPerceptron
@@ -160,13 +160,13 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image("lapgan", spec)
         _shared.check_classes("lapgan", self.config.conditional, spec)
-        _shared.find_base("lapgan", spec.resolution, self.config.levels, 1)
+        _geometry.find_base("lapgan", spec.resolution, self.config.levels, 1)
         smallest = min(self._sizes(spec)[1])
         if smallest < SMALLEST:
             fewer = f"set levels to {self.config.levels - 1} or below, or " if self.config.levels > 1 else ""
             raise SettingsError(
                 f"families.lapgan.levels: the first level has a side of {smallest}, and its discriminator needs "
-                f"{SMALLEST}; {fewer}{_shared.resize_to(spec.resolution, 10 * 2 ** (self.config.levels - 1))}"
+                f"{SMALLEST}; {fewer}{_geometry.resize_to(spec.resolution, 10 * 2 ** (self.config.levels - 1))}"
             )
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:

@@ -24,7 +24,7 @@ from pipeline.contract import (
     Turn,
     scheduled_value,
 )
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
 from pipeline.networks.layers import one_hot
@@ -211,7 +211,7 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image("r3gan", spec)
         _shared.check_classes("r3gan", self.config.conditional, spec)
-        _shared.check_doublings("r3gan", "widths", spec.resolution, len(self.config.widths) - 1)
+        _geometry.check_doublings("r3gan", "widths", spec.resolution, len(self.config.widths) - 1)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)

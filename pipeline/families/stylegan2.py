@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _grown, _shared, _styles
+from pipeline.families import _geometry, _grown, _shared, _styles
 from pipeline.families._shared import Canon
 from pipeline.networks.mapping import Mapping as StyleMapping
 from pipeline.networks.minibatch import MinibatchName
@@ -166,12 +166,12 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         _shared.check_image("stylegan2", spec)
         _shared.check_classes("stylegan2", self.config.conditional, spec)
-        _shared.find_base("stylegan2", spec.resolution, self.config.levels, self.config.smallest)
+        _geometry.find_base("stylegan2", spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        (height, width), levels = _shared.find_base("stylegan2", spec.resolution, config.levels, config.smallest)
+        (height, width), levels = _geometry.find_base("stylegan2", spec.resolution, config.levels, config.smallest)
         plan = StylePlan((height, width), levels, spec.channels, config.width, config.max_width, config.clamp)
         classes = _grown.count_classes(spec, config.conditional)
         synthesis = StyleSynthesis(plan, config.style)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelVector
@@ -166,7 +166,7 @@ class Family(BaseFamily[Config]):
         _shared.check_image("wgan", spec)
         _shared.check_classes("wgan", self.config.conditional, spec)
         if self.config.architecture == "strided":
-            _shared.find_base("wgan", spec.resolution, self.config.levels, self.config.smallest)
+            _geometry.find_base("wgan", spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
@@ -186,7 +186,7 @@ class Family(BaseFamily[Config]):
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, DownwardStack]:
         config = self.config
-        base, levels = _shared.find_base("wgan", spec.resolution, config.levels, config.smallest)
+        base, levels = _geometry.find_base("wgan", spec.resolution, config.levels, config.smallest)
         up = tuple(config.generator_width * 2**level for level in reversed(range(levels)))
         down = tuple(config.critic_width * 2**level for level in reversed(range(levels)))
         critic = StackPlan(base, down, spec.channels, config.critic_norm, False, classes)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.pre_activation import Upsampling
@@ -235,8 +235,8 @@ class Family(BaseFamily[Config]):
         _shared.check_image("wgan_gp", spec)
         _shared.check_classes("wgan_gp", config.conditional, spec)
         if config.architecture == "residual":
-            _shared.check_doublings("wgan_gp", "generator_widths", spec.resolution, len(config.generator_widths) - 1)
-            _shared.check_doublings("wgan_gp", "critic_widths", spec.resolution, self._critic_halvings)
+            _geometry.check_doublings("wgan_gp", "generator_widths", spec.resolution, len(config.generator_widths) - 1)
+            _geometry.check_doublings("wgan_gp", "critic_widths", spec.resolution, self._critic_halvings)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)

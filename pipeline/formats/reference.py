@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
@@ -27,160 +27,17 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.formats import files
-from pipeline.settings import UserError
+from pipeline.formats.extraction import BLIND, Extractor, ExtractorIdentity, identity_of
+from pipeline.formats.moments import Gaussian, Moments
 from pipeline.types import DataSpec
 
 FORMAT_VERSION = 2
 MADE_BY = "the reference stage"
-BLIND = "none"
 Split = Literal["train", "holdout"]
 PIECE = 1024  # rows whose moments are summed at once: part of the bits
 SPLITS: tuple[Split, ...] = ("train", "holdout")
-Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
-
-
-class Examples(Protocol):
-    """One split of the data, by position: what measuring asks of a reader."""
-
-    @property
-    def spec(self) -> DataSpec: ...
-
-    def __len__(self) -> int: ...
-
-    def examples(self, indices: NDArray[np.int64]) -> Mapping[str, NDArray[Any]]:
-        """`x` (n, *spec.shape) in spec.dtype and, where labelled, `label` int64 (n,)."""
-        ...
-
-
-class Extractor(Protocol):
-    """Examples → features. A file in `extractors/` holds `Config` and a class `Extractor`."""
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in one feature vector."""
-        ...
-
-    def prepare(self, train: Examples, holdout: Examples, seed: int) -> dict[str, Any]:
-        """Get ready for this data (train, fetch, …); answers what is worth recording (`accuracy`)."""
-        ...
-
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x (n, *shape) in [-1, 1] → features (n, dimension) and, if it classifies, logits (n, classes)."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
-        """Be again what `state_dict` was taken from."""
-        ...
-
-
-@dataclass(frozen=True)
-class ExtractorIdentity:
-    """Which features: what a score's name and protocol need to know of whoever extracted them.
-
-    name: a file of extractors/, or `features` for ready-made ones. sha256: of its weights; empty
-    where there are none. tap: the layer of the Inception network. published: whether these are, as
-    far as the tap, the weights of the published scores. alpha: what became of a fourth channel.
-    accuracy: held-out accuracy of one that was trained here.
-    """
-
-    name: str
-    sha256: str
-    dimension: int
-    tap: int | None = None
-    published: bool = False
-    alpha: str | None = None
-    accuracy: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, null for what there is none of."""
-        first: dict[str, Any] = {"name": self.name, "tap": self.tap, "sha256": self.sha256 or None}
-        return {**first, **{name: value for name, value in asdict(self).items() if name not in first}}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ExtractorIdentity:
-        """The inverse of `to_json`."""
-        whole: dict[str, Any] = {**data, "sha256": data.get("sha256") or ""}
-        return cls(**whole)
-
-    def same(self, other: ExtractorIdentity) -> bool:
-        """Whether both see alike: the published network is the same one in any file."""
-        mine, others = ((each.name, each.dimension, each.tap, each.alpha) for each in (self, other))
-        return mine == others and (self.sha256 == other.sha256 or (self.published and other.published))
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Foreign statistics: a mean (d,) and a covariance (d, d), and where they are from; count may be unknown."""
-
-    mean: Floats
-    covariance: Floats
-    count: int | None
-    source: str
-    sha256: str
-
-    @property
-    def dimension(self) -> int:
-        return len(self.mean)
-
-
-@dataclass
-class Moments:
-    """Mergeable float64 statistics of features: count, Σx (d,) and Σxxᵀ (d, d)."""
-
-    count: int
-    sum: Floats
-    outer: Floats
-
-    @classmethod
-    def empty(cls, dimension: int) -> Moments:
-        return cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
-
-    @classmethod
-    def of(cls, features: ArrayLike, chunk: int = 4096) -> Moments:
-        """The moments of features (n, d), `chunk` rows at a time."""
-        rows = np.asarray(features)
-        found = cls.empty(rows.shape[1])
-        for begin in range(0, len(rows), chunk):
-            found.update(rows[begin : begin + chunk])
-        return found
-
-    def update(self, features: ArrayLike) -> None:
-        """Take in more features (n, d)."""
-        rows = np.asarray(features, dtype=np.float64)
-        self.count += len(rows)
-        self.sum += rows.sum(axis=0)
-        self.outer += rows.T @ rows
-
-    def merge(self, other: Moments) -> Moments:
-        """The moments of both sets together; neither is changed."""
-        return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)
-
-    @property
-    def dimension(self) -> int:
-        return len(self.sum)
-
-    @property
-    def mean(self) -> Floats:
-        if self.count < 1:
-            raise UserError("a mean needs at least one example; there is none")
-        return self.sum / self.count
-
-    @property
-    def covariance(self) -> Floats:
-        """Unbiased (n − 1), as np.cov of the rows.
-
-        Raises:
-            UserError: for fewer than two rows.
-        """
-        if self.count < 2:
-            raise UserError(f"a covariance needs at least 2 examples, and here is {self.count}")
-        mean = self.mean
-        found = (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
-        return (found + found.T) / 2
 
 
 @dataclass(frozen=True)
@@ -213,21 +70,6 @@ class ReferenceCard:
     def identity(self) -> ExtractorIdentity:
         """Who extracted the features, as records name it."""
         return identity_of(self.extractor, self.config, self.dimension, self.report, self.extractor_sha256)
-
-
-def identity_of(
-    name: str, config: Mapping[str, Any], dimension: int, report: Mapping[str, Any], sha256: str
-) -> ExtractorIdentity:
-    """An extractor's identity from its Config and what `prepare` answered; `sha256` where that names no weights."""
-    return ExtractorIdentity(
-        name=name,
-        sha256=report.get("weights_sha256", sha256),
-        dimension=dimension,
-        tap=config.get("tap"),
-        published=bool(report.get("published", False)),
-        alpha=config.get("alpha"),
-        accuracy=report.get("accuracy"),
-    )
 
 
 @dataclass(frozen=True)

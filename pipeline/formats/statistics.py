@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from pipeline.formats import files
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 
 FORMAT_VERSION = 1
 CARD = "statistics.json"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.metrics._predictions import Predictions, log_softmax
 from pipeline.metrics._shared import Metric, Side, choose, shuffled
 

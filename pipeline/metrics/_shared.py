@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import randomness
-from pipeline.formats.reference import ExtractorIdentity, Gaussian, Moments
+from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.formats.moments import Gaussian, Moments
 from pipeline.metrics._predictions import Predictions
 from pipeline.settings import UserError
 

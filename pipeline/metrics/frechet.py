@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.formats.reference import Gaussian, Moments
+from pipeline.formats.moments import Gaussian, Moments
 from pipeline.metrics._gaussians import Spread, distance
 from pipeline.metrics._shared import Need, Score, Statistics, reported_name
 from pipeline.settings import Settings

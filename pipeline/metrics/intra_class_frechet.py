@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.metrics._gaussians import distance
 from pipeline.metrics._shared import Need, Score, Statistics, fewer, reported_name
 from pipeline.settings import Settings, UserError

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.metrics._shared import one_blas_thread
 

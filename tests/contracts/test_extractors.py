@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pipeline import plugins
 from pipeline.extractors import _shared
-from pipeline.formats.reference import Extractor
+from pipeline.formats.extraction import Extractor
 from pipeline.networks.inception import shapes
 from pipeline.settings import Settings
 from pipeline.types import DataSpec

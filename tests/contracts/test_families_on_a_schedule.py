@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Optimiser
-from pipeline.params import stand_in
+from pipeline.params.space import stand_in
 from pipeline.training import schedules
 from pipeline.types import DataSpec
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.extractors import _shared, inception
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.networks.inception import Tap
 from pipeline.types import DataSpec

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import params, plugins
 from pipeline.cluster.settings import Range
-from pipeline.settings import SettingsError, override
+from pipeline.params.space import tried
+from pipeline.settings import SettingsError, at, override
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,9 +94,9 @@ def test_a_bom_and_anchors_do_no_harm(tmp_path: Path) -> None:
 
 def test_the_value_at_a_dotted_key() -> None:
     raw = {"a": {"b": {"c": 1}, "d": None}}
-    assert params.at(raw, "a.b.c") == 1
-    assert params.at(raw, "a.b") == {"c": 1}
-    assert params.at(raw, "a.d") is params.at(raw, "a.x.y") is params.at(raw, "a.b.c.d") is None
+    assert at(raw, "a.b.c") == 1
+    assert at(raw, "a.b") == {"c": 1}
+    assert at(raw, "a.d") is at(raw, "a.x.y") is at(raw, "a.b.c.d") is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_the_value_at_a_dotted_key() -> None:
     ],
 )
 def test_a_range_is_tried_at_its_ends_and_within(searched: Range, values: list[object]) -> None:
-    assert params.tried(searched) == values
+    assert tried(searched) == values
 
 
 SEEING = [name for name in plugins.names("extractors") if name != "none"]

@@ -13,7 +13,7 @@ from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
 from pipeline.formats.files import sha256_file
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.settings import UserError
 

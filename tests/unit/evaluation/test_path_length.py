@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Player
 from pipeline.evaluation.path_length import PathLengthSettings, on_the_way, path_length, path_lengths
 from pipeline.evaluation.samples import SampleSource
-from pipeline.formats.reference import ExtractorIdentity
+from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.settings import Settings, UserError
 from pipeline.types import Batch, DataSpec
 

@@ -12,7 +12,8 @@ from pipeline.contract import LocalWorld
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import WORST, InTrainingScorer, asked_labels, floor
 from pipeline.extractors import _shared as extractors
-from pipeline.formats.reference import Moments, Reference
+from pipeline.formats.moments import Moments
+from pipeline.formats.reference import Reference
 from pipeline.metrics import frechet
 
 FAMILY = Toy()

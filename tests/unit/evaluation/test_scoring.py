@@ -17,7 +17,8 @@ from pipeline.evaluation.blocks import Mapped, in_threads, one_by_one
 from pipeline.evaluation.inputs import Opening
 from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.evaluation.score import Request, Scored, Work, score
-from pipeline.formats.reference import Moments, Reference
+from pipeline.formats.moments import Moments
+from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord, dumps, parse, unlike
 from pipeline.metrics import frechet
 from pipeline.networks.inception import fold

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline import plugins
 from pipeline.contract import Optimiser, Ramp, scheduled_value
-from pipeline.families import _shared
+from pipeline.families import _geometry, _shared
 from pipeline.settings import SettingsError
 
 
@@ -24,13 +24,13 @@ from pipeline.settings import SettingsError
     ],
 )
 def test_base_and_levels(resolution: tuple[int, ...], base: tuple[int, ...], levels: int) -> None:
-    assert _shared.find_base("dcgan", resolution, None, 3) == (base, levels)
+    assert _geometry.find_base("dcgan", resolution, None, 3) == (base, levels)
 
 
 @given(base=st.tuples(st.integers(1, 20), st.integers(1, 20)), levels=st.integers(1, 5))
 def test_given_levels_give_their_base_back(base: tuple[int, int], levels: int) -> None:
     resolution = (base[0] * 2**levels, base[1] * 2**levels)
-    assert _shared.find_base("dcgan", resolution, levels, 3) == (base, levels)
+    assert _geometry.find_base("dcgan", resolution, levels, 3) == (base, levels)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_unreachable_resolutions_are_refused_with_advice(
     resolution: tuple[int, ...], levels: int | None, says: str
 ) -> None:
     with pytest.raises(SettingsError, match=says):
-        _shared.find_base("dcgan", resolution, levels, 3)
+        _geometry.find_base("dcgan", resolution, levels, 3)
 
 
 @pytest.mark.parametrize(

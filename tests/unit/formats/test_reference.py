@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.reference import Measured, Moments, Reference, ReferenceCard, save_reference
+from pipeline.formats.moments import Moments
+from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
 from pipeline.settings import UserError
 from pipeline.types import DataSpec
 

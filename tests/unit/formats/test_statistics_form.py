@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.reference import Moments
+from pipeline.formats.moments import Moments
 from pipeline.formats.statistics import Seen, load_seen, save_seen
 
 ROWS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import plugins
-from pipeline.formats.reference import ExtractorIdentity, Moments
+from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet, inception_score
 from pipeline.metrics._collecting import Collector, Plan, planned
 from pipeline.metrics._shared import Metric, Side, Statistics

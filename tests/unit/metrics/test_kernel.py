@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.formats.reference import ExtractorIdentity
+from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.metrics import kernel
 from pipeline.metrics._shared import Side, Statistics
 

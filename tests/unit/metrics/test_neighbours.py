@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.reference import ExtractorIdentity
+from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.metrics import density_coverage, memorisation, precision_recall
 from pipeline.metrics._neighbours import centred, kth_neighbour, nearest, spans, squared_distances
 from pipeline.metrics._shared import Side, Statistics

@@ -1,0 +1,124 @@
+"""A GAN design: what a file in `families/` has to say of its networks, players, phases and samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from pipeline.contract.turns import LatentSpec, Networks, Phase, Player, Segment, State
+from pipeline.settings import Settings
+from pipeline.types import Batch, DataSpec
+
+ConfigT = TypeVar("ConfigT", bound=Settings)
+
+
+class Family(ABC, Generic[ConfigT]):
+    """One GAN design. A file in `families/` holds `Config` and one subclass named `Family`.
+
+    Class attributes say what holds for every Config; properties what depends on it. `objective` is the
+    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives.
+    """
+
+    paper: ClassVar[str]
+    objective: ClassVar[str] = "frechet"
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Batch fields it reads; `label` among them makes it class-conditional."""
+        return frozenset({"x"})
+
+    @property
+    @abstractmethod
+    def latents(self) -> LatentSpec:
+        """The noise it draws for each sample, whatever the data."""
+
+    def latents_for(self, spec: DataSpec) -> LatentSpec:
+        """All noise it draws for data of this shape: maps as large as the image, too, where it takes such."""
+        return self.latents
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Networks that are averaged over training, published and sampled from."""
+        return ("generator",)
+
+    @property
+    def conditional(self) -> bool:
+        return "label" in self.needs
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
+        return frozenset()
+
+    def check(self, spec: DataSpec) -> None:
+        """Refuse, with a `SettingsError`, data this design cannot be built for. Builds nothing."""
+
+    @abstractmethod
+    def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        """Its networks by name, initialised from torch's default generator; works on the meta device."""
+
+    @abstractmethod
+    def players(self) -> tuple[Player, ...]:
+        """Who owns which networks."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of a design without a curriculum."""
+        return ()
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The curriculum; by default one segment of `phases()`."""
+        return (Segment("all", self.phases()),)
+
+    @abstractmethod
+    def sample(
+        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
+    ) -> Tensor:
+        """Samples (n, *spec.shape) in [-1, 1]; `condition` holds `label` where it is conditional, and its `inputs`.
+
+        Truncation scales the latents where the design has no better meaning for it.
+        """
+
+    def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Scores of its own, each (n,) with a number a sample, for designs that no extractor can judge.
+
+        Their means stand in the report by these names, and `objective` may be one of them. Smaller is better.
+        """
+        return {}
+
+    def conclude(self, means: Mapping[str, float]) -> dict[str, float]:
+        """What follows from the means of `measure`: further scores, by name."""
+        return {}
+
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        """Initial tensors of the design's own state, equal on every rank."""
+        return {}
+
+    def lane_state(self, spec: DataSpec, lane_size: int) -> dict[str, Tensor]:
+        """Initial tensors each lane keeps for itself (pools of fakes)."""
+        return {}
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        """Once a step, after every optimiser: weight clipping, ADA's p. Equal on every rank.
+
+        `observed` holds the parts of the step's objectives, averaged over lanes, as
+        `phase/part`.
+        """
+
+    def procedures(self) -> dict[str, Callable[..., Any]]:
+        """What else people do with a trained model of this design."""
+        return {}
+
+
+AnyFamily = Family[Any]
+
+
+class Advancing(Protocol):
+    """A module whose state moves once a phase, before the lanes (spectral norm's iteration)."""
+
+    def advance(self) -> None: ...

@@ -1,0 +1,62 @@
+"""What a file in `losses/`, `penalties/` and `augmentation/` has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.contract.turns import State
+
+
+class Loss(Protocol):
+    """A pair of pure functions of logits; both return a scalar mean over the batch.
+
+    needs_real: whether `generator` looks at logits on reals (relativistic losses do).
+    """
+
+    needs_real: bool
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the critic minimises."""
+        ...
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """What the generator minimises; only relativistic losses look at `real`."""
+        ...
+
+
+Critic = Callable[[Tensor], Tensor]
+
+
+class Penalty(Protocol):
+    """A pure function of (critic, real, fake), already weighted; scalar mean over the batch.
+
+    needs_fake: whether it looks at `fake`; where not, anything of its shape may be handed in.
+    """
+
+    needs_fake: bool
+
+    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+class Augmentation(Protocol):
+    """What the critic is shown in place of images: differentiable, every draw from the handed generator.
+
+    Reals and fakes pass it alike, in the generator's turn too. Its own state (ADA's p) lives in
+    `State.tensors` and moves in `Family.after_step`.
+    """
+
+    def state(self) -> dict[str, Tensor]:
+        """Initial tensors for `Family.state`."""
+        ...
+
+    def __call__(self, x: Tensor, state: State, generator: torch.Generator) -> Tensor:
+        """Images (n, c, h, w), each changed by draws of its own; same shape."""
+        ...
+
+    def after_step(self, state: State, sign: float | None) -> None:
+        """Move its state by a step's mean of sign D(real), averaged over lanes; None if D did not play."""
+        ...
