@@ -158,11 +158,17 @@ def scene_of(expected: Path, project: Path, spilling: bool) -> Iterator[Scene]:
                 scene.running.process.kill()
 
 
-def attack(expected: Path, folder: Path, faults: Sequence[str], chance: random.Random) -> list[Injection]:
-    """One training on a cluster under these faults, some ticks apart; at its end it has the expected bytes."""
+def attack(
+    expected: Path, folder: Path, faults: Sequence[str], chance: random.Random, spilling: bool | None = None
+) -> list[Injection]:
+    """One training on a cluster under these faults, some ticks apart; at its end it has the expected bytes.
+
+    spilling: whether full object stores go on to the disk; drawn where it is not said.
+    """
+    drawn = chance.random() < 0.5
     done: list[Injection] = []
     expected, project = lengthened(expected), folder / f"cluster-{time.monotonic_ns()}"
-    with scene_of(expected, project, spilling=chance.random() < 0.5) as scene:
+    with scene_of(expected, project, drawn if spilling is None else spilling) as scene:
         for fault in faults:
             if not scene.come_to(max(0, scene.progress()) + 320 * chance.randint(1, 4)):
                 break

@@ -23,9 +23,15 @@ def test_a_private_ray(fault: str, expected: Path, tmp_path: Path) -> None:
     right(ray_level.attack(expected, tmp_path, "train", [fault], random.Random(f"{fault}/2")), fault)
 
 
-@pytest.mark.parametrize("fault", cluster_level.FAULTS)
+@pytest.mark.parametrize("fault", sorted(cluster_level.FAULTS.keys() - {"object store full"}))
 def test_a_cluster(fault: str, expected: Path, tmp_path: Path) -> None:
     right(cluster_level.attack(expected, tmp_path, [fault], random.Random(fault)), fault)
+
+
+@pytest.mark.parametrize("spilling", [True, False])
+def test_full_object_stores(spilling: bool, expected: Path, tmp_path: Path) -> None:
+    fault = "object store full"
+    right(cluster_level.attack(expected, tmp_path, [fault], random.Random(fault), spilling), fault)
 
 
 def right(done: list[Injection], fault: str) -> None:
