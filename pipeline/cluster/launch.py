@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from pipeline.cluster import validation
 from pipeline.cluster.addresses import resolve
+from pipeline.cluster.building import LEAST, Building, Watch
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import scores_beside, use_cuda
 from pipeline.cluster.settings import RunSettings
@@ -73,7 +74,14 @@ def train(
     if cuda:
         resources["GPU"] = run.gpus_per_worker
     scored_beside = scores_beside(experiment, run)
-    with Mailbox(reporter, on_tick=on_tick) as mailbox:
+    building = Building(max(LEAST, run.collective_timeout))
+
+    def ticked(record: Record) -> None:
+        building.has_ticked()
+        if on_tick:
+            on_tick(record)
+
+    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, Watch(building, reporter):
         trainer = Trainer(
             worker,
             train_loop_config={
@@ -118,8 +126,12 @@ def train(
 
 def worker(config: dict[str, Any]) -> None:
     """One rank: the loop, then (rank 0) the published model. Runs in Ray's worker process."""
+    from ray.util import get_current_placement_group
+
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
     reporter = MailboxReporter(config["mailbox"])
+    if group := get_current_placement_group():
+        reporter.begun(group.id.hex())
     if reporter.ended():
         return
     lanes = Experiment(**config["experiment"]).settings.lanes

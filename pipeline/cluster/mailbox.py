@@ -12,6 +12,7 @@ from pipeline.contract import Record, Reporter
 from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, TrainingFailed
 
+BEGUN = "begun"
 # What a worker can say about its end, by name: an exception would travel as a pickle of Ray's.
 ENDS: dict[str, type[Exception]] = {each.__name__: each for each in (UserError, TrainingFailed, Collapsed)}
 
@@ -27,6 +28,10 @@ class MailboxReporter:
 
     def note(self, message: str) -> None:
         self._mailbox.put.remote("note", message)
+
+    def begun(self, group: str) -> None:
+        """That this worker of the placement group is at work."""
+        self._mailbox.put.remote(BEGUN, group)
 
     def end(self, kind: type[Exception], message: str) -> None:
         """Why the run does not go on; waits until it has arrived."""
@@ -44,7 +49,13 @@ class MailboxReporter:
 class Mailbox:
     """The driver's end: a thread that hands letters to a reporter while the block runs."""
 
-    def __init__(self, reporter: Reporter, every: float = 0.5, on_tick: Callable[[Record], None] | None = None) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        every: float = 0.5,
+        on_tick: Callable[[Record], None] | None = None,
+        on_begun: Callable[[str], None] | None = None,
+    ) -> None:
         import ray
         from ray.exceptions import RayError
 
@@ -55,6 +66,7 @@ class Mailbox:
         self.failure: Exception | None = None
         self._reporter = reporter
         self._on_tick = on_tick
+        self._on_begun = on_begun
         self._every = every
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -99,5 +111,8 @@ class Mailbox:
             self._reporter.tick(content)
         elif kind == "note":
             self._reporter.note(content)
+        elif kind == BEGUN:
+            if self._on_begun:
+                self._on_begun(content)
         else:
             self.failure = self.failure or ENDS[kind](content)

@@ -60,6 +60,7 @@ RAY = {
     "interrupted": 2,
     "terminated": 2,
     "worker stopped": 1,
+    "starting worker stopped": 1,
     "NaN on one rank": 2,
     "diverged rank": 2,
     "hung collective": 1,

@@ -118,16 +118,28 @@ def worker_killed(running: Running, chance: random.Random) -> str:
 
 
 def worker_stopped(running: Running, chance: random.Random) -> str:
-    """A rank that hangs, as on a machine that swaps or has lost its network.
-
-    One that trains: while Ray builds a group of workers it waits for each of them without a limit.
-    """
+    """A rank that hangs while it trains, as on a machine that swaps or has lost its network."""
     end = time.monotonic() + 120
     while not (examples_seen(running.project) >= 320 and (found := titled(running, WORKERS))):
         if running.process.poll() is not None or time.monotonic() > end:
             return NOBODY
         time.sleep(0.05)
     time.sleep(chance.uniform(0, 3))
+    return stopped(found, chance)
+
+
+def starting_worker_stopped(running: Running, chance: random.Random) -> str:
+    """One that hangs before the group of workers is whole: Ray waits for each of them without a limit."""
+    end = time.monotonic() + 120
+    while not (found := titled(running, WORKERS)):
+        if running.process.poll() is not None or time.monotonic() > end:
+            return NOBODY
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0, 1))
+    return stopped(found, chance)
+
+
+def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
     try:
         chance.choice(found).suspend()
     except psutil.NoSuchProcess:
@@ -168,7 +180,12 @@ STRIKES: dict[str, Callable[[Running, random.Random], str]] = {
 }
 # These a training alone has: what its ranks do to each other, and its checkpoints in an object store.
 POISONS = {"NaN on one rank": "nan", "diverged rank": "diverge", "hung collective": "hang"}
-OF_TRAINING = ("worker stopped", *POISONS, "S3 errors")
+# These wait for their moment themselves.
+WAITING: dict[str, Callable[[Running, random.Random], str]] = {
+    "worker stopped": worker_stopped,
+    "starting worker stopped": starting_worker_stopped,
+}
+OF_TRAINING = (*WAITING, *POISONS, "S3 errors")
 FAULTS: tuple[str, ...] = (*STRIKES, *OF_TRAINING)
 
 
@@ -219,6 +236,8 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         marker.unlink(missing_ok=True)
     running = stage(project, which, environment)
     begun, moment = time.monotonic(), chance.uniform(0.5, USUAL[which])
+    if fault in WAITING:
+        moment = 0.0
     while running.process.poll() is None and time.monotonic() - begun < (LIMIT if marker else moment):
         if marker and marker.exists():
             break
@@ -226,8 +245,7 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
     if marker or fault == "S3 errors":
         injection.said, injection.struck = fault, marker is None or marker.exists()
     elif running.process.poll() is None:
-        strike = worker_stopped if fault == "worker stopped" else STRIKES[fault]
-        injection.said = strike(running, chance)
+        injection.said = {**STRIKES, **WAITING}[fault](running, chance)
         injection.struck = injection.said != NOBODY
     else:
         injection.struck = False
