@@ -192,6 +192,4 @@ def attack(
             code = within(scene.running, done[-1:])
         scene.orphans += scene.running.survivors(70)
     judge(project, done, [checkout.hashes(expected, *SAME)], scene.orphans, code)
-    for injection in done:
-        injection.survived &= "nobody" not in injection.said
     return done

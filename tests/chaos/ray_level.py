@@ -252,6 +252,8 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
     hit = time.monotonic()
     code = within(running, [injection])
     injection.seconds = time.monotonic() - hit
+    if fault == "starting worker stopped" and "a worker does not start" not in running.output:
+        injection.said += ", and nobody noticed"
     injection.said += f" (exit code {code})"
     return running, injection
 
@@ -278,6 +280,7 @@ def judge(project: Path, done: Sequence[Injection], accepted: Sequence[Hashes], 
         injection.wrong_bytes = code == 0 and found not in accepted
         injection.orphans = len(orphans)
         injection.survived = code == 0 and not injection.wrong_bytes and not orphans and not injection.hung
+        injection.survived &= "nobody" not in injection.said
         if not injection.survived:
             injection.said += f"; code {code}, orphans {orphans}, {project}"
     if all(injection.survived for injection in done):
