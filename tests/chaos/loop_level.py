@@ -32,7 +32,11 @@ IMPOSSIBLE = "impossible: no right to mount a disk"
 
 @dataclass
 class Injection:
-    """One fault: what, when, how it ended, and what it cost."""
+    """One fault: what, how it ended, and what it cost.
+
+    seconds: from the fault until there is more than before; of a stage that has to be run again, all that its start
+    took, which is an upper bound.
+    """
 
     fault: str
     seconds: float = 0.0
@@ -353,10 +357,12 @@ def endure(
         training.hung = False
         done.append(Injection(fault, said=FAULTS[fault](training, chance)))
         training.end()
-        done[-1].seconds, done[-1].hung = time.monotonic() - began, training.hung
-        done[-1].struck = done[-1].said != IMPOSSIBLE
-        training.ranks = chance.choice(SIZES)
+        done[-1].hung, done[-1].struck = training.hung, done[-1].said != IMPOSSIBLE
+        training.ranks, seen = chance.choice(SIZES), training.progress()
         training.start()
+        # What the fault cost: until there is more than before.
+        training.until(lambda seen=seen: training.progress() > seen or training.result() is not None, HUNG)
+        done[-1].seconds = time.monotonic() - began
     training.end()
     for _ in range(2):
         # Ranks that died of what an earlier fault had left are started again, as Ray would.

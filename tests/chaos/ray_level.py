@@ -249,9 +249,15 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         injection.struck = injection.said != NOBODY
     else:
         injection.struck = False
-    hit = time.monotonic()
-    code = within(running, [injection])
+    hit, seen = time.monotonic(), examples_seen(project)
+    # What the fault cost, at most: until there is more than before, or all that this start had done.
+    while running.process.poll() is None and time.monotonic() - hit < LIMIT:
+        if which == "train" and examples_seen(project) > seen:
+            break
+        time.sleep(0.02)
     injection.seconds = time.monotonic() - hit
+    if code := within(running, [injection]):
+        injection.seconds = time.monotonic() - begun
     if fault == "starting worker stopped" and "a worker does not start" not in running.output:
         injection.said += ", and nobody noticed"
     injection.said += f" (exit code {code})"
