@@ -26,8 +26,8 @@ check: .venv/dev  ## lint, types, the floors, fast tests: under two minutes
 	@$(ENV) pytest -q -n 2 --dist loadfile -m "not slow and not long and not chaos"
 
 chaos: .venv/dev  ## faults at random moments: all ends in the same bytes; CHAOS_SEED, CHAOS_RUNS, CHAOS_MINUTES
-	@$(ENV) pytest -m chaos
 	@$(ENV) PYTHONPATH=.:tests/support python tests/chaos/chaos.py
+	@$(ENV) pytest -n 2 --dist worksteal -m chaos
 
 cluster: .venv/dev  ## a Ray cluster of several raylets on loopback, the DAG by each way to address it, sizes and deaths
 	@$(ENV) pytest -v -m "slow or long" tests/cluster tests/unit/infra

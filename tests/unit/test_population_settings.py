@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import params as whole
+from pipeline.params.space import stand_in, unsteady
 from pipeline.settings import SettingsError, override
 from pipeline.types import DataSpec
 from stages import _checks
@@ -101,8 +102,8 @@ def test_the_real_data_are_asked_before_work_starts() -> None:
         families__wavegan={"preset": "smoke"},
         tune__space={"families.wavegan.width": {"choice": [1, 2]}},
     )
-    assert whole.stand_in(found.load_family()) is None
+    assert stand_in(found.load_family()) is None
     spec = DataSpec("waveform", (1, 16384), ("a", "b"), "float32", rate=16_000)
-    assert [line.partition(": ")[0] for line in whole.unsteady(found, spec)] == ["tune.space.families.wavegan.width"]
+    assert [line.partition(": ")[0] for line in unsteady(found, spec)] == ["tune.space.families.wavegan.width"]
     with pytest.raises(SettingsError, match=r"tune\.space\.families\.wavegan\.width: with \d, the shape of"):
         _checks.fits(found, spec)
