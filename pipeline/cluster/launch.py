@@ -8,6 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def train(
         if on_tick:
             on_tick(record)
 
-    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, Watch(building, reporter):
+    # A cluster's head may die, and to ask a dead one would hold the driver that has to say so.
+    watch = Watch(building, reporter) if resolve(run.address).kind == "private" else nullcontext()
+    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watch:
         trainer = Trainer(
             worker,
             train_loop_config={

@@ -256,7 +256,7 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
             break
         time.sleep(0.02)
     injection.seconds = time.monotonic() - hit
-    if code := within(running, [injection]):
+    if code := within(running, [injection], LIMIT - injection.seconds):
         injection.seconds = time.monotonic() - begun
     if fault == "starting worker stopped" and "a worker does not start" not in running.output:
         injection.said += ", and nobody noticed"
@@ -269,10 +269,10 @@ def elsewhere(project: Path) -> dict[str, str]:
     return {"ZEROSUM_CACHE": str(project / ".work" / "node")}
 
 
-def within(running: Running, injections: Sequence[Injection]) -> int:
-    """The exit code, within the limit; who takes longer hangs."""
+def within(running: Running, injections: Sequence[Injection], limit: float = LIMIT) -> int:
+    """The exit code, within the limit in seconds; who takes longer hangs."""
     try:
-        return running.wait(LIMIT)
+        return running.wait(max(0.0, limit))
     except subprocess.TimeoutExpired:
         for injection in injections:
             injection.hung = True
