@@ -15,6 +15,8 @@ import time
 from types import FrameType
 from typing import NoReturn
 
+from pipeline.cluster.alarm import OPENING
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE = 5.0  # seconds in which what the work started may still end by itself
@@ -25,28 +27,42 @@ def supervise(stage: str) -> None:
     """Fork. The child returns and works; the parent waits, passes signals on, cleans up and never returns.
 
     The child leads a process group of its own, so that Ctrl-C reaches it once: through the parent.
-    The parent's exit code is the child's, or 128 + the signal that killed it.
+    The parent's exit code is the child's, or 128 + the signal that killed it. A child that waited for its Ray beyond
+    the limit (`pipeline.cluster.alarm`) is started again, and ends with 1 if that comes again.
     """
     if sys.platform != "linux":
         return
     _control(PR_SET_CHILD_SUBREAPER, 1)
     _end_with_parent()
     sys.stdout.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        _end_with_parent()
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-        return
-    _watch(stage, child)
+    before = {number: signal.getsignal(number) for number in FORWARDED}
+    heard: list[int] = []
+    for last in (False, True):
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            _end_with_parent()
+            if os.getppid() != parent:
+                os._exit(128 + signal.SIGTERM)
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+            return
+        status = _watch(child, heard)
+        _end_the_rest(GRACE if status == 0 else 0.0)
+        if status != -signal.SIGALRM or heard or last:
+            break
+        print(f"\n{stage}: Ray did not start within {OPENING:g} s; once more", file=sys.stderr, flush=True)
+    _leave(stage, status, heard)
 
 
-def _watch(stage: str, child: int) -> NoReturn:
+def _watch(child: int, heard: list[int]) -> int:
+    """The child's exit code, or minus the signal that killed it; what is `heard` meanwhile is passed on."""
+
     def forward(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
         # A closed terminal (SIGHUP) is no reason to skip the cleaning up that SIGTERM gets.
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGTERM if number == signal.SIGHUP else number)
@@ -54,13 +70,23 @@ def _watch(stage: str, child: int) -> NoReturn:
     for number in FORWARDED:
         signal.signal(number, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status < 0:
-        name = signal.Signals(-status).name
-        hint = " (is the machine out of memory?)" if name == "SIGKILL" else ""
-        print(f"\n{stage}: ended by {name}{hint}; run it again to go on", file=sys.stderr, flush=True)
-    _end_the_rest(GRACE if status == 0 else 0.0)
-    os._exit(status if status >= 0 else 128 - status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _leave(stage: str, status: int, heard: list[int]) -> NoReturn:
+    said, code = "", status if status >= 0 else 128 - status
+    if status == -signal.SIGALRM:
+        logs = "Ray's own words are in /tmp/ray/session_latest/logs"
+        said = f"Ray did not start within {OPENING:g} s, twice ({logs}); free the machine a little, and run it again"
+        code = 1
+        if heard:
+            said, code = "interrupted; run it again to go on", 128 + heard[0]
+    elif status < 0:
+        hint = " (is the machine out of memory?)" if status == -signal.SIGKILL else ""
+        said = f"ended by {signal.Signals(-status).name}{hint}; run it again to go on"
+    if said:
+        print(f"\n{stage}: {said}", file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _end_the_rest(grace: float) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.cluster import addresses
+from pipeline.cluster.alarm import OPENING, ended_after
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
@@ -40,7 +41,8 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
 
     Raises:
         UserError: if the cluster at `run.address` cannot be joined, or no token for it is here.
-        TrainingFailed: in place of what the block raised, if the cluster's head is not there any more.
+        TrainingFailed: if Ray does not start, twice; in place of what the block raised, if the cluster's head is
+            not there any more.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -58,17 +60,26 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         # Nobody else speaks to a private Ray, and its token would be left in the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    try:
-        ray.init(
-            address="local" if private else address.value,
-            num_cpus=cpus if private else None,
-            object_store_memory=OBJECT_STORE if private else None,
-            include_dashboard=False if private else None,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
+    for last in (False, True):
+        try:
+            with ended_after(OPENING):
+                ray.init(
+                    address="local" if private else address.value,
+                    num_cpus=cpus if private else None,
+                    object_store_memory=OBJECT_STORE if private else None,
+                    include_dashboard=False if private else None,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
+        except Exception as error:
+            # What Ray raises where a process of its own died as it began is of no kind: a bare Exception.
+            ray.shutdown()
+            if last or type(error) is not Exception:
+                raise TrainingFailed(f"Ray does not start: {error}") from error
+        else:
+            break
     try:
         yield
     except (RayError, TrainingFailed, UserError):

@@ -61,6 +61,7 @@ RAY = {
     "terminated": 2,
     "worker stopped": 1,
     "starting worker stopped": 1,
+    "newborn worker killed": 1,
     "NaN on one rank": 2,
     "diverged rank": 2,
     "hung collective": 1,

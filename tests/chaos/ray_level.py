@@ -139,6 +139,18 @@ def starting_worker_stopped(running: Running, chance: random.Random) -> str:
     return stopped(found, chance)
 
 
+def newborn_killed(running: Running, chance: random.Random) -> str:
+    """One of the processes that Ray starts before it lets its driver in: Ray 2.60 then waits for it for ever."""
+    end = time.monotonic() + 120
+    while not (found := titled(running, ("ray::IDLE",))):
+        if running.process.poll() is not None or time.monotonic() > end:
+            return NOBODY
+        time.sleep(0.002)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found[0].kill()
+    return "kill -9 of a worker as it was born"
+
+
 def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
     try:
         chance.choice(found).suspend()
@@ -184,6 +196,7 @@ POISONS = {"NaN on one rank": "nan", "diverged rank": "diverge", "hung collectiv
 WAITING: dict[str, Callable[[Running, random.Random], str]] = {
     "worker stopped": worker_stopped,
     "starting worker stopped": starting_worker_stopped,
+    "newborn worker killed": newborn_killed,
 }
 OF_TRAINING = (*WAITING, *POISONS, "S3 errors")
 FAULTS: tuple[str, ...] = (*STRIKES, *OF_TRAINING)

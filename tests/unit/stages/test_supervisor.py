@@ -103,3 +103,57 @@ def test_a_closed_terminal_is_a_request_to_end() -> None:
     process.communicate(timeout=20)
     assert process.returncode == 143
     assert gone(stray, 1)
+
+
+ALARMED = """
+import os, pathlib, signal, sys, time
+from stages import _supervisor
+starts = pathlib.Path(sys.argv[1])
+_supervisor.supervise("ingest")
+with starts.open("a") as file:
+    file.write("start\\n")
+{body}
+if len(starts.read_text().split()) <= int(sys.argv[2]):
+    os.kill(os.getpid(), signal.SIGALRM)
+print("worked", flush=True)
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(("alarms", "code", "starts"), [(0, 3, 1), (1, 3, 2), (2, 1, 2)])
+def test_a_ray_that_does_not_start_is_started_once_more(tmp_path: Path, alarms: int, code: int, starts: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALARMED.format(body=""), str(tmp_path / "starts"), str(alarms)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=20,
+    )
+    assert (done.returncode, len((tmp_path / "starts").read_text().split())) == (code, starts)
+    assert done.stdout.count("ingest: Ray did not start within 120 s; once more") == min(alarms, 1)
+    assert ("did not start within 120 s, twice" in done.stdout) == (alarms == 2)
+    assert ("worked" in done.stdout) == (alarms < 2)
+
+
+def test_who_interrupts_a_ray_that_does_not_start_ends_it(tmp_path: Path) -> None:
+    """The interpreter hears nothing in that wait: the kernel's alarm ends it, and it is not begun again."""
+    body = """
+signal.signal(signal.SIGINT, lambda *_: None)
+print("waits", flush=True)
+time.sleep(1)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ALARMED.format(body=body), str(tmp_path / "starts"), "1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "waits\n"
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.strip() == "ingest: interrupted; run it again to go on"
+    assert (tmp_path / "starts").read_text() == "start\n"
