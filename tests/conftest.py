@@ -16,12 +16,23 @@ Fork = Callable[..., Path]
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with shards and reference; four lanes."""
     import checkout
+    import once
     import processes
 
-    project = checkout.copy(tmp_path_factory.mktemp("measured") / "project", {"train.lanes": 4})
-    for stage in ("ingest", "reference"):
-        processes.finished(project, stage)
-    return project
+    def make(project: Path) -> str:
+        checkout.copy(project, {"train.lanes": 4})
+        return "".join(processes.finished(project, stage) for stage in ("ingest", "reference"))
+
+    return once.project(tmp_path_factory, "measured", make)[0]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project in which `dvc repro` has run through, all six stages, and what it printed."""
+    import matrix
+    import once
+
+    return once.project(tmp_path_factory, "whole", matrix.complete)
 
 
 @pytest.fixture
@@ -42,33 +53,43 @@ def fork(tmp_path: Path) -> Fork:
 def unsearched(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`measured` and a search that was left out: ready to train."""
     import checkout
+    import once
     import processes
 
-    project = tmp_path_factory.mktemp("unsearched") / "project"
-    shutil.copytree(measured, project, symlinks=True)
-    # Long enough that whoever waits for a tick can still meet the training under way.
-    checkout.configure(project, {"tune.trials": 0, "train.examples": 9600})
-    assert "using the settings as they are" in processes.finished(project, "tune")
-    return project
+    def make(project: Path) -> str:
+        shutil.copytree(measured, project, symlinks=True)
+        # Long enough that whoever waits for a tick can still meet the training under way.
+        checkout.configure(project, {"tune.trials": 0, "train.examples": 9600})
+        said = processes.finished(project, "tune")
+        assert "using the settings as they are" in said
+        return said
+
+    return once.project(tmp_path_factory, "unsearched", make)[0]
 
 
 @pytest.fixture(scope="session")
 def trained(unsearched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An unbroken training on two workers, and what it printed."""
+    import once
     import processes
 
-    project = tmp_path_factory.mktemp("trained") / "project"
-    shutil.copytree(unsearched, project, symlinks=True)
-    return project, processes.finished(project, "train")
+    def make(project: Path) -> str:
+        shutil.copytree(unsearched, project, symlinks=True)
+        return processes.finished(project, "train")
+
+    return once.project(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture(scope="session")
 def searched(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An unbroken search of four trials, two by two, and what it printed."""
     import checkout
+    import once
     import processes
 
-    project = tmp_path_factory.mktemp("searched") / "project"
-    shutil.copytree(measured, project, symlinks=True)
-    checkout.configure(project, {"tune.trials": 4})
-    return project, processes.finished(project, "tune")
+    def make(project: Path) -> str:
+        shutil.copytree(measured, project, symlinks=True)
+        checkout.configure(project, {"tune.trials": 4})
+        return processes.finished(project, "tune")
+
+    return once.project(tmp_path_factory, "searched", make)

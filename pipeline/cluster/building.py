@@ -24,7 +24,7 @@ class Building:
 
     def __init__(self, patience: float, now: Callable[[], float] = time.monotonic) -> None:
         self._begun: Counter[str] = Counter()
-        self._patience = patience
+        self.patience = patience
         self._now = now
         self._since: dict[str, float] = {}
         self._at_work: set[str] = set()
@@ -46,7 +46,7 @@ class Building:
             # The last four bytes of its id are the job's that made it.
             if not waiting or not name.endswith(job):
                 self._since.pop(name, None)
-            elif self._now() - self._since.setdefault(name, self._now()) > self._patience:
+            elif self._now() - self._since.setdefault(name, self._now()) > self.patience:
                 del self._since[name]
                 found.append(name)
         return found
@@ -55,10 +55,14 @@ class Building:
 class Watch:
     """While the block runs in a driver, its overdue groups are taken apart. Nothing in a trial: others' are there."""
 
-    def __init__(self, building: Building, reporter: Reporter, every: float = 1.0) -> None:
+    def __init__(
+        self, building: Building, reporter: Reporter, every: float = 1.0, there: Callable[[], bool] = lambda: True
+    ) -> None:
+        """every: seconds between two looks; there: whether the cluster's head answers, asked before each."""
         self._building = building
         self._reporter = reporter
         self._every = every
+        self._there = there
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -83,6 +87,8 @@ class Watch:
         from ray.util.placement_group import PlacementGroup
 
         while not self._done.wait(self._every):
+            if not self._there():
+                continue
             try:
                 for name in self._building.overdue(placement_group_table(), self._job):
                     self._reporter.note("a worker does not start; all of them are started again")

@@ -8,7 +8,6 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pipeline.cluster.addresses import resolve
 from pipeline.cluster.building import LEAST, Building, Watch
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import scores_beside, use_cuda
+from pipeline.cluster.session import gone
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
 from pipeline.experiment import Experiment, fit_and_score, publish
@@ -30,6 +30,7 @@ from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
 PUBLISHED, RAY = "published", "ray"
+LOOKS = 8  # at the groups that are built, while one may take as long as it may
 REGROUP = 30  # seconds for the workers of a group whose size may change
 
 
@@ -82,8 +83,10 @@ def train(
         if on_tick:
             on_tick(record)
 
-    # A cluster's head may die, and to ask a dead one would hold the driver that has to say so.
-    watch = Watch(building, reporter) if resolve(run.address).kind == "private" else nullcontext()
+    address, watch = resolve(run.address), Watch(building, reporter)
+    if address.kind != "private":
+        # A cluster's head may die, and a question to a dead one would hold the driver that has to say so.
+        watch = Watch(building, reporter, building.patience / LOOKS, lambda: not gone(address.value))
     with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watch:
         trainer = Trainer(
             worker,
@@ -92,7 +95,7 @@ def train(
                 "mailbox": mailbox.actor,
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
-                "watch": resolve(run.address).kind != "private",
+                "watch": address.kind != "private",
                 "timeout": run.collective_timeout,
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo", timeout_s=run.collective_timeout),

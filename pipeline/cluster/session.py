@@ -84,7 +84,7 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         yield
     except (RayError, TrainingFailed, UserError):
         # Whatever the workers last said, this is what ended them.
-        if not private and _gone(address.value):
+        if not private and gone(address.value):
             raise TrainingFailed(
                 f"the head of the cluster at {address.value} is gone; start one again, name it in run.address if it "
                 "is elsewhere, and run the stage again: it goes on from what is saved"
@@ -129,7 +129,7 @@ def _knock(address: str) -> None:
         raise UserError(f"run.address: what answers at {address} is no Ray cluster; `ray start --head` says its port")
 
 
-def _gone(address: str) -> bool:
+def gone(address: str) -> bool:
     """Whether no cluster answers where one did."""
     try:
         _knock(address)

@@ -67,7 +67,7 @@ RAY = {
     "hung collective": 1,
     "S3 errors": 1,
 }
-CLUSTER = {"node killed": 3, "preempted": 3, "object store full": 2, "head killed": 2}
+CLUSTER = {"node killed": 3, "preempted": 3, "object store full": 2, "head killed": 2, "starting worker stopped": 1}
 
 
 def main() -> int:

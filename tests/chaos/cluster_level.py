@@ -58,6 +58,12 @@ class Scene:
             time.sleep(0.05)
         return self.progress() >= examples and self.running.process.poll() is None
 
+    def workers(self) -> list[psutil.Process]:
+        """The living processes of Ray Train's on all nodes."""
+        alive_nodes = [node for node in self.cluster.nodes if node.process.poll() is None]
+        family = [each for node in alive_nodes for each in psutil.Process(node.process.pid).children(recursive=True)]
+        return [each for each in family if alive(each) and name(each).startswith(WORKERS)]
+
     def at_work(self) -> list[clusters.Node]:
         """The nodes on which a rank trains."""
         found: list[clusters.Node] = []
@@ -114,6 +120,26 @@ def store_full(scene: Scene, chance: random.Random) -> str:
     return line if line.startswith("full") else "the stores were not filled, and nobody knows why"
 
 
+def starting_worker_stopped(scene: Scene, chance: random.Random) -> str:
+    """A rank dies, and one of those that are started in its place hangs before the group of workers is whole."""
+    before = scene.workers()
+    if not before:
+        return "no rank was at work"
+    chance.choice(before).kill()
+    end = time.monotonic() + LIMIT
+    while not (found := [each for each in scene.workers() if each not in before]):
+        if scene.running.process.poll() is not None or time.monotonic() > end:
+            return "no worker was started again"
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0, 0.5))
+    chance.choice(found).suspend()
+    while "a worker does not start" not in scene.running.output:
+        if scene.running.process.poll() is not None or time.monotonic() > end:
+            return "a starting worker stopped in its tracks, and nobody noticed"
+        time.sleep(0.05)
+    return "a starting worker stopped in its tracks"
+
+
 def head_killed(scene: Scene, chance: random.Random) -> str:
     """The head's machine is gone: the driver ends, the nodes end by themselves, and the next run finds a new head."""
     scene.cluster.head.kill()
@@ -142,6 +168,7 @@ FAULTS: dict[str, Callable[[Scene, random.Random], str]] = {
     "preempted": preempted,
     "object store full": store_full,
     "head killed": head_killed,
+    "starting worker stopped": starting_worker_stopped,
 }
 
 

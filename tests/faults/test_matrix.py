@@ -11,11 +11,6 @@ import pytest
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return matrix.complete(tmp_path_factory.mktemp("whole") / "project")
-
-
 def test_the_sample_has_every_fault_and_every_stage() -> None:
     assert set(matrix.CELLS) >= matrix.SAMPLE
     assert {fault for fault, _ in matrix.SAMPLE} == set(matrix.FAULTS)
@@ -29,9 +24,9 @@ def test_the_sample_has_every_fault_and_every_stage() -> None:
         for cell in matrix.CELLS
     ],
 )
-def test_a_cell(fault: str, stage: str, whole: Path, tmp_path: Path) -> None:
+def test_a_cell(fault: str, stage: str, whole: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     try:
-        matrix.run(whole, folder, fault, stage, random.Random(f"{fault}/{stage}"))
+        matrix.run(whole[0], folder, fault, stage, random.Random(f"{fault}/{stage}"))
     finally:
         matrix.release(folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import checkout
+import matrix
 import pytest
 import yaml
 
@@ -16,12 +18,10 @@ SAME = ("shards", "reference", "search/best.yaml", "model", "report")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = checkout.copy(tmp_path_factory.mktemp("first") / "project")
-    done = checkout.run(project, "dvc", "repro", timeout=600)
-    assert done.returncode == 0, done.stdout
-    assert "Warning" not in done.stdout, done.stdout
-    assert "Traceback" not in done.stdout, done.stdout
+def made(whole: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that has run through, to be edited."""
+    project = tmp_path_factory.mktemp("first") / "project"
+    shutil.copytree(whole[0], project, symlinks=True)
     return project
 
 
@@ -47,6 +47,11 @@ def test_run_settings_are_nobodys_dependency() -> None:
     assert not any(param.split(".")[0] == "run" for stage in dag.values() for param in stage["params"])
 
 
+def test_nothing_is_warned_of(whole: tuple[Path, str]) -> None:
+    assert "Warning" not in whole[1], whole[1]
+    assert "Traceback" not in whole[1], whole[1]
+
+
 def test_a_second_repro_does_nothing(made: Path) -> None:
     before = (made / "dvc.lock").read_text()
     done = checkout.run(made, "dvc", "repro")
@@ -56,7 +61,8 @@ def test_a_second_repro_does_nothing(made: Path) -> None:
 
 
 def test_another_copy_ends_in_the_same_bytes_with_one_worker_and_two(made: Path, tmp_path: Path) -> None:
-    project = checkout.copy(tmp_path / "another place", {"run.num_workers": 1, "run.concurrent_trials": 1})
+    differently = {"run.num_workers": 2, "run.concurrent_trials": 1, "run.cache_megabytes": 64}
+    project = checkout.copy(tmp_path / "another place", {**matrix.SETTINGS, **differently})
     done = checkout.run(project, "dvc", "repro", timeout=600)
     assert done.returncode == 0, done.stdout
     assert checkout.hashes(project, *SAME) == checkout.hashes(made, *SAME)
@@ -98,7 +104,7 @@ def test_what_an_edit_runs_again(made: Path, path: str, runs: set[str]) -> None:
 def test_how_it_is_run_re_runs_nothing(made: Path) -> None:
     before = (made / "params.yaml").read_text()
     try:
-        checkout.configure(made, {"run.num_workers": 1, "run.cache_megabytes": 0})
+        checkout.configure(made, {"run.num_workers": 2, "run.spread_from": 0})
         assert changed(made) == set()
     finally:
         (made / "params.yaml").write_text(before)

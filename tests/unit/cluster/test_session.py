@@ -119,3 +119,25 @@ def lost(error: Exception) -> None:
         beginning = session(RunSettings(address=address))
         beginning.__enter__()
     beginning.__exit__(type(error), error, error.__traceback__)
+
+
+@pytest.mark.parametrize(("deaths", "starts"), [(0, 1), (1, 2), (2, 2)])
+def test_a_private_ray_of_which_a_process_died_is_started_once_more(
+    deaths: int, starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Ray raises then is a bare Exception."""
+    asked: list[object] = []
+
+    def init(**settings: object) -> None:
+        asked.append(settings["address"])
+        if len(asked) <= deaths:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", init)
+    if deaths == 2:
+        with pytest.raises(TrainingFailed, match="Ray does not start: The current node timed out"):
+            session(RunSettings()).__enter__()
+    else:
+        with session(RunSettings()):
+            pass
+    assert asked == ["local"] * starts
