@@ -37,7 +37,7 @@ bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/overhead.py
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
-	@$(ENV) pytest -q -m long tests/numerics tests/unit --ignore tests/unit/infra
+	@$(ENV) pytest -q -m long tests/flow tests/numerics tests/unit --ignore tests/unit/infra
 
 zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
 	@$(ENV) python tests/bench/zoo.py $(ZOO)

@@ -125,7 +125,10 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
+LONG = {"fashion", "sprites"}  # in `make bench`
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in REAL])
 def test_six_stages_from_params_alone(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     real = REAL[name]
     if not (DATA / real.needs).is_file():
