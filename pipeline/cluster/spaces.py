@@ -19,13 +19,17 @@ def active(space: Mapping[str, Range], family: str) -> dict[str, Range]:
 
 
 def define(space: Mapping[str, Range], family: str) -> Callable[[Any], dict[str, Any] | None]:
-    """A function of an Optuna trial that suggests every active setting; the family comes first."""
+    """A function of an Optuna trial that suggests every active setting; the family comes first.
+
+    The rest follow by name: a sampler's draws go by the order of its questions, and that in which params.yaml has them
+    is no part of what DVC compares.
+    """
 
     def suggest(trial: Any) -> None:
         chosen = family
         if "train.family" in space:
             chosen = _suggest(trial, "train.family", space["train.family"])
-        for dotted, searched in active(space, chosen).items():
+        for dotted, searched in sorted(active(space, chosen).items()):
             if dotted != "train.family":
                 _suggest(trial, dotted, searched)
 

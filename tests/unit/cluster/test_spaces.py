@@ -6,6 +6,8 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.cluster.settings import Range
 from pipeline.cluster.spaces import active, define
@@ -43,6 +45,15 @@ def test_where_the_family_is_searched_each_trial_has_its_branch() -> None:
     for each in found:
         assert set(each) == set(active(SPACE, each["train.family"])) | {"train.family"}
     assert {each["train.family"] for each in found} == {"dcgan", "r3gan"}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(list(SPACE)))
+def test_the_order_in_which_the_settings_are_written_changes_no_trial(order: list[str]) -> None:
+    """DVC compares mappings without their order, and a job's ticket is written with sorted keys."""
+    space = {**SPACE, "train.family": Range(choice=["dcgan", "r3gan"])}
+    mixed = {key: space[key] for key in [*order, "train.family"]}
+    assert suggestions(mixed, "dcgan", 5) == suggestions(space, "dcgan", 5)
 
 
 def test_ranges_hold_their_bounds() -> None:
