@@ -37,8 +37,8 @@ def supervise(stage: str) -> None:
     sys.stdout.flush()
     before = {number: signal.getsignal(number) for number in FORWARDED}
     heard: list[int] = []
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     for last in (False, True):
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         parent = os.getpid()
         child = os.fork()
         if child == 0:
@@ -52,6 +52,8 @@ def supervise(stage: str) -> None:
             return
         status = _watch(child, heard)
         _end_the_rest(GRACE if status == 0 else 0.0)
+        # Blocked from here on: what comes later is for the next child, and none is lost in between.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         if status != -signal.SIGALRM or heard or last:
             break
         print(f"\n{stage}: Ray did not start within {OPENING:g} s; once more", file=sys.stderr, flush=True)
@@ -62,10 +64,10 @@ def _watch(child: int, heard: list[int]) -> int:
     """The child's exit code, or minus the signal that killed it; what is `heard` meanwhile is passed on."""
 
     def forward(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
         # A closed terminal (SIGHUP) is no reason to skip the cleaning up that SIGTERM gets.
+        heard.append(signal.SIGTERM if number == signal.SIGHUP else number)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM if number == signal.SIGHUP else number)
+            os.kill(child, heard[-1])
 
     for number in FORWARDED:
         signal.signal(number, forward)
@@ -76,7 +78,7 @@ def _watch(child: int, heard: list[int]) -> int:
 def _leave(stage: str, status: int, heard: list[int]) -> NoReturn:
     said, code = "", status if status >= 0 else 128 - status
     if status == -signal.SIGALRM:
-        logs = "Ray's own words are in /tmp/ray/session_latest/logs"
+        logs = "Ray's own words are in ray/session_latest/logs of the folder for temporary files"
         said = f"Ray did not start within {OPENING:g} s, twice ({logs}); free the machine a little, and run it again"
         code = 1
         if heard:

@@ -74,10 +74,12 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
         except Exception as error:
-            # What Ray raises where a process of its own died as it began is of no kind: a bare Exception.
+            # Ray tells of a process of its own that died as it began by a bare Exception; every kind of it is passed on.
+            if type(error) is not Exception:
+                raise
             ray.shutdown()
-            if last or type(error) is not Exception:
-                raise TrainingFailed(f"Ray does not start: {error}") from error
+            if last:
+                raise TrainingFailed(f"Ray does not start: {error}") from None
         else:
             break
     try:

@@ -59,20 +59,20 @@ class Scene:
         return self.progress() >= examples and self.running.process.poll() is None
 
     def workers(self) -> list[psutil.Process]:
-        """The living processes of Ray Train's on all nodes."""
-        alive_nodes = [node for node in self.cluster.nodes if node.process.poll() is None]
-        family = [each for node in alive_nodes for each in psutil.Process(node.process.pid).children(recursive=True)]
-        return [each for each in family if alive(each) and name(each).startswith(WORKERS)]
+        """The ranks on all nodes."""
+        return [each for node in self.cluster.nodes for each in workers_on(node)]
 
     def at_work(self) -> list[clusters.Node]:
         """The nodes on which a rank trains."""
-        found: list[clusters.Node] = []
-        for node in self.cluster.nodes:
-            if node.process.poll() is None:
-                family = psutil.Process(node.process.pid).children(recursive=True)
-                if any(alive(each) and name(each).startswith(WORKERS) for each in family):
-                    found.append(node)
-        return found
+        return [node for node in self.cluster.nodes if workers_on(node)]
+
+
+def workers_on(node: clusters.Node) -> list[psutil.Process]:
+    """The living processes of Ray Train's on a node; none on one that has died."""
+    if node.process.poll() is not None:
+        return []
+    family = psutil.Process(node.process.pid).children(recursive=True)
+    return [each for each in family if alive(each) and name(each).startswith(WORKERS)]
 
 
 def node_killed(scene: Scene, chance: random.Random) -> str:

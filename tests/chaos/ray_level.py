@@ -33,6 +33,8 @@ NAN_AT = 3264  # examples: just past a checkpoint
 SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 30, "run.max_failures": 8}
 WORKERS = ("ray::RayTrainWorker", "ray::_RayTrainWorker")
 NOBODY = "it had no worker to stop"
+NEWBORN = "kill -9 of a worker as it was born"
+KNOWN = ", which Ray knew already"  # so that it waited for nobody
 Hashes = Mapping[str, str]
 
 
@@ -146,9 +148,11 @@ def newborn_killed(running: Running, chance: random.Random) -> str:
         if running.process.poll() is not None or time.monotonic() > end:
             return NOBODY
         time.sleep(0.002)
-    with contextlib.suppress(psutil.NoSuchProcess):
+    try:
         found[0].kill()
-    return "kill -9 of a worker as it was born"
+    except psutil.NoSuchProcess:
+        return NOBODY
+    return NEWBORN
 
 
 def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
@@ -273,6 +277,8 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         injection.seconds = time.monotonic() - begun
     if fault == "starting worker stopped" and "a worker does not start" not in running.output:
         injection.said += ", and nobody noticed"
+    if injection.said == NEWBORN and "Ray did not start within" not in running.output:
+        injection.said += KNOWN
     injection.said += f" (exit code {code})"
     return running, injection
 

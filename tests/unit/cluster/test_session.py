@@ -141,3 +141,12 @@ def test_a_private_ray_of_which_a_process_died_is_started_once_more(
         with session(RunSettings()):
             pass
     assert asked == ["local"] * starts
+
+
+def test_any_other_error_of_rays_start_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**settings: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(KeyError, match="a mistake of ours"):
+        session(RunSettings()).__enter__()

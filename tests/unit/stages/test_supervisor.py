@@ -136,10 +136,14 @@ def test_a_ray_that_does_not_start_is_started_once_more(tmp_path: Path, alarms: 
     assert ("worked" in done.stdout) == (alarms < 2)
 
 
-def test_who_interrupts_a_ray_that_does_not_start_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=lambda each: str(each)
+)
+def test_who_interrupts_a_ray_that_does_not_start_ends_it(number: int, code: int, tmp_path: Path) -> None:
     """The interpreter hears nothing in that wait: the kernel's alarm ends it, and it is not begun again."""
     body = """
-signal.signal(signal.SIGINT, lambda *_: None)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
 print("waits", flush=True)
 time.sleep(1)
 """
@@ -152,8 +156,8 @@ time.sleep(1)
     )
     assert process.stdout
     assert process.stdout.readline() == "waits\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert said.strip() == "ingest: interrupted; run it again to go on"
     assert (tmp_path / "starts").read_text() == "start\n"
