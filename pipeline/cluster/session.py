@@ -74,7 +74,7 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
         except Exception as error:
-            # Ray tells of a process of its own that died as it began by a bare Exception; every kind of it is passed on.
+            # Ray tells of a process of its own that died as it began by a bare Exception; its kinds are passed on.
             if type(error) is not Exception:
                 raise
             ray.shutdown()
