@@ -24,7 +24,7 @@ from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
 from pipeline.formats.mirrored import GRIDS, MirroredStore
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.formats.node_cache import NodeCache
+from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
@@ -78,11 +78,11 @@ class Experiment:
         ]
 
     def here(self) -> Experiment:
-        """The same with folders of this machine: from the store, once for each node, where there is one."""
+        """The same with folders of this machine: from the store, if there is one, shards as they are read."""
         if not self.store:
             return self
         own = files.cache_folder() / "node"
-        cache = NodeCache(own / "inputs", max(self.cache_budget, 2**30))
+        cache = NodeCache(own, max(self.cache_budget, LEAST))
         found = cache.get(Store(self.store), self.inputs) / "artifacts"
         return replace(
             self,

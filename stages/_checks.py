@@ -13,9 +13,10 @@ from pipeline.data.preview import open_source, preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.experiment import check_classes, check_data, check_fields
 from pipeline.formats.extraction import BLIND, identity_of
+from pipeline.formats.filesystems import is_remote
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store, is_remote
+from pipeline.formats.store import Store
 from pipeline.metrics._shared import reported_name
 from pipeline.params import Params
 from pipeline.params.choices import KINDS

@@ -5,20 +5,25 @@ python -m stages._job <storage> <ticket>
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import Any
 
 import yaml
 
+from pipeline import params as whole
 from pipeline.formats import files
-from pipeline.formats.store import Store, is_remote
+from pipeline.formats.filesystems import is_remote
+from pipeline.formats.node_cache import LEAST, NodeCache
+from pipeline.formats.store import Store
 from pipeline.settings import UserError
-from stages import _project
+from stages import _journal, _paths, _project
 from stages._remote import CODE, LEFT_OUT
 
 
@@ -28,12 +33,17 @@ def main(storage: str, ticket: str) -> int:
     asked: dict[str, Any] = store.read(ticket)
     stage, root = str(asked["stage"]), project(storage, ticket)
     if asked["inputs"]:
-        store.pull(asked["inputs"], root)
+        _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
     (root / "params.yaml").write_text(yaml.safe_dump(asked["params"], sort_keys=False, allow_unicode=True))
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED
-    code = _work(stage, root)
+    journal, begun = root / "journal.jsonl", time.monotonic()
+    job = root.name
+    _journal.write(journal, "job", job=job, stage=stage, lineage=asked["lineage"])
+    with _journal.sent(store, journal, job):
+        code = _work(stage, root, {_journal.PLACE: str(journal), _paths.INPUTS: asked["inputs"]})
+        _journal.write(journal, "end", code=code, seconds=round(time.monotonic() - begun, 1))
     outs = ""
     if code == 0:
         outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
@@ -62,9 +72,17 @@ def project(storage: str, ticket: str) -> Path:
     return root
 
 
-def _work(stage: str, root: Path) -> int:
+def _pull(store: Store, key: str, root: Path, cache_megabytes: int) -> None:
+    """The stage's inputs; of an object store without the shards, which come when they are read."""
+    if is_remote(store.uri):
+        NodeCache(files.cache_folder() / "node", max(cache_megabytes * 2**20, LEAST)).pull(store, key, root)
+    else:
+        store.pull(key, root)
+
+
+def _work(stage: str, root: Path, told: dict[str, str]) -> int:
     """The stage as a process of its own; a job that is stopped ends it as a signal would."""
-    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root)
+    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root, env={**os.environ, **told})
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pipeline.cluster import room, spread
 from pipeline.evaluation.blocks import Mapped
+from pipeline.formats.filesystems import is_remote
+from pipeline.formats.node_cache import LEAST
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store, is_remote
+from pipeline.formats.store import Store
 from pipeline.params import Params
 from stages._stage import Project
+
+INPUTS = "ZEROSUM_INPUTS"  # of a job: the bundle of its stage's inputs
 
 
 def paths(params: Params, project: Project) -> dict[str, Any]:
@@ -29,8 +34,21 @@ def stored(params: Params, project: Project) -> dict[str, Any]:
     storage = params.run.storage
     if not is_remote(storage):
         return {}
+    if sent := os.environ.get(INPUTS):  # with the job, whose shards are not here
+        return {"store": storage, "inputs": sent}
+    kept, needed = max(params.run.cache_megabytes * 2**20, LEAST), _bytes_of_train(project)
+    if needed > kept:
+        print(
+            f"train's shards take {needed / 2**20:,.0f} MB, of which a node keeps {kept / 2**20:,.0f}: "
+            "raise run.cache_megabytes, or most batches fetch some again"
+        )
     parts = [str(project.artefact(name).relative_to(project.root)) for name in ("shards", "reference")]
     return {"store": storage, "inputs": Store(storage).push(project.root, parts)}
+
+
+def _bytes_of_train(project: Project) -> int:
+    splits = Manifest.load(project.artefact("shards")).splits
+    return sum(shard.bytes for name in splits if name.endswith("train") for shard in splits[name].shards)
 
 
 def mapped(params: Params, project: Project) -> Mapped:

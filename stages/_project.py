@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
-from pipeline.formats.store import is_remote
+from pipeline.formats.filesystems import is_remote
 from pipeline.params import Params
 from pipeline.settings import UserError, at
 

@@ -23,6 +23,7 @@ from pipeline.params import Params
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
 from stages import _project
+from stages._recording import Recording
 
 HERE = {"register"}  # the registry and its lineage are the workstation's
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
@@ -47,8 +48,9 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     identity = {"inputs": inputs, "settings": settings, "code": project.code_sha256, "stage": project.stage}
     name = f"zerosum-{project.stage}-{files.sha256_json(identity)[:16]}"
     job = _found(jobs, store, name) or _submitted(jobs, store, name, inputs, params, project)
-    with _asking(jobs, job):
+    with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
         status, why = jobs.follow(job, _say)
+        recording.ended("KILLED" if status.value == "STOPPED" else "FAILED")
     end: dict[str, Any] = store.read(f"jobs/{job}/end.json") if store.holds(f"jobs/{job}/end.json") else {}
     if end.get("code") == 0:
         return _fetch(store, str(end["outs"]), [str(out) for out in described.get("outs", [])], project.root)
@@ -79,7 +81,9 @@ def _submitted(jobs: Any, store: Store, name: str, inputs: str, params: Params, 
     raw = {**params.raw, "run": {**params.run.model_dump(exclude_defaults=True), "address": "env"}}
     job = str(jobs.following(name))
     ticket = f"jobs/{job}/ticket.json"
-    store.write(ticket, {"stage": project.stage, "params": raw, "inputs": inputs, "code": project.code_sha256})
+    origin = _lineage(params, project)
+    told = {"stage": project.stage, "params": raw, "inputs": inputs, "code": project.code_sha256, "lineage": origin}
+    store.write(ticket, told)
     with tempfile.TemporaryDirectory() as folder:
         for part in CODE:
             source, target = project.root / part, Path(folder) / part
@@ -88,9 +92,17 @@ def _submitted(jobs: Any, store: Store, name: str, inputs: str, params: Params, 
             else:
                 shutil.copy2(source, target)
         command = f"python -m stages._job '{params.run.storage}' {ticket}"
-        jobs.submit(job, command, folder, {"PYTHONUNBUFFERED": "1"})
+        jobs.submit(job, command, folder, {"PYTHONUNBUFFERED": "1"}, {"stage": project.stage, **origin})
     print(f"submitted the job {job} to {jobs.url}", flush=True)
     return job
+
+
+def _lineage(params: Params, project: _project.Project) -> dict[str, str]:
+    """Where the job comes from: git and DVC are here, and not there."""
+    from pipeline.registry import lineage
+
+    settings = {name: section for name, section in params.raw.items() if name not in {"run", "register"}}
+    return lineage.gather(project.root, project.artefact("shards") / "manifest.json", settings)
 
 
 def _fetch(store: Store, key: str, outs: list[str], root: Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from stages import _checks, _stage
+from stages import _checks, _journal, _stage
 from stages._paths import mapped
 
 
@@ -65,6 +65,7 @@ def main(params: Params, project: _stage.Project) -> None:
         floor=small_n(reference, curves, params.evaluate.seed),
     )
     write_report(project.artefact("report"), inputs)
+    _journal.tell("scores", {record.name: record.value for record in result.records})
     width = max(len(record.name) for record in result.records)
     for record in result.records:
         value = f"{record.value:,.0f}" if abs(record.value) >= 10_000 else f"{record.value:.4f}"

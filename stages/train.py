@@ -18,7 +18,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best, save_table
 from pipeline.params import Params
 from pipeline.training.progress import ConsoleReporter
-from stages import _checks, _stage
+from stages import _checks, _journal, _stage
 from stages._paths import inputs, paths
 
 
@@ -73,6 +73,7 @@ class Marker:
 
     def tick(self, record: Record) -> None:
         """Called for every tick, in the driver."""
+        _journal.tell("tick", record)
         self._write(int(record.get("examples_seen") or 0))
         rates = {name: record.get(name) for name in ("examples_seen", "examples_per_second", "time")}
         with (self._scratch / "rates.jsonl").open("a") as file:

@@ -11,7 +11,7 @@ from pipeline.cluster.session import session
 from pipeline.cluster.starts import Found
 from pipeline.formats.search import Best, save_best, save_table
 from pipeline.params import Params
-from stages import _checks, _stage
+from stages import _checks, _journal, _stage
 from stages._paths import inputs, paths
 
 
@@ -33,7 +33,9 @@ def main(params: Params, project: _stage.Project) -> None:
     print(described(params))
     with session(params.run, trials * starts.cpus_of_a_trial(params)):
         _stage.hear_signals()
-        found = search.search(params, paths(params, project), scratch, print)
+        found = search.search(
+            params, paths(params, project), scratch, print, lambda reading: _journal.tell("reading", reading)
+        )
     family = found.best.overrides.get("train.family", params.train.family)
     print(f"best: {family} at {found.best.score:.4g} (trial {found.best.trial} of trials.csv)")
     for dotted, value in found.best.overrides.items():

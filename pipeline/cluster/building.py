@@ -13,8 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.cluster.addresses import resolve
+from pipeline.cluster.session import gone
+from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Reporter
 
+LOOKS = 8  # at the groups of a cluster that are built, while one may take as long as it may
 LEAST = 60.0  # seconds for processes to start and to import, however short the limit for their answers
 Table = Mapping[str, Mapping[str, Any]]
 
@@ -42,7 +46,7 @@ class Building:
         found: list[str] = []
         for name, group in table.items():
             waiting = group["state"] == "CREATED" and self._begun[name] < len(group["bundles"])
-            waiting &= name not in self._at_work
+            waiting &= name not in self._at_work and _of_workers(group)
             # The last four bytes of its id are the job's that made it.
             if not waiting or not name.endswith(job):
                 self._since.pop(name, None)
@@ -52,8 +56,30 @@ class Building:
         return found
 
 
+def _of_workers(group: Mapping[str, Any]) -> bool:
+    """Whether the group is a training's: the place of a trial that trains by others is one without a CPU."""
+    return all("CPU" in bundle for bundle in group["bundles"].values())
+
+
+def watch(building: Building, reporter: Reporter, run: RunSettings) -> Watch:
+    """A `Watch` that suits the Ray of `run`."""
+    address = resolve(run.address)
+    if address.kind == "private":
+        return Watch(building, reporter)
+    # A cluster's head may die, and a question to a dead one would hold the driver that has to say so.
+    return Watch(building, reporter, building.patience / LOOKS, lambda: not gone(address.value))
+
+
+def patience(run: RunSettings) -> float:
+    """Seconds for the workers of a group to begin."""
+    return max(LEAST, run.collective_timeout)
+
+
 class Watch:
-    """While the block runs in a driver, its overdue groups are taken apart. Nothing in a trial: others' are there."""
+    """While the block runs in a driver, its overdue groups are taken apart.
+
+    Nothing in a trial, to which all groups of its search look alike: the search's own driver watches them.
+    """
 
     def __init__(
         self, building: Building, reporter: Reporter, every: float = 1.0, there: Callable[[], bool] = lambda: True

@@ -70,8 +70,12 @@ class Jobs:
         found = self.find(name)
         return f"{name}-{int(found[0].rpartition('-')[2]) + 1 if found else 1}"
 
-    def submit(self, job: str, entrypoint: str, working_dir: str, environment: dict[str, str]) -> None:
+    def submit(
+        self, job: str, entrypoint: str, working_dir: str, environment: dict[str, str], metadata: dict[str, str]
+    ) -> None:
         """Have a command run in a copy of `working_dir`, on the head; once, however often the connection is lost.
+
+        metadata: what the cluster's dashboard says of it.
 
         Raises:
             UserError: if the cluster does not answer for `PATIENCE` seconds, or does not take the job.
@@ -81,7 +85,9 @@ class Jobs:
         def submitted() -> None:
             # An attempt whose answer was lost has arrived, perhaps.
             if all(known.submission_id != job for known in self._client.list_jobs()):
-                self._client.submit_job(entrypoint=entrypoint, submission_id=job, runtime_env=environments)
+                self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=job, runtime_env=environments, metadata=metadata
+                )
 
         self._patiently(submitted)
 

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 
 from pipeline.cluster import validation
 from pipeline.cluster.addresses import resolve
-from pipeline.cluster.building import LEAST, Building, Watch
+from pipeline.cluster.building import Building, patience, watch
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import scores_beside, use_cuda
-from pipeline.cluster.session import gone
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
 from pipeline.experiment import Experiment, fit_and_score, publish
@@ -30,14 +29,19 @@ from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
 PUBLISHED, RAY = "published", "ray"
-LOOKS = 8  # at the groups that are built, while one may take as long as it may
 REGROUP = 30  # seconds for the workers of a group whose size may change
 
 
 def train(
-    experiment: Experiment, run: RunSettings, reporter: Reporter, on_tick: Callable[[Record], None] | None = None
+    experiment: Experiment,
+    run: RunSettings,
+    reporter: Reporter,
+    on_tick: Callable[[Record], None] | None = None,
+    at_work: Any = None,
 ) -> Path:
     """Train inside a `session` on `run.num_workers` workers; returns the published model's folder.
+
+    at_work: another mailbox to which each worker says that it has begun: of the search whose trial this is.
 
     Ray restarts dead workers up to `run.max_failures` times; each start goes on from the
     newest checkpoint in `experiment.scratch`, as does the next call after a dead driver.
@@ -76,18 +80,15 @@ def train(
     if cuda:
         resources["GPU"] = run.gpus_per_worker
     scored_beside = scores_beside(experiment, run)
-    building = Building(max(LEAST, run.collective_timeout))
+    building = Building(patience(run))
 
     def ticked(record: Record) -> None:
         building.has_ticked()
         if on_tick:
             on_tick(record)
 
-    address, watch = resolve(run.address), Watch(building, reporter)
-    if address.kind != "private":
-        # A cluster's head may die, and a question to a dead one would hold the driver that has to say so.
-        watch = Watch(building, reporter, building.patience / LOOKS, lambda: not gone(address.value))
-    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watch:
+    watching = watch(building, reporter, run)
+    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watching:
         trainer = Trainer(
             worker,
             train_loop_config={
@@ -95,7 +96,8 @@ def train(
                 "mailbox": mailbox.actor,
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
-                "watch": address.kind != "private",
+                "at_work": at_work,
+                "watch": resolve(run.address).kind != "private",
                 "timeout": run.collective_timeout,
             },
             torch_config=TorchConfig(backend="nccl" if cuda else "gloo", timeout_s=run.collective_timeout),
@@ -137,7 +139,9 @@ def worker(config: dict[str, Any]) -> None:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
     reporter = MailboxReporter(config["mailbox"])
     if group := get_current_placement_group():
-        reporter.begun(group.id.hex())
+        for told in (reporter, MailboxReporter(config["at_work"]) if config["at_work"] else None):
+            if told is not None:
+                told.begun(group.id.hex())
     if reporter.ended():
         return
     lanes = Experiment(**config["experiment"]).settings.lanes

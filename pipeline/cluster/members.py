@@ -113,8 +113,8 @@ def _trained(params: Params, line: Line, number: int, setup: Mapping[str, Any]) 
     if params.tune.workers_per_trial > 1:
         from pipeline.cluster import launch
 
-        run = params.run.model_copy(update={"num_workers": params.tune.workers_per_trial, "score_beside": "never"})
-        published = launch.train(experiment, run, MemoryReporter())
+        run, at_work = trial.within(params), setup.get("at_work")
+        published = launch.train(experiment, run, MemoryReporter(), at_work=at_work)
         return json.loads((published / "history.jsonl").read_text().splitlines()[-1])
     outcome = fit_and_score(experiment, LocalWorld(), MemoryReporter())
     if outcome.status == "collapsed":

@@ -10,7 +10,7 @@ import torch
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.settings import RunSettings
 from pipeline.experiment import Experiment
-from pipeline.formats.store import is_remote
+from pipeline.formats.filesystems import is_remote
 from pipeline.settings import UserError
 
 

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import spaces
+from pipeline.cluster.building import Building, patience, watch
 from pipeline.cluster.launch import last_line
+from pipeline.cluster.mailbox import Mailbox
 from pipeline.cluster.settings import TuneSettings
 from pipeline.cluster.starts import Found, Start, kept, placed, side_by_side, watching
 from pipeline.cluster.trial import BAD, CLOCK, METRIC, name_of, run_trial
+from pipeline.contract import Record
 from pipeline.formats.search import Best, Journal
 from pipeline.params import Params
 from pipeline.training.health import TrainingFailed
 
 
-def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callable[[str], None]) -> Found:
+def search(
+    params: Params,
+    paths: Mapping[str, Any],
+    scratch: Path,
+    note: Callable[[str], None],
+    told: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Found:
     """Search inside a `session`; the same bytes however often it was killed on the way.
 
-    paths: what `Experiment` needs besides settings. scratch: the journal and the trials' folders.
+    paths: what `Experiment` needs besides settings. scratch: the journal and the trials' folders. told: hears
+        each reading once.
 
     Raises:
         TrainingFailed: if a trial died, or none came to a usable score.
     """
     from ray.exceptions import RayActorError
 
-    journal = Journal(scratch / "journal.jsonl")
+    journal = Journal(scratch / "journal.jsonl", told)
     if journal.entries:
         note(f"replaying {len(journal.entries)} readings of a search that was interrupted")
     setup = {
@@ -41,7 +52,8 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
     deaths = 0
     while True:
         shutil.rmtree(scratch / "ray", ignore_errors=True)
-        errors, found = start(params, setup, journal, scratch / "ray", note)
+        with _watched(params, note) as at_work:
+            errors, found = start(params, {**setup, "at_work": at_work}, journal, scratch / "ray", note)
         if not errors:
             break
         deaths += 1
@@ -50,6 +62,30 @@ def search(params: Params, paths: Mapping[str, Any], scratch: Path, note: Callab
         note("a trial's process died; starting again from the journal")
     shutil.rmtree(scratch / "ray", ignore_errors=True)
     return found()
+
+
+@contextmanager
+def _watched(params: Params, note: Callable[[str], None]) -> Generator[Any]:
+    """Where trials have several workers each: a mailbox that hears them begin, and a limit for those that do not."""
+    if params.tune.workers_per_trial == 1:
+        yield None
+        return
+    building, reporter = Building(patience(params.run)), Notes(note)
+    with Mailbox(reporter, on_begun=building.has_begun) as mailbox, watch(building, reporter, params.run):
+        yield mailbox.actor
+
+
+class Notes:
+    """A `Reporter` of notes alone."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def tick(self, record: Record) -> None:
+        """Trials tell theirs to Tune."""
+
+    def note(self, message: str) -> None:
+        self._say(message)
 
 
 def _kind(tuning: TuneSettings) -> Callable[[Params, dict[str, Any], Journal, Path, Callable[[str], None]], Start]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.formats import files
-from pipeline.formats.node_cache import NodeCache
+from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.store import Store
 
 Task = TypeVar("Task")
@@ -86,7 +86,7 @@ class _Sent:
     def __call__(self, task: Any) -> Any:
         if self not in _whole:
             own = files.cache_folder() / "node"
-            found = NodeCache(own / "inputs", max(self.budget, 2**30)).get(Store(self.store), self.inputs)
+            found = NodeCache(own, max(self.budget, LEAST)).get(Store(self.store), self.inputs)
             _whole.clear()
             _whole[self] = _unpacked(self.packed, {"inputs": found, "work": own / "decoded"})
         return _whole[self](task)

@@ -111,7 +111,8 @@ def run_trial(
 ) -> None:
     """Train with these overrides, or replay what the journal knows and go on from there.
 
-    setup: `raw` params, `paths` for `Experiment`, `examples` of a whole trial, its `scratch` folder.
+    setup: `raw` params, `paths` for `Experiment`, `examples` of a whole trial, its `scratch` folder; `at_work` is the
+        mailbox, if any, to which the workers of a trial of several say that they have begun.
 
     Raises:
         UserError: if the data is at fault, which no other configuration would mend.
@@ -132,7 +133,7 @@ def run_trial(
         )
         readings.catch_up(experiment.here().checkpoints())
         if params.tune.workers_per_trial > 1:
-            _distributed(experiment, params.run, params.tune.workers_per_trial, readings)
+            _distributed(experiment, params, readings, setup.get("at_work"))
             return
         outcome = fit_and_score(experiment, LocalWorld(), readings)
         if outcome.status == "collapsed":
@@ -150,9 +151,13 @@ def unsearched(raw: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
     return override(raw, {"tune.space": {}, **config})
 
 
-def _distributed(experiment: Experiment, run: RunSettings, workers: int, readings: Readings) -> None:
+def _distributed(experiment: Experiment, params: Params, readings: Readings, at_work: Any) -> None:
     """Ray Train inside the trial; ticks come back through the mailbox's thread."""
     from pipeline.cluster import launch
 
-    # A rung decides by its score at once: none is made beside.
-    launch.train(experiment, run.model_copy(update={"num_workers": workers, "score_beside": "never"}), readings)
+    launch.train(experiment, within(params), readings, at_work=at_work)
+
+
+def within(params: Params) -> RunSettings:
+    """How a trial of several workers runs: a rung decides by its score at once, so that none is made beside."""
+    return params.run.model_copy(update={"num_workers": params.tune.workers_per_trial, "score_beside": "never"})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,14 +14,13 @@ from torch import Tensor
 
 from pipeline import randomness
 from pipeline.data import cache as caching
+from pipeline.data import shard_files
 from pipeline.data.ordering import Ordering, hashed
 from pipeline.formats import shards
-from pipeline.formats.files import BrokenArtefact
 from pipeline.formats.shards import Manifest, Split
 from pipeline.settings import UserError
 from pipeline.types import Array, Batch, DataSpec
 
-OPEN_SHARDS = 64
 TOP_BIT = np.uint64(63)
 
 
@@ -32,6 +29,7 @@ class Reader:
 
     cache: where decoded examples are kept for all processes of the machine; None: read the shards.
     cache_budget: bytes; a split that takes more is read from its shards, with the same result.
+        Of what other data has left in the cache, the least lately used goes beyond it.
         The cache was checked by sha256 against the shards; reading without it notices missing and
         truncated shards at once, damaged members when they are met.
 
@@ -42,18 +40,17 @@ class Reader:
     def __init__(self, folder: Path, split: str, *, cache: Path | None = None, cache_budget: int = 0) -> None:
         self.manifest: Manifest = Manifest.load(folder)
         self.split: Split = self.manifest.split(split)
-        shards.check_sizes(folder, self.split)
+        self._files = shard_files.opened(folder, self.split)
         self._index = shards.load_index(folder, self.split, self.spec)
         self.labels: NDArray[np.int64] | None = None
         if self.spec.classes:
             self.labels = np.ascontiguousarray(self._index[:, 3])
             self.labels.flags.writeable = False
         self.cached = cache is not None and caching.decoded_bytes(self.manifest, split) <= cache_budget
-        self._files = _Files([folder / shard.name for shard in self.split.shards])
         self._shapes = {"x": self.spec.shape, **dict(shards.stored_in(self.spec, split))}
         self._data: Array | None = None
         if cache is not None and self.cached:
-            self._data = caching.decoded(folder, self.manifest, split, cache)
+            self._data = caching.decoded(folder, self.manifest, split, cache, cache_budget)
         self.unpaired: Reader | None = None
         if self.spec.field_shape("unpaired") and not split.startswith(shards.UNPAIRED):
             other = f"{shards.UNPAIRED}{split}"
@@ -84,39 +81,17 @@ class Reader:
         found: dict[str, Array] = {
             name: np.empty((len(indices), *shape), dtype=self.spec.dtype) for name, shape in self._shapes.items()
         }
-        for row, (number, offset, length, _, *others) in enumerate(self._index[indices].tolist()):
-            places = (offset, length, *others)
-            for (name, shape), begin, size in zip(self._shapes.items(), places[::2], places[1::2], strict=True):
-                data = self._files.read(number, begin, size)
-                where = f"{self._files.paths[number]} at byte {begin}"
-                found[name][row] = shards.decode(data, replace(self.spec, shape=shape), where)
+        rows = self._index[indices]
+        numbers = rows[:, 0]
+        for number, descriptor in self._files.each(np.unique(numbers).tolist()):
+            for row in np.flatnonzero(numbers == number).tolist():
+                _, offset, length, _, *others = rows[row].tolist()
+                places = (offset, length, *others)
+                for (name, shape), begin, size in zip(self._shapes.items(), places[::2], places[1::2], strict=True):
+                    data = os.pread(descriptor, size, begin)
+                    where = f"{self._files.where(number)} at byte {begin}"
+                    found[name][row] = shards.decode(data, replace(self.spec, shape=shape), where)
         return found
-
-
-class _Files:
-    """Shards opened as they are needed, the most recent `OPEN_SHARDS` of them kept open."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-        self._open: OrderedDict[int, int] = OrderedDict()
-        weakref.finalize(self, _close, self._open)
-
-    def read(self, number: int, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset` of shard `number`."""
-        if number not in self._open:
-            if len(self._open) >= OPEN_SHARDS:
-                os.close(self._open.popitem(last=False)[1])
-            try:
-                self._open[number] = os.open(self.paths[number], os.O_RDONLY)
-            except OSError as error:
-                raise BrokenArtefact(f"{self.paths[number]} cannot be opened ({error.strerror})") from None
-        self._open.move_to_end(number)
-        return os.pread(self._open[number], length, offset)
-
-
-def _close(descriptors: OrderedDict[int, int]) -> None:
-    while descriptors:
-        os.close(descriptors.popitem()[1])
 
 
 def as_float(x: Array, device: torch.device | str = "cpu") -> Tensor:

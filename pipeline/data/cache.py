@@ -9,19 +9,24 @@ another manifest is built anew.
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from pipeline.data import shard_files
 from pipeline.formats import files, shards
 from pipeline.formats.shards import Manifest
 from pipeline.settings import UserError
 from pipeline.types import Array
 
 DATA, CARD, LOCK = "decoded.bin", "decoded.json", "lock"
+ATTEMPTS = 10
 
 
 def decoded_bytes(manifest: Manifest, split: str) -> int:
@@ -36,31 +41,56 @@ def _row(manifest: Manifest, split: str) -> np.dtype[Any]:
     return np.dtype([(name, np.dtype(spec.dtype), shape) for name, shape in fields])
 
 
-def decoded(folder: Path, manifest: Manifest, split: str, cache: Path) -> Array:
+def decoded(folder: Path, manifest: Manifest, split: str, cache: Path, budget: int) -> Array:
     """The whole split (n,), each row of it `x` and the fields beside it, read-only and mapped.
 
-    Built first where there is no sound cache.
+    Built first where there is no sound cache. budget: bytes; of what other manifests left in the cache, the least
+    lately used goes beyond it.
 
     Raises:
         BrokenArtefact: if the shards are not what the manifest says.
-        UserError: if the cache cannot be written.
+        UserError: if the cache cannot be written, or a store that holds the shards does not answer.
     """
     examples, row = manifest.split(split).examples, _row(manifest, split)
     if examples == 0:
         return np.zeros(0, dtype=row)
     place = cache / f"{manifest.sha256[:16]}-{split}"
-    if not _sound(place, manifest, split):
+    for attempt in range(ATTEMPTS):
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            with FileLock(place / LOCK):
-                if not _sound(place, manifest, split):
-                    _build(place, folder, manifest, split)
+            if not _sound(place, manifest, split):
+                place.mkdir(parents=True, exist_ok=True)
+                with FileLock(place / LOCK):
+                    if not _sound(place, manifest, split):
+                        _build(place, folder, manifest, split)
+                _trim(cache, manifest, budget)
+            with suppress(PermissionError):  # of another person's cache
+                os.utime(place)
+            return np.asarray(np.memmap(place / DATA, dtype=row, mode="r", shape=(examples,)))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and attempt < ATTEMPTS - 1:
+                continue  # dropped in this moment, for other data
             raise UserError(
                 f"the decoded data cannot be kept in {place} ({error.strerror or error}); make room there, "
                 "or lower the cache budget so that examples are read from the shards"
             ) from None
-    return np.asarray(np.memmap(place / DATA, dtype=row, mode="r", shape=(examples,)))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _trim(cache: Path, manifest: Manifest, budget: int) -> None:
+    """Drop what other manifests left, but nothing that is being built; whoever has it mapped keeps what he has."""
+    places = {path: _bytes_in(path) for path in cache.iterdir() if (path / LOCK).exists()}
+    total = sum(places.values())
+    for path in sorted(places, key=lambda path: path.stat().st_mtime):
+        if total <= budget:
+            return
+        if not path.name.startswith(manifest.sha256[:16]):
+            with suppress(Timeout), FileLock(path / LOCK, timeout=0):
+                shutil.rmtree(path, ignore_errors=True)
+                total -= places[path]
+
+
+def _bytes_in(place: Path) -> int:
+    return sum(path.stat().st_size for path in place.iterdir())
 
 
 def _sound(place: Path, manifest: Manifest, split: str) -> bool:
@@ -86,17 +116,14 @@ def _build(place: Path, folder: Path, manifest: Manifest, split: str) -> None:
     spec = manifest.spec
     index = shards.load_index(folder, manifest.split(split), spec)
     shapes = [spec.shape, *(shape for _, shape in shards.stored_in(spec, split))]
+    whole = shard_files.opened(folder, manifest.split(split))
     with files.replacing(place / DATA) as temporary, temporary.open("wb") as out:
-        start = 0
-        for shard in manifest.split(split).shards:
-            rows, start = index[start : start + shard.examples], start + shard.examples
-            path = folder / shard.name
-            files.verify(path, shard.sha256, shards.MADE_BY)
-            with path.open("rb") as tar:
-                for _, offset, length, _, *others in rows.tolist():
-                    places = (offset, length, *others)
-                    for shape, begin, size in zip(shapes, places[::2], places[1::2], strict=True):
-                        tar.seek(begin)
-                        where = f"{path} at byte {begin}"
-                        out.write(shards.decode(tar.read(size), replace(spec, shape=shape), where).tobytes())
+        for number, descriptor in whole.each(range(len(manifest.split(split).shards))):
+            whole.verify(number)
+            for _, offset, length, _, *others in index[index[:, 0] == number].tolist():
+                places = (offset, length, *others)
+                for shape, begin, size in zip(shapes, places[::2], places[1::2], strict=True):
+                    data = os.pread(descriptor, size, begin)
+                    where = f"{whole.where(number)} at byte {begin}"
+                    out.write(shards.decode(data, replace(spec, shape=shape), where).tobytes())
     files.write_json(place / CARD, _card(manifest, files.sha256_file(place / DATA)))

@@ -1,21 +1,38 @@
-"""Bundles of a store on this machine: each pulled once, bounded, shared by its processes."""
+"""What a machine keeps of a store: bundles of small files, and shards one by one as they are read.
+
+<folder>/inputs/<bundle>/…      a bundle without its shards, and `elsewhere.json` where those would be
+<folder>/blobs/<sha256>         a shard, whole and verified
+<folder>/locks/…                who is fetching what
+
+Both are bounded: beyond a budget the least lately used go. All processes of a machine share them.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from pathlib import Path
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipeline.formats import files
+from pipeline.formats.shards import MANIFEST
 from pipeline.formats.store import Store
+
+ELSEWHERE = "elsewhere.json"
+LEAST = 2**30  # bytes: a machine that keeps less would fetch the same again and again
+SHARD = re.compile(r"[a-z_]+-\d{6,}\.tar")
 
 
 class NodeCache:
     """Bundles on this machine, each pulled once, the least lately used dropped beyond a budget.
 
-    Processes share it through a lock; what a live process holds is not dropped while `budget` allows it.
+    budget: bytes, of the bundles and of the shards each.
     """
 
     def __init__(self, folder: Path, budget: int) -> None:
@@ -23,25 +40,154 @@ class NodeCache:
         self.budget = budget
 
     def get(self, store: Store, key: str) -> Path:
-        """The folder with a bundle's files, each verified when it came."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / key
-        with FileLock(str(self.folder / ".lock")):
+        """The folder with a bundle's files, each verified when it came; shards come when they are read.
+
+        Raises:
+            BrokenArtefact: if the store holds something else than was pushed.
+            UserError: if the store does not answer.
+        """
+        inputs = self.folder / "inputs"
+        inputs.mkdir(parents=True, exist_ok=True)
+        path = inputs / key
+        with FileLock(str(inputs / ".lock")):
             if not path.is_dir():
+                files.sweep_temporaries(inputs)
                 with files.replacing_folder(path) as temporary:
-                    store.pull(key, temporary)
+                    self.pull(store, key, temporary)
+            for card in path.rglob(ELSEWHERE):
+                # This run's budget, not that of the run which pulled it.
+                if Elsewhere.load(card.parent) != (now := Elsewhere(store.uri, str(self.folder), self.budget)):
+                    now.save(card.parent)
             os.utime(path)
-            self._trim(path)
+            _trim(inputs, path, self.budget)
         return path
 
-    def _trim(self, kept: Path) -> None:
-        folders = [path for path in self.folder.iterdir() if path.is_dir() and path != kept]
-        sizes = {path: _bytes_in(path) for path in (*folders, kept)}
-        for path in sorted(folders, key=lambda path: path.stat().st_mtime):
-            if sum(sizes.values()) <= self.budget:
+    def pull(self, store: Store, key: str, root: Path) -> None:
+        """A bundle's files under `root`, as `Store.pull`, but shards, which come to this cache when they are read."""
+        index = store.index(key)
+        left = {name for name in index if _is_shard(name, index)}
+        store.pull(key, root, left_out=left)
+        for folder in {str(PurePosixPath(name).parent) for name in left}:
+            Elsewhere(store.uri, str(self.folder), self.budget).save(root / folder)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Beside a manifest whose shards are in a store: which one, and where this machine keeps what it fetches."""
+
+    store: str
+    folder: str
+    budget: int
+
+    def save(self, folder: Path) -> None:
+        """As elsewhere.json of the folder."""
+        files.write_json(folder / ELSEWHERE, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> Elsewhere | None:
+        """The folder's; None where the shards are in the folder itself."""
+        path = folder / ELSEWHERE
+        return cls(**files.read_json(path, "the node's cache")) if path.exists() else None
+
+    def blobs(self) -> Blobs:
+        """Where they are read."""
+        return Blobs(Store(self.store), Path(self.folder), self.budget)
+
+
+class Blobs:
+    """Files of a store by their sha256, fetched when they are first asked for."""
+
+    def __init__(self, store: Store, folder: Path, budget: int) -> None:
+        self._store = store
+        self._folder = folder / "blobs"
+        self._locks = folder / "locks"
+        self._budget = budget
+
+    def holds(self, sha256: str, size: int) -> bool:
+        """Whether it is on this machine."""
+        try:
+            return (self._folder / sha256).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def open(self, sha256: str, size: int) -> int:
+        """A descriptor of the whole file, for the caller to close: what is dropped meanwhile stays readable.
+
+        Raises:
+            BrokenArtefact: if the store holds something else under this name, or nothing.
+            UserError: if the store does not answer.
+        """
+        path = self._folder / sha256
+        with suppress(FileNotFoundError):
+            found = os.open(path, os.O_RDONLY)
+            if os.fstat(found).st_size == size:
+                _used(found)
+                return found
+            os.close(found)
+        # Whoever comes second waits for the first, and finds it there.
+        with self._fetching(sha256):
+            if not self.holds(sha256, size):
+                self._trim(sha256, self._budget - size)
+                self._store.fetch(sha256, path)
+                self._trim(sha256, self._budget)
+            _used(path)
+            return os.open(path, os.O_RDONLY)
+
+    @contextmanager
+    def _fetching(self, sha256: str) -> Generator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(self._lock(sha256))):
+            yield
+
+    def _lock(self, sha256: str) -> Path:
+        """One of 256: a lock's file cannot be removed safely, and there are more shards than these over the years."""
+        return self._locks / f"{sha256[:2]}.lock"
+
+    def _trim(self, kept: str, budget: int) -> None:
+        """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched."""
+        found: list[tuple[float, int, Path]] = []
+        for path in self._folder.glob("*") if self._folder.is_dir() else ():
+            with suppress(FileNotFoundError):  # another process drops it too
+                status = path.stat()
+                # What is half fetched goes first.
+                found.append((0.0 if path.name.startswith(".") else status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for used, size, path in sorted(found):
+            if total <= budget and used:
                 return
-            shutil.rmtree(path, ignore_errors=True)
-            del sizes[path]
+            sha256 = path.name.lstrip(".").partition(".")[0]
+            if sha256 == kept and used:
+                continue
+            if sha256[:2] == kept[:2]:
+                path.unlink(missing_ok=True)  # its lock is held here
+            else:
+                try:
+                    with FileLock(str(self._lock(sha256)), timeout=0):
+                        path.unlink(missing_ok=True)
+                except Timeout:
+                    continue
+            total -= size
+
+
+def _used(file: int | Path) -> None:
+    """Mark it as read now; the kernel's own clock for this moves in steps, within which several may be read."""
+    now = time.time_ns()
+    os.utime(file, ns=(now, now))
+
+
+def _is_shard(name: str, index: dict[str, dict[str, int | str]]) -> bool:
+    path = PurePosixPath(name)
+    return SHARD.fullmatch(path.name) is not None and str(path.with_name(MANIFEST)) in index
+
+
+def _trim(folder: Path, kept: Path, budget: int) -> None:
+    folders = [path for path in folder.iterdir() if path.is_dir() and path != kept]
+    sizes = {path: _bytes_in(path) for path in (*folders, kept)}
+    for path in sorted(folders, key=lambda path: path.stat().st_mtime):
+        if sum(sizes.values()) <= budget:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        del sizes[path]
 
 
 def _bytes_in(folder: Path) -> int:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -108,11 +108,12 @@ def save_table(
 class Journal:
     """One fsynced JSON line per report of a trial: what a killed search is replayed from.
 
-    A torn last line, which a kill may leave, is cut off when the journal is opened.
+    A torn last line, which a kill may leave, is cut off when the journal is opened. told: hears what is added.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, told: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self.path = path
+        self._told = told
         self.entries: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = b""
@@ -140,6 +141,8 @@ class Journal:
             file.write((json.dumps(entry, sort_keys=True) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
+        if self._told:
+            self._told(entry)
 
     def of(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The readings of the trial with exactly this configuration, in order."""

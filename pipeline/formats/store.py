@@ -10,22 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from pipeline.formats import files
+from pipeline.formats.filesystems import ATTEMPTS, opened
 from pipeline.settings import UserError
 
 PIECE = 8 * 2**20  # bytes read or written at a time
-CONNECT, REQUEST = 10, 60  # seconds
-ATTEMPTS = 6
 # Where the AWS library gives up early: an error's text that is longer than the object read has no room in its buffer,
 # and the end of an upload in parts has fewer attempts than the rest.
 GIVEN_UP = ("Failed to flush response stream", "during CompleteMultipartUpload")
-OPTIONS = ("region", "endpoint_override", "scheme")
 
 Answer = TypeVar("Answer")
 
@@ -41,7 +38,7 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._fs, self._root = _opened(uri)
+        self._fs, self._root = opened(uri)
 
     def push(self, root: Path, paths: Iterable[str]) -> str:
         """Files, and folders with all that is in them, named relative to `root`; returns the bundle's key.
@@ -59,19 +56,55 @@ class Store:
             self._write(f"bundles/{key}.json", content)
         return key
 
-    def pull(self, key: str, root: Path) -> list[Path]:
+    def pull(self, key: str, root: Path, left_out: Container[str] = ()) -> list[Path]:
         """A bundle's files under `root`, each whole and verified before it has its name; those that match are kept.
+
+        left_out: names of files that are not wanted.
 
         Raises:
             BrokenArtefact: if the store holds something else than was pushed.
         """
         found: list[Path] = []
-        for name, entry in self._index(key).items():
+        for name, entry in self.index(key).items():
             path = root / name
+            if name in left_out:
+                continue
             if not (path.is_file() and files.sha256_file(path) == entry["sha256"]):
-                self._fetch(entry["sha256"], path)
+                self.fetch(entry["sha256"], path)
             found.append(path)
         return found
+
+    def index(self, key: str) -> dict[str, dict[str, Any]]:
+        """A bundle's files by their relative paths: `sha256` and `bytes` of each.
+
+        Raises:
+            BrokenArtefact: if there is no such bundle, or it is not what was pushed.
+        """
+        name = f"bundles/{key}.json"
+        if not self.holds(name):
+            raise files.BrokenArtefact(f"{self.uri} holds no bundle {key[:12]}…")
+        content = self._bytes(name)
+        if files.sha256_bytes(content) != key:
+            raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… is not what was pushed; push it again")
+        index = cast("dict[str, dict[str, Any]]", _json(content, name)["files"])
+        for path in index:
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… names '{path}', outside its folder")
+        return index
+
+    def fetch(self, sha256: str, path: Path) -> None:
+        """One file by its content, whole and verified before it has its name.
+
+        Raises:
+            BrokenArtefact: if the store holds something else under it.
+        """
+        name = f"blobs/{sha256}"
+        with self._answered(name), files.replacing(path) as temporary:
+            found = _patient(lambda: self._copied(name, temporary))
+            if found != sha256:
+                raise files.BrokenArtefact(
+                    f"{self.uri}: {name[:18]}… has sha256 {found[:12]}…; remove it there and push again"
+                )
 
     def holds(self, name: str) -> bool:
         """Whether there is a document of this name."""
@@ -80,6 +113,14 @@ class Store:
     def write(self, name: str, value: Any) -> None:
         """A named JSON document, replacing what it was."""
         self._write(name, files.canonical_json(value))
+
+    def write_text(self, name: str, text: str) -> None:
+        """A named document of any text, replacing what it was."""
+        self._write(name, text.encode())
+
+    def read_text(self, name: str) -> str:
+        """What `write_text` wrote; empty where there is no such document."""
+        return self._bytes(name).decode(errors="replace") if self.holds(name) else ""
 
     def read(self, name: str) -> Any:
         """A named JSON document.
@@ -136,22 +177,9 @@ class Store:
     def _blobs(self, key: str) -> set[str]:
         """The files of a bundle; none where it is missing or torn."""
         try:
-            return {entry["sha256"] for entry in self._index(key).values()}
+            return {entry["sha256"] for entry in self.index(key).values()}
         except files.BrokenArtefact:
             return set()
-
-    def _index(self, key: str) -> dict[str, dict[str, Any]]:
-        name = f"bundles/{key}.json"
-        if not self.holds(name):
-            raise files.BrokenArtefact(f"{self.uri} holds no bundle {key[:12]}…")
-        content = self._bytes(name)
-        if files.sha256_bytes(content) != key:
-            raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… is not what was pushed; push it again")
-        index = cast("dict[str, dict[str, Any]]", _json(content, name)["files"])
-        for path in index:
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… names '{path}', outside its folder")
-        return index
 
     def _send(self, path: Path, name: str, size: int) -> None:
         if self._size(name) == size:
@@ -164,15 +192,6 @@ class Store:
 
         with self._answered(name):
             _patient(send)
-
-    def _fetch(self, sha256: str, path: Path) -> None:
-        name = f"blobs/{sha256}"
-        with self._answered(name), files.replacing(path) as temporary:
-            found = _patient(lambda: self._copied(name, temporary))
-            if found != sha256:
-                raise files.BrokenArtefact(
-                    f"{self.uri}: {name[:18]}… has sha256 {found[:12]}…; remove it there and push again"
-                )
 
     def _copied(self, name: str, target: Path) -> str:
         """To a file here; the sha256 of what came."""
@@ -228,32 +247,6 @@ class Store:
             if files.disk_is_full(error):
                 raise
             raise UserError(f"run.storage: {self.uri} does not answer for {name[:40]}: {_sentence(error)}") from None
-
-
-def is_remote(storage: str) -> bool:
-    """Whether `run.storage` names an object store, not a folder."""
-    return "://" in storage
-
-
-def _opened(uri: str) -> tuple[Any, str]:
-    from pyarrow import fs
-
-    if not is_remote(uri):
-        return fs.LocalFileSystem(), str(Path(uri).resolve())
-    parts = urlsplit(uri)
-    if parts.scheme != "s3":
-        raise UserError(f"run.storage: '{uri}' is of no kind that is known; take s3://bucket/prefix or a folder")
-    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if unknown := sorted(set(options) - set(OPTIONS)):
-        raise UserError(f"run.storage: '{uri}' has the option {unknown[0]}; there are {', '.join(OPTIONS)}")
-    system = fs.S3FileSystem(
-        connect_timeout=CONNECT,
-        request_timeout=REQUEST,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        allow_delayed_open=True,  # a small file is one request, not three
-        **options,
-    )
-    return system, f"{parts.netloc}{unquote(parts.path)}".rstrip("/")
 
 
 def _within(root: Path, paths: Iterable[str]) -> Iterator[Path]:

@@ -61,7 +61,7 @@ def experiment_id(store: Store, name: str) -> str:
     if found is None:
         location = store.address.artifacts
         try:
-            return store.client.create_experiment(name, f"{location}/{_plain(name)}" if location else None)
+            return store.client.create_experiment(name, f"{location}/{plain(name)}" if location else None)
         except MlflowException:
             found = store.client.get_experiment_by_name(name)
             if found is None:
@@ -83,7 +83,7 @@ def record(store: Store, experiment: str, training: Training) -> str:
     run = _run(store, experiment_id(store, experiment), card, training)
     run_id, begun = run.info.run_id, run.info.start_time
     _log_params(store, run, training.params)
-    _log_metrics(store, run_id, [*_curves(training.history, begun), *_scores(training.report, card, begun)])
+    log_metrics(store, run_id, [*_curves(training.history, begun), *_scores(training.report, card, begun)])
     _log_dataset(store, run_id, card, training.lineage)
     _log_files(store, run_id, training)
     store.client.set_terminated(run_id, "FINISHED")
@@ -93,7 +93,7 @@ def record(store: Store, experiment: str, training: Training) -> str:
 def scores(report: Path) -> dict[str, float]:
     """The report's flat metrics that have a finite value."""
     found: dict[str, object] = files.read_json(report / "metrics.json", "the evaluate stage")
-    numbers = {name: _number(value) for name, value in found.items()}
+    numbers = {name: number(value) for name, value in found.items()}
     return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
@@ -120,13 +120,14 @@ def _log_params(store: Store, run: Run, params: Mapping[str, object]) -> None:
     """Parameters MLflow does not hold yet: it keeps the first value of each for good."""
     from mlflow.entities import Param
 
-    new = {name: value for name, value in params.items() if _plain(name) not in run.data.params}
-    rows = [Param(_plain(name), _text(value, store.root)) for name, value in new.items()]
+    new = {name: value for name, value in params.items() if plain(name) not in run.data.params}
+    rows = [Param(plain(name), _text(value, store.root)) for name, value in new.items()]
     for chunk in _chunks(rows, PARAMS_A_CALL):
         store.client.log_batch(run.info.run_id, params=chunk)
 
 
-def _log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
+def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Log them in as few calls as MLflow allows; those it has are left."""
     for chunk in _chunks(metrics, METRICS_A_CALL):
         store.client.log_batch(run_id, metrics=chunk)
 
@@ -139,18 +140,18 @@ def _curves(history: Sequence[Mapping[str, object]], begun: int) -> Iterator[Met
     from mlflow.entities import Metric
 
     for row, entry in enumerate(history):
-        step = _number(entry.get("examples_seen"))
+        step = number(entry.get("examples_seen"))
         for name, value in entry.items():
-            number = _number(value)
-            if number is not None and name != "examples_seen":
-                yield Metric(_plain(name), number, begun + row, int(step or 0))
+            found = number(value)
+            if found is not None and name != "examples_seen":
+                yield Metric(plain(name), found, begun + row, int(step or 0))
 
 
 def _scores(report: Path, card: ModelCard, begun: int) -> Iterator[Metric]:
     from mlflow.entities import Metric
 
     for name, value in scores(report).items():
-        yield Metric(_plain(f"score/{name}"), value, begun, card.examples_seen)
+        yield Metric(plain(f"score/{name}"), value, begun, card.examples_seen)
 
 
 def _log_dataset(store: Store, run_id: str, card: ModelCard, lineage: Mapping[str, str]) -> None:
@@ -182,7 +183,7 @@ def _log_files(store: Store, run_id: str, training: Training) -> None:
 # --- values MLflow takes ----------------------------------------------------------------------
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A key of the letters MLflow allows, and of the length."""
     return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
 
@@ -202,7 +203,8 @@ def cut(text: str, longest: int) -> str:
     return text[: longest - len(tail)] + tail
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """`value` as a float where it is a number; a truth value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)

@@ -12,7 +12,10 @@ import checkout
 import clusters
 import psutil
 import pytest
+import recorded
 from processes import Running, examples_seen, finished, stage
+
+from pipeline.registry.lineage import gather
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -76,6 +79,16 @@ def test_a_job_is_found_again_by_a_workstation_that_died(
     assert "following the job zerosum-train-" in second.output or "it was done by the job" in second.output
     assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
     assert second.survivors() == []
+    (run,) = recorded.jobs(project)
+    assert f"its metrics are in MLflow: the run {run['name']} of zerosum-jobs" in second.output
+    assert run["status"] == "FINISHED"
+    lineage = gather(project, project / "artifacts/shards/manifest.json")
+    for name in ("git_commit", "manifest_sha256"):
+        assert run["tags"][f"lineage.{name}"] == lineage[name] != "none"
+    history = checkout.table(project / "artifacts/model/history.tsv", "\t")
+    assert run["curves"]["frechet"] == {
+        row["examples_seen"]: float(row["frechet"]) for row in history if row["frechet"]
+    }
 
 
 @pytest.mark.long
@@ -88,6 +101,7 @@ def test_a_mistake_met_by_a_job_has_its_exit_code(
     assert running.wait(200) == 2, running.output
     assert "families.pix2pix: needs pair with every batch" in running.output
     assert "Traceback" not in running.output
+    assert [(run["status"], run["tags"]["zerosum.stage"]) for run in recorded.jobs(project)] == [("FAILED", "tune")]
 
 
 @pytest.mark.long

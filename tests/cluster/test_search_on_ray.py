@@ -11,6 +11,7 @@ from typing import Any
 
 import checkout
 import pytest
+import ray_level
 import yaml
 from processes import Running, finished, name, readings, stage
 
@@ -87,6 +88,19 @@ def test_trials_of_two_workers_are_the_same_trials(searched: tuple[Path, str], m
     """Ray Train inside Ray Tune: other processes, the same scores, the same best; stopped ones let go of their CPUs."""
     project = fork(measured, {"tune.trials": 4, "tune.workers_per_trial": 2, "run.max_failures": 0})
     finished(project, "tune")
+    assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
+
+
+@pytest.mark.long
+def test_a_worker_that_hangs_before_its_trial_begins(searched: tuple[Path, str], measured: Path, fork: Any) -> None:
+    """Stopped, not killed, while the group of its trial is built: Ray itself would wait for it for ever."""
+    keys = {"tune.trials": 4, "tune.workers_per_trial": 2, "run.collective_timeout": 10}
+    project = fork(measured, keys)
+    running = stage(project, "tune")
+    assert ray_level.starting_worker_stopped(running, random.Random(3)) != ray_level.NOBODY
+    assert running.wait(300) == 0, running.output
+    assert "a worker does not start; all of them are started again" in running.output
+    assert running.survivors(30) == []
     assert checkout.hashes(project, "search") == checkout.hashes(searched[0], "search")
 
 

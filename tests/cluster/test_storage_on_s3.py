@@ -11,7 +11,9 @@ import checkout
 import clusters
 import objects
 import pytest
-from processes import examples_seen, finished, stage
+from processes import Running, examples_seen, finished, stage
+
+from pipeline.formats.shards import Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -53,9 +55,40 @@ def test_nodes_that_share_no_folder_measure_and_score(
             finished(project, name, {**cluster.environment, "ZEROSUM_CACHE": str(tmp_path / "driver")})
     fetched = {str(path.relative_to(path.parents[2])) for path in (cache / "node" / "inputs").glob("*/artifacts/*/*")}
     assert {"artifacts/shards/manifest.json", "artifacts/model/model.json"} <= fetched
+    shards = Manifest.load(project / "artifacts/shards").splits.values()
+    sent = {shard.sha256 for split in shards for shard in split.shards}
+    assert not any(name.endswith(".tar") for name in fetched), "shards come one by one"
+    assert sent == {path.name for path in (cache / "node" / "blobs").iterdir()}
     assert checkout.hashes(project, "reference", "report/metrics.json") == checkout.hashes(
         expected, "reference", "report/metrics.json"
     )
+
+
+@pytest.mark.long
+def test_a_job_whose_shards_stay_in_the_store(
+    bucket: str, unsearched: Path, trained: tuple[Path, str], fork: Any, tmp_path: Path
+) -> None:
+    """Its head holds the small files alone; nodes fetch what they read."""
+    cache = tmp_path / "node"
+    storage = bucket.replace("/runs", "/jobs")  # where no other test has trained
+    with clusters.cluster(nodes=2, cpus=1, environment={**objects.CREDENTIALS, "ZEROSUM_CACHE": str(cache)}) as cluster:
+        project = fork(unsearched, {"run.address": cluster.dashboard, "run.storage": storage, "run.cache_megabytes": 0})
+        running = stage(project, "train", {**cluster.environment, "ZEROSUM_CACHE": str(tmp_path / "driver")})
+        seen: set[str] = set()
+        running.until(
+            lambda: seen.update(path.name for path in cache.glob("jobs/*/artifacts/shards/*")) or ended(running)
+        )
+        assert running.wait() == 0, running.output
+    train = Manifest.load(project / "artifacts/shards").split("train").shards
+    assert {"manifest.json", "elsewhere.json"} <= seen
+    assert not any(name.endswith(".tar") for name in seen)
+    assert {shard.sha256 for shard in train} == {path.name for path in (cache / "node" / "blobs").iterdir()}
+    assert not (tmp_path / "driver").exists()
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+def ended(running: Running) -> bool:
+    return running.process.poll() is not None
 
 
 def test_a_store_that_is_gone(unsearched: Path, fork: Any) -> None:

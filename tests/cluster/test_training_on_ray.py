@@ -50,7 +50,7 @@ def test_scores_made_beside_training_are_the_same_scores(
 ) -> None:
     """By a task of their own: the history has the bytes of the one made in step.
 
-    The driver is killed on the way, and what Ray itself wrote down of the run is torn.
+    The driver is killed on the way, what Ray itself wrote down of the run is torn, and it lacks a checkpoint.
     """
     project = fork(unsearched, {"run.score_beside": "always"})
     running = stage(project, "train")
@@ -60,6 +60,7 @@ def test_scores_made_beside_training_are_the_same_scores(
     assert snapshots
     for path in snapshots:
         path.write_bytes(path.read_bytes()[:40])
+        (path.parent / "checkpoint_that_nobody_names").mkdir()
     finished(project, "train")
     assert not list((project / ".work").glob("train-*/ray"))
     answers = list((project / ".work").glob("train-*/snapshots/*.json"))

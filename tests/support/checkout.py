@@ -97,7 +97,7 @@ def hashes(project: Path, *folders: str) -> dict[str, str]:
     return found
 
 
-def table(path: Path) -> list[dict[str, str]]:
+def table(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
     """A CSV file's rows."""
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, delimiter=delimiter))

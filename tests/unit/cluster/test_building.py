@@ -66,6 +66,13 @@ def test_another_jobs_groups_are_not_touched(building: Building, clock: Clock) -
     assert found == [OURS]
 
 
+def test_the_place_of_a_trial_that_trains_by_others_is_no_group_of_workers(building: Building, clock: Clock) -> None:
+    place = {"state": "CREATED", "bundles": {0: {"memory": 1.0}}}
+    for clock.now in (0, 61):
+        found = building.overdue({**table(), NEXT: place}, JOB)
+    assert found == [OURS]
+
+
 def test_a_tick_is_proof_where_letters_were_lost(building: Building, clock: Clock) -> None:
     building.overdue(table(), JOB)
     building.has_ticked()

@@ -183,7 +183,7 @@ def test_a_damaged_member_is_noticed_when_it_is_read(copied: Path) -> None:
 def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingest(IngestSettings(limit=100, shard_examples=5), tmp_path)
     expected = Reader(tmp_path, "train").examples(np.arange(80))["x"]
-    monkeypatch.setattr("pipeline.data.batches.OPEN_SHARDS", 3)
+    monkeypatch.setattr("pipeline.data.shard_files.OPEN_SHARDS", 3)
     reader = Reader(tmp_path, "train")
     order = np.random.default_rng(0).permutation(80)
     assert np.array_equal(reader.examples(order)["x"], expected[order])
