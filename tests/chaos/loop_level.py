@@ -348,8 +348,7 @@ def endure(
     done: list[Injection] = []
     training.start()
     for fault in faults:
-        goal = training.progress() + chance.randrange(64, apart)
-        training.until(lambda goal=goal: training.progress() >= goal, 60)
+        at_work(training, training.progress() + chance.randrange(64, apart))
         time.sleep(chance.uniform(0, 0.2))
         if training.result() is not None:
             break
@@ -370,6 +369,16 @@ def endure(
             training.start()
             training.end()
     return done
+
+
+def at_work(training: Training, goal: int) -> None:
+    """On to this number of examples, by ranks that are alive: on a machine with too much to do they may not even meet,
+    and there would be nobody to strike. They are started again then, as Ray would."""
+    for _ in range(3):
+        reached = training.until(lambda: training.progress() >= goal, 60)
+        if reached or training.result() is not None or any(each.poll() is None for each in training.processes):
+            return
+        training.start()
 
 
 def newest(training: Training) -> Path | None:
