@@ -23,7 +23,7 @@ class Recording:
         self._job = job
         self._root = root
         self._experiment = f"{experiment}-jobs"
-        self._lines = 0
+        self._lines = self._bytes = 0
         self._silent = False
         self._ended: str | None = None
         self._done = threading.Event()
@@ -43,18 +43,18 @@ class Recording:
         self._done.set()
         # Who pressed Ctrl-C waits less; the next time the job is followed, all of it is recorded.
         self._thread.join(None if kind is None else HASTE)
-        if not self._thread.is_alive():
-            self._record()
 
     def _listen(self) -> None:
-        while not self._done.wait(EVERY):
+        while not self._done.wait(_journal.seldom(EVERY, self._bytes)):
             self._record()
+        self._record()
 
     def _record(self) -> None:
         from pipeline.registry import journals
 
         try:
-            lines = journals.parsed(self._store.read_text(_journal.name(self._job)))
+            text = self._store.read_text(_journal.name(self._job))
+            lines, self._bytes = journals.parsed(text), len(text)
             if not lines or (len(lines) == self._lines and self._ended is None):
                 return
             journals.record(self._root, self._experiment, lines, self._lines, self._ended)
