@@ -44,7 +44,12 @@ class RunSettings(Settings):
     collective_timeout: int = Field(
         default=600, ge=1, description="seconds after which a worker that does not answer the others counts as lost"
     )
-    cache_megabytes: int = Field(default=2048, ge=0, description="decoded data kept on disk and mapped; 0 = stream")
+    cache_megabytes: int = Field(
+        default=2048,
+        ge=0,
+        description="decoded data that a machine keeps on disk and maps, 0 = decode as read; of an object store's "
+        "shards as much, 1024 at least",
+    )
     spread_from: int = Field(
         default=10_000, ge=0, description="with several workers, so many examples or more are measured through Ray"
     )

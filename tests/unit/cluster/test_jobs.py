@@ -30,6 +30,7 @@ class Dashboard:
     submissions: list[str] = field(default_factory=lambda: [])  # arrives, lost before, lost after, refused
     jobs: list[dict[str, Any]] = field(default_factory=lambda: [])
     stopped: bool = False
+    metadata: dict[str, str] = field(default_factory=lambda: {})
 
     def __call__(self, request: Request) -> tuple[int, str] | None:
         path = request.path.partition("?")[0]
@@ -48,7 +49,7 @@ class Dashboard:
         return 200, json.dumps(next(job for job in self.jobs if job["submission_id"] in path))
 
     def _submitted(self, asked: dict[str, Any]) -> tuple[int, str] | None:
-        fate = self.submissions.pop(0)
+        fate, self.metadata = self.submissions.pop(0), asked["metadata"]
         if fate == "refused":
             return 400, "the entrypoint is of no use"
         if fate != "lost before":
@@ -114,8 +115,9 @@ def test_a_job_is_submitted_once_however_often_the_connection_is_lost(
 ) -> None:
     dashboard = Dashboard(submissions=list(fates))
     with submitting(jobs, dashboard, tmp_path) as (client, code):
-        client.submit("zerosum-train-ab-1", "true", code, {})
+        client.submit("zerosum-train-ab-1", "true", code, {}, {"stage": "train"})
         assert [job["submission_id"] for job in dashboard.jobs] == ["zerosum-train-ab-1"]
+        assert dashboard.metadata == {"stage": "train"}
         assert dashboard.submissions == []
         assert client.following("zerosum-train-ab") == "zerosum-train-ab-2"
 
@@ -125,7 +127,7 @@ def test_a_job_that_is_refused(jobs: Any, tmp_path: Path) -> None:
         submitting(jobs, Dashboard(submissions=["refused"]), tmp_path) as (client, code),
         pytest.raises(UserError, match=r"refuses: .*the entrypoint is of no use"),
     ):
-        client.submit("zerosum-train-ab-1", "true", code, {})
+        client.submit("zerosum-train-ab-1", "true", code, {}, {"stage": "train"})
 
 
 def test_a_cluster_that_stays_away(jobs: Any, tmp_path: Path) -> None:
@@ -134,13 +136,13 @@ def test_a_cluster_that_stays_away(jobs: Any, tmp_path: Path) -> None:
         submitting(jobs, dashboard, tmp_path) as (client, code),
         pytest.raises(UserError, match="has not answered for 1 s"),
     ):
-        client.submit("zerosum-train-ab-1", "true", code, {})
+        client.submit("zerosum-train-ab-1", "true", code, {}, {"stage": "train"})
 
 
 def test_a_job_that_does_not_end(jobs: Any, tmp_path: Path) -> None:
     dashboard = Dashboard(submissions=["arrives"])
     with submitting(jobs, dashboard, tmp_path) as (client, code):
-        client.submit("zerosum-train-ab-1", "true", code, {})
+        client.submit("zerosum-train-ab-1", "true", code, {}, {"stage": "train"})
         with pytest.raises(UserError, match="was asked to end 0 s ago and still runs"):
             client.stop("zerosum-train-ab-1")
         dashboard.jobs[0]["status"] = "STOPPED"

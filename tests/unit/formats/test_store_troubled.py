@@ -12,6 +12,7 @@ import objects
 import pytest
 import troubled
 
+from pipeline.formats import filesystems
 from pipeline.formats import store as module
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
@@ -81,7 +82,7 @@ def test_a_store_that_falls_silent(served: tuple[Plan, str], tmp_path: Path, mon
 
     plan, uri = served
     plan.silence = 40
-    monkeypatch.setattr(module, "REQUEST", 2)
+    monkeypatch.setattr(filesystems, "REQUEST", 2)
     (tmp_path / "file").write_bytes(bytes(50_000))
     store = Store(uri)
     key = store.push(tmp_path, ["file"])
@@ -95,7 +96,8 @@ def test_a_store_that_falls_silent(served: tuple[Plan, str], tmp_path: Path, mon
 @pytest.mark.parametrize("kind", troubled.GONE)
 def test_a_store_that_is_away_for_good(kind: str, served: tuple[Plan, str], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, uri = served
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    for each in (module, filesystems):
+        monkeypatch.setattr(each, "ATTEMPTS", 2)
     store = Store(uri)
     plan.next = [kind] * 50
     with pytest.raises(UserError, match="does not answer for document"):

@@ -38,20 +38,26 @@ def test_a_torn_line_and_what_follows_is_left_out(torn: str) -> None:
     assert journals.parsed("") == []
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose MLflow is shared: each test has a job of its own."""
+    return tmp_path_factory.mktemp("project")
+
+
 @pytest.mark.slow
-def test_a_job_as_it_goes(tmp_path: Path) -> None:
-    first = journals.record(tmp_path, "toy-jobs", [FIRST, TICKS[0]])
-    with opened(tmp_path) as store:
+def test_a_job_as_it_goes(root: Path) -> None:
+    first = journals.record(root, "toy-jobs", [FIRST, TICKS[0]])
+    with opened(root) as store:
         run = store.client.get_run(first)
         assert run.info.status == "RUNNING"
         assert run.info.run_name == "zerosum-train-0a-1"
         assert (run.info.start_time, run.data.tags["zerosum.stage"]) == (1_000_000, "train")
         assert run.data.tags["lineage.git_commit"] == "abc"
     lines = [FIRST, *TICKS, END]
-    assert journals.record(tmp_path, "toy-jobs", lines, known=2) == first
+    assert journals.record(root, "toy-jobs", lines, known=2) == first
     # A workstation that died, and follows again, knows of none.
-    assert journals.record(tmp_path, "toy-jobs", lines, ended="FAILED") == first
-    with opened(tmp_path) as store:
+    assert journals.record(root, "toy-jobs", lines, ended="FAILED") == first
+    with opened(root) as store:
         run = store.client.get_run(first)
         assert (run.info.status, run.info.end_time) == ("FINISHED", 1_010_250)
         points = store.client.get_metric_history(first, "loss")
@@ -64,17 +70,17 @@ def test_a_job_as_it_goes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "status"), [(1, "FAILED"), (137, "FAILED"), (143, "KILLED"), (None, "KILLED")])
-def test_how_a_job_ended(code: int | None, status: str, tmp_path: Path) -> None:
-    lines: list[dict[str, Any]] = [FIRST, *TICKS]
+def test_how_a_job_ended(code: int | None, status: str, root: Path) -> None:
+    lines: list[dict[str, Any]] = [{**FIRST, "job": f"ended-{code}"}, *TICKS]
     if code is not None:
         lines.append({**END, "code": code})
-    found = journals.record(tmp_path, "toy-jobs", lines, ended="KILLED" if code is None else "FAILED")
-    with opened(tmp_path) as store:
+    found = journals.record(root, "toy-jobs", lines, ended="KILLED" if code is None else "FAILED")
+    with opened(root) as store:
         assert store.client.get_run(found).info.status == status
 
 
 @pytest.mark.slow
-def test_a_curve_for_each_trial_of_a_search(tmp_path: Path) -> None:
+def test_a_curve_for_each_trial_of_a_search(root: Path) -> None:
     readings = [
         {
             "kind": "reading",
@@ -83,6 +89,6 @@ def test_a_curve_for_each_trial_of_a_search(tmp_path: Path) -> None:
         }
         for number, (trial, score) in enumerate([("aa", 3.5), ("bb", 2.5)])
     ]
-    found = journals.record(tmp_path, "toy-jobs", [{**FIRST, "stage": "tune"}, *readings])
-    with opened(tmp_path) as store:
+    found = journals.record(root, "toy-jobs", [{**FIRST, "job": "zerosum-tune-0b-1", "stage": "tune"}, *readings])
+    with opened(root) as store:
         assert store.client.get_run(found).data.metrics == {"score/aa": 3.5, "score/bb": 2.5}
