@@ -42,11 +42,11 @@ def main(storage: str, ticket: str) -> int:
     job = root.name
     _journal.write(journal, "job", job=job, stage=stage, lineage=asked["lineage"])
     with _journal.sent(store, journal, job):
-        code = _work(stage, root, {_journal.PLACE: str(journal), _paths.INPUTS: asked["inputs"]})
+        code, outs = _work(stage, root, {_journal.PLACE: str(journal), _paths.INPUTS: asked["inputs"]}), ""
+        if code == 0:
+            outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
+        # After the push: a job whose outs did not arrive has not ended well.
         _journal.write(journal, "end", code=code, seconds=round(time.monotonic() - begun, 1))
-    outs = ""
-    if code == 0:
-        outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
     store.write(str(PurePosixPath(ticket).with_name("end.json")), {"code": code, "outs": outs})
     shutil.rmtree(root)
     return code
