@@ -15,12 +15,13 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline import params as whole
+from pipeline.cluster import supervisor
 from pipeline.cluster.addresses import resolve
 from pipeline.formats.files import disk_is_full
 from pipeline.params import Params
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
-from stages import _remote, _supervisor
+from stages import _remote
 from stages._project import DRIFTED, FAILED, WRONG, Project, code_sha256, own_settings
 
 heard: list[int] = []  # signals
@@ -28,7 +29,7 @@ heard: list[int] = []  # signals
 
 def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     """Run one stage and leave with its exit code. A user's mistake is a sentence, no traceback."""
-    _supervisor.supervise(stage)
+    supervisor.supervise(stage)
     signal.signal(signal.SIGTERM, _terminated)
     root = Path.cwd()
     try:

@@ -114,6 +114,10 @@ def score(
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
     """Score any set against another: FID, KID, inception score, precision, recall, density, coverage, …"""
+    if workers > 1:
+        from pipeline.cluster.supervisor import supervise
+
+        supervise("zerosum score")
     from pipeline.cli import score as work
 
     keys: dict[tuple[str, str], int | float | bool | None] = {
@@ -153,7 +157,13 @@ def score(
         skip_broken=skip_broken,
         quiet=quiet,
     )
-    records, said = work.score(options)
+    from pipeline.training.health import TrainingFailed
+
+    try:
+        records, said = work.score(options)
+    except TrainingFailed as error:
+        print(f"zerosum: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     work.show(records, said, as_json)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -179,6 +181,8 @@ def _spread(options: Options) -> Generator[Any, None, None]:
     from pipeline.cluster.settings import RunSettings
 
     with session(RunSettings(num_workers=options.workers), options.workers):
+        # Ray's own handler aborts the process.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         yield spread.in_order
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
+from processes import Running, name
 
 from pipeline.cluster import spread
 from pipeline.cluster.session import session
@@ -38,3 +43,39 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
         assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
     assert dumps(by_two.records) == dumps(by_one.records)
     assert by_one.records[0].split == "train"
+
+
+SCORE = (
+    str(Path(sys.executable).with_name("zerosum")),
+    *("score", "--real", "shards", "--fake", "shards:holdout", "--extractor", "random_projection"),
+    *("--metrics", "fid", "--seed", "3", "--json", "--quiet", "--no-cache"),
+)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), tmp_path / "shards")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_command_scores_the_same_on_two_workers(packed: Path) -> None:
+    alone, spread_out = Running(packed, *SCORE), Running(packed, *SCORE, "--workers", "2")
+    assert (alone.wait(), spread_out.wait()) == (0, 0), spread_out.output
+    assert json.loads(spread_out.output) == json.loads(alone.output)
+    assert spread_out.survivors() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, 137), (signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda each: str(each)
+)
+def test_the_command_leaves_nobody_behind(packed: Path, number: int, code: int) -> None:
+    """The process that works is killed; any other signal goes to who started it."""
+    running = Running(packed, *SCORE, "--workers", "2")
+    running.until(lambda: any(name(each).startswith("ray::") for each in running.descendants()))
+    child = running.until(running.descendants)[0]
+    os.kill(child.pid if number == signal.SIGKILL else running.process.pid, number)
+    assert running.wait() == code, running.output
+    assert running.survivors() == []
+    assert "Traceback" not in running.output, running.output

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are a
 # A stage that starts a process which leaves its session, as Ray's do, and says both pids.
 SCRIPT = """
 import os, signal, subprocess, sys, time
-from stages import _supervisor
-_supervisor.supervise("train")
+from pipeline.cluster import supervisor
+supervisor.supervise("train")
 heard = []
 signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
 stray = subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -105,11 +105,21 @@ def test_a_closed_terminal_is_a_request_to_end() -> None:
     assert gone(stray, 1)
 
 
+def test_who_leaves_with_the_bare_number_of_a_signal_was_ended_by_it() -> None:
+    """As Ray's own handler does, while Ray starts."""
+    process, _, stray = start("signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number)); time.sleep(60)")
+    time.sleep(0.2)
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert gone(stray, 1)
+
+
 ALARMED = """
 import os, pathlib, signal, sys, time
-from stages import _supervisor
+from pipeline.cluster import supervisor
 starts = pathlib.Path(sys.argv[1])
-_supervisor.supervise("ingest")
+supervisor.supervise("ingest")
 with starts.open("a") as file:
     file.write("start\\n")
 {body}

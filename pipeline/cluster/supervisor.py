@@ -23,8 +23,10 @@ GRACE = 5.0  # seconds in which what the work started may still end by itself
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def supervise(stage: str) -> None:
+def supervise(who: str) -> None:
     """Fork. The child returns and works; the parent waits, passes signals on, cleans up and never returns.
+
+    who: what the parent's own sentences begin with. Called before there are threads, which a fork would lose.
 
     The child leads a process group of its own, so that Ctrl-C reaches it once: through the parent.
     The parent's exit code is the child's, or 128 + the signal that killed it. A child that waited for its Ray beyond
@@ -56,8 +58,8 @@ def supervise(stage: str) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         if status != -signal.SIGALRM or heard or last:
             break
-        print(f"\n{stage}: Ray did not start within {OPENING:g} s; once more", file=sys.stderr, flush=True)
-    _leave(stage, status, heard)
+        print(f"\n{who}: Ray did not start within {OPENING:g} s; once more", file=sys.stderr, flush=True)
+    _leave(who, status, heard)
 
 
 def _watch(child: int, heard: list[int]) -> int:
@@ -75,7 +77,7 @@ def _watch(child: int, heard: list[int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _leave(stage: str, status: int, heard: list[int]) -> NoReturn:
+def _leave(who: str, status: int, heard: list[int]) -> NoReturn:
     said, code = "", status if status >= 0 else 128 - status
     if status == -signal.SIGALRM:
         logs = "Ray's own words are in ray/session_latest/logs of the folder for temporary files"
@@ -83,11 +85,13 @@ def _leave(stage: str, status: int, heard: list[int]) -> NoReturn:
         code = 1
         if heard:
             said, code = "interrupted; run it again to go on", 128 + heard[0]
+    elif heard and status == heard[0]:
+        code = 128 + status  # Ray's own handler, while Ray starts, leaves with the bare number
     elif status < 0:
         hint = " (is the machine out of memory?)" if status == -signal.SIGKILL else ""
         said = f"ended by {signal.Signals(-status).name}{hint}; run it again to go on"
     if said:
-        print(f"\n{stage}: {said}", file=sys.stderr, flush=True)
+        print(f"\n{who}: {said}", file=sys.stderr, flush=True)
     os._exit(code)
 
 
