@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import checkout
 import pytest
 import ray_level
 import yaml
-from processes import Running, finished, name, readings, stage
+from processes import Running, finished, readings, stage
 
 from pipeline.formats.search import load_best
 
@@ -56,11 +54,9 @@ def test_a_search_killed_again_and_again_ends_in_the_same_bytes(
         killed.append(running)
         assert not (project / "artifacts" / "search").exists()
     running = stage(project, "tune")
-    for trial in running.until(lambda: [p for p in running.descendants() if name(p).startswith("ray::ImplicitFunc")]):
-        os.kill(trial.pid, signal.SIGKILL)
+    running.kill_until("a trial's process died; starting again from the journal", "ray::ImplicitFunc")
     assert running.wait() == 0, running.output
     assert "readings of a search that was interrupted" in running.output
-    assert "a trial's process died; starting again from the journal" in running.output
     assert "Traceback" not in running.output
     assert running.survivors() == []
     assert [each.survivors() for each in killed] == [[], []]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -65,6 +66,18 @@ class Running:
         # A stage that has only just begun has not forked yet.
         (self.until(root.children)[0] if supervised else root).kill()
         return self.wait(60)
+
+    def kill_until(self, said: str, title: str) -> None:
+        """kill -9 of whoever it starts under that title, until it says so: the first may have had nothing to do."""
+
+        def heard() -> bool:
+            for each in self.descendants():
+                if name(each).startswith(title):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
+            return said in self.output
+
+        self.until(heard)
 
     def press_ctrl_c(self) -> None:
         """SIGINT to all that share the terminal."""
