@@ -29,6 +29,8 @@ heard: list[int] = []  # signals
 
 def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     """Run one stage and leave with its exit code. A user's mistake is a sentence, no traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is heard
     supervisor.supervise(stage)
     signal.signal(signal.SIGTERM, _terminated)
     root = Path.cwd()

@@ -20,6 +20,7 @@ from pipeline.cluster.alarm import OPENING
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE = 5.0  # seconds in which what the work started may still end by itself
+FAILED = 1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,8 +30,8 @@ def supervise(who: str) -> None:
     who: what the parent's own sentences begin with. Called before there are threads, which a fork would lose.
 
     The child leads a process group of its own, so that Ctrl-C reaches it once: through the parent.
-    The parent's exit code is the child's, or 128 + the signal that killed it. A child that waited for its Ray beyond
-    the limit (`pipeline.cluster.alarm`) is started again, and ends with 1 if that comes again.
+    The parent's exit code is the child's, or 128 + the signal that killed it or that it failed at. A child that
+    waited for its Ray beyond the limit (`pipeline.cluster.alarm`) is started again, and ends with 1 if that repeats.
     """
     if sys.platform != "linux":
         return
@@ -85,8 +86,8 @@ def _leave(who: str, status: int, heard: list[int]) -> NoReturn:
         code = 1
         if heard:
             said, code = "interrupted; run it again to go on", 128 + heard[0]
-    elif heard and status == heard[0]:
-        code = 128 + status  # Ray's own handler, while Ray starts, leaves with the bare number
+    elif heard and status in (FAILED, heard[0]):
+        code = 128 + heard[0]  # Ray's own handlers, while it starts, leave with 1 or with the bare number
     elif status < 0:
         hint = " (is the machine out of memory?)" if status == -signal.SIGKILL else ""
         said = f"ended by {signal.Signals(-status).name}{hint}; run it again to go on"

@@ -31,8 +31,11 @@ LONG = {"train.examples": 32_000, "train.checkpoint": 6400}
 NAN_AT = 3264  # examples: just past a checkpoint
 # Time enough for a rank that is slow, and little for one that hangs.
 SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 30, "run.max_failures": 8}
+SETTINGS |= {"run.spread_from": 0}  # so that the stages which measure and score have workers too
 WORKERS = ("ray::RayTrainWorker", "ray::_RayTrainWorker")
 NOBODY = "it had no worker to stop"
+DRIVER = "kill -9 of the driver"
+ENDING = (DRIVER, "SIGINT", "SIGTERM")  # who ends in spite of these had ended before
 NEWBORN = "kill -9 of a worker as it was born"
 KNOWN = ", which Ray knew already"  # so that it waited for nobody
 Hashes = Mapping[str, str]
@@ -100,7 +103,7 @@ def fresh(expected: Path, project: Path, which: str) -> Path:
 
 def driver_killed(running: Running, chance: random.Random) -> str:
     running.kill()
-    return "kill -9 of the driver"
+    return DRIVER
 
 
 def supervisor_killed(running: Running, chance: random.Random) -> str:
@@ -279,6 +282,9 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         injection.said += ", and nobody noticed"
     if injection.said == NEWBORN and "Ray did not start within" not in running.output:
         injection.said += KNOWN
+    if injection.said == DRIVER:
+        injection.fault = f"{which}: driver killed"  # whatever was meant, there was nobody else yet
+    injection.struck &= not (injection.said in ENDING and code == 0)
     injection.said += f" (exit code {code})"
     return running, injection
 

@@ -105,9 +105,10 @@ def test_a_closed_terminal_is_a_request_to_end() -> None:
     assert gone(stray, 1)
 
 
-def test_who_leaves_with_the_bare_number_of_a_signal_was_ended_by_it() -> None:
-    """As Ray's own handler does, while Ray starts."""
-    process, _, stray = start("signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number)); time.sleep(60)")
+@pytest.mark.parametrize("left", ["number", "1", "143"])
+def test_who_fails_at_a_signal_was_ended_by_it(left: str) -> None:
+    """As by Ray's own handlers, while Ray starts."""
+    process, _, stray = start(f"signal.signal(signal.SIGTERM, lambda number, _: sys.exit({left})); time.sleep(60)")
     time.sleep(0.2)
     process.terminate()
     process.communicate(timeout=20)
