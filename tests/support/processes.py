@@ -124,10 +124,12 @@ def stage(project: Path, which: str, env: Mapping[str, str] | None = None) -> Ru
     return Running(project, sys.executable, "-m", f"stages.{which}", env=env)
 
 
-def finished(project: Path, which: str, env: Mapping[str, str] | None = None, code: int = 0) -> str:
+def finished(
+    project: Path, which: str, env: Mapping[str, str] | None = None, code: int = 0, timeout: float = 280
+) -> str:
     """A stage run to its end; its output. It leaves no process behind."""
     running = stage(project, which, env)
-    found = running.wait()
+    found = running.wait(timeout)
     assert found == code, running.output
     assert running.survivors() == []
     assert "Traceback" not in running.output, running.output
