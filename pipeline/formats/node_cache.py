@@ -127,11 +127,13 @@ class Blobs:
         # Whoever comes second waits for the first, and finds it there.
         with self._fetching(sha256):
             if not self.holds(sha256, size):
-                self._trim(sha256, self._budget - size)
+                self._trim(self._budget - size, sha256)
                 self._store.fetch(sha256, path)
-                self._trim(sha256, self._budget)
             _used(path)
-            return os.open(path, os.O_RDONLY)
+            opened = os.open(path, os.O_RDONLY)
+        # Only now: of two that are fetched side by side, each would find the other's lock held, and leave it.
+        self._trim(self._budget)
+        return opened
 
     @contextmanager
     def _fetching(self, sha256: str) -> Generator[None]:
@@ -143,22 +145,26 @@ class Blobs:
         """One of 256: a lock's file cannot be removed safely, and there are more shards than these over the years."""
         return self._locks / f"{sha256[:2]}.lock"
 
-    def _trim(self, kept: str, budget: int) -> None:
-        """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched."""
+    def _trim(self, budget: int, fetching: str = "") -> None:
+        """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched.
+
+        fetching: whose lock is held here; where it is none's, what was used last stays, however large it is.
+        """
         found: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("*") if self._folder.is_dir() else ():
             with suppress(FileNotFoundError):  # another process drops it too
                 status = path.stat()
                 # What is half fetched goes first.
                 found.append((0.0 if path.name.startswith(".") else status.st_mtime, status.st_size, path))
+        found.sort()
         total = sum(size for _, size, _ in found)
-        for used, size, path in sorted(found):
+        for used, size, path in found if fetching else found[:-1]:
             if total <= budget and used:
                 return
             sha256 = path.name.lstrip(".").partition(".")[0]
-            if sha256 == kept and used:
+            if sha256 == fetching and used:
                 continue
-            if sha256[:2] == kept[:2]:
+            if fetching and sha256[:2] == fetching[:2]:
                 path.unlink(missing_ok=True)  # its lock is held here
             else:
                 try:
