@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
 from pipeline.formats import files
 from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.node_cache import NodeCache
+from pipeline.formats.node_cache import Elsewhere, NodeCache
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
@@ -100,6 +103,24 @@ def test_one_that_is_larger_than_all_that_is_allowed(project: Path, node: Node, 
     drawn = np.arange(0, 200, 3)
     assert np.array_equal(streamed.examples(drawn)["x"], here.examples(drawn)["x"])
     assert len(blobs(tmp_path)) == 1
+
+
+def test_of_two_that_come_at_once_one_stays(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, both, real = node(10), threading.Barrier(2, timeout=30), Store.fetch
+
+    def fetch(self: Store, sha256: str, path: Path) -> None:
+        real(self, sha256, path)
+        both.wait()
+
+    monkeypatch.setattr(Store, "fetch", fetch)
+    there = Elsewhere.load(folder)
+    assert there
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            for opened in pool.map(lambda shard: there.blobs().open(*shard), tars(folder)[:2]):
+                os.close(opened)
+        assert len(blobs(tmp_path)) == 1
+        shutil.rmtree(tmp_path / "node" / "blobs")
 
 
 def test_the_budget_is_that_of_the_run(node: Node, tmp_path: Path) -> None:
