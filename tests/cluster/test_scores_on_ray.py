@@ -66,7 +66,7 @@ def test_the_command_scores_the_same_on_two_workers(packed: Path) -> None:
     assert spread_out.survivors() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, 137), (signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=lambda each: str(each)
 )
