@@ -83,7 +83,7 @@ def _leave(who: str, status: int, heard: list[int]) -> NoReturn:
     if status == -signal.SIGALRM:
         logs = "Ray's own words are in ray/session_latest/logs of the folder for temporary files"
         said = f"Ray did not start within {OPENING:g} s, twice ({logs}); free the machine a little, and run it again"
-        code = 1
+        code = FAILED
         if heard:
             said, code = "interrupted; run it again to go on", 128 + heard[0]
     elif heard and status in (FAILED, heard[0]):

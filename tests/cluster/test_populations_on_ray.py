@@ -98,5 +98,5 @@ def test_a_training_of_that_length_comes_to_the_winners_weights(evolved: tuple[P
 def test_members_of_two_workers_are_the_same_members(evolved: tuple[Path, str], measured: Path, fork: Any) -> None:
     """Ray Train inside Ray Tune: one at a time, as the CPUs have room; the same best. Twelve groups of workers."""
     project = fork(measured, {**POPULATION, "tune.workers_per_trial": 2, "run.concurrent_trials": 1})
-    finished(project, "tune", timeout=800)
+    finished(project, "tune", timeout=600)
     assert checkout.hashes(project, "search") == checkout.hashes(evolved[0], "search")

@@ -24,7 +24,6 @@ def bucket() -> Iterator[str]:
         yield uri
 
 
-@pytest.mark.long
 def test_a_lost_machine(bucket: str, unsearched: Path, trained: tuple[Path, str], fork: Any, tmp_path: Path) -> None:
     project = fork(unsearched, {"run.storage": bucket})
     first = stage(project, "train", {"ZEROSUM_CACHE": str(tmp_path / "first")})
