@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ SETTINGS = 4  # the kind of frame that a server of gRPC begins with
 
 OBJECT_STORE = 256 * 2**20  # bytes: batches never travel through it
 
+# Of this process's private Rays. Ray reads a token once a process, so that it cannot be another for each of them.
+TOKEN = secrets.token_hex(32)
+
 
 @contextmanager
 def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
@@ -57,9 +61,33 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         _need_token()
     else:
-        # Nobody else speaks to a private Ray, and its token would be left in the home folder.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    with _own_token() if private else contextlib.nullcontext():
+        _start(address, cpus)
+        try:
+            yield
+        except (RayError, TrainingFailed, UserError):
+            # Whatever the workers last said, this is what ended them.
+            if not private and gone(address.value):
+                raise TrainingFailed(
+                    f"the head of the cluster at {address.value} is gone; start one again, name it in run.address if "
+                    "it is elsewhere, and run the stage again: it goes on from what is saved"
+                ) from None
+            raise
+        finally:
+            ray.shutdown()
+
+
+def _start(address: addresses.Address, cpus: int | None) -> None:
+    """`ray.init`, once more where a process of Ray's own died as it began.
+
+    Raises:
+        UserError: if the cluster cannot be joined.
+        TrainingFailed: if Ray does not start, twice.
+    """
+    import ray
+
+    private = address.kind == "private"
     for last in (False, True):
         try:
             with ended_after(OPENING):
@@ -81,19 +109,24 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
             if last:
                 raise TrainingFailed(f"Ray does not start: {error}") from None
         else:
-            break
+            return
+
+
+@contextmanager
+def _own_token() -> Generator[None]:
+    """A token for a private Ray, whose ports are as open to the network as any, where its processes inherit it.
+
+    Ray asks for one from `ray.init` on. It would make one too, and leave it in the home folder, where it passes for
+    that of a cluster.
+    """
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    os.environ["RAY_AUTH_TOKEN"] = TOKEN
     try:
         yield
-    except (RayError, TrainingFailed, UserError):
-        # Whatever the workers last said, this is what ended them.
-        if not private and gone(address.value):
-            raise TrainingFailed(
-                f"the head of the cluster at {address.value} is gone; start one again, name it in run.address if it "
-                "is elsewhere, and run the stage again: it goes on from what is saved"
-            ) from None
-        raise
     finally:
-        ray.shutdown()
+        os.environ.pop("RAY_AUTH_TOKEN")
+        if given is not None:
+            os.environ["RAY_AUTH_TOKEN"] = given
 
 
 def token_here() -> bool:
