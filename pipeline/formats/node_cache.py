@@ -131,12 +131,8 @@ class Blobs:
                 self._store.fetch(sha256, path)
             _used(path)
             opened = os.open(path, os.O_RDONLY)
-        try:
-            # Only now: of two that are fetched side by side, each would find the other's lock held, and leave it.
-            self._trim(self._budget)
-        except BaseException:
-            os.close(opened)
-            raise
+        # Only now: of two that are fetched side by side, each would find the other's lock held, and leave it.
+        self._trim(self._budget)
         return opened
 
     @contextmanager
@@ -168,7 +164,7 @@ class Blobs:
             sha256 = path.name.lstrip(".").partition(".")[0]
             if sha256 == fetching and used:
                 continue
-            if sha256[:2] == fetching[:2]:
+            if fetching and sha256[:2] == fetching[:2]:
                 path.unlink(missing_ok=True)  # its lock is held here
             else:
                 try:
