@@ -22,8 +22,8 @@ from pipeline.formats import files
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.store import Store
-from pipeline.settings import UserError
-from stages import _journal, _paths, _project
+from pipeline.settings import UserError, override
+from stages import _journal, _outside, _paths, _project
 from stages._remote import CODE, LEFT_OUT
 
 
@@ -34,7 +34,8 @@ def main(storage: str, ticket: str) -> int:
     stage, root = str(asked["stage"]), project(storage, ticket)
     if asked["inputs"]:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
-    (root / "params.yaml").write_text(yaml.safe_dump(asked["params"], sort_keys=False, allow_unicode=True))
+    settings = override(asked["params"], _outside.received(store, asked["outside"], root / "outside"))
+    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED

@@ -18,16 +18,25 @@ from typing import Any
 
 from pipeline.cluster.addresses import Address
 from pipeline.formats import files
+from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
-from stages import _project
+from stages import _outside, _project
 from stages._recording import Recording
 
-HERE = {"register"}  # the registry and its lineage are the workstation's
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+def stays(params: Params, stage: str) -> bool:
+    """Whether a stage is done on this machine though others are jobs: the registry and its lineage are here, and so are
+    the files of a source, unless cluster and workstation share folders. (What is packed is less than what it is made
+    of, and only that has to travel.)"""
+    return stage == "register" or (
+        stage == "ingest" and is_remote(params.run.storage) and _outside.source_is_here(params)
+    )
 
 
 def run(params: Params, project: _project.Project, address: Address) -> None:
@@ -44,10 +53,12 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     described = _project.described(project.root, project.stage)
     needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith("artifacts/")]
     inputs = store.push(project.root, needed) if needed else ""
+    outside = _outside.sent(store, params, project.stage)
     settings = _project.own_settings(params.raw, project.root, project.stage)
     identity = {"inputs": inputs, "settings": settings, "code": project.code_sha256, "stage": project.stage}
-    name = f"zerosum-{project.stage}-{files.sha256_json(identity)[:16]}"
-    job = _found(jobs, store, name) or _submitted(jobs, store, name, inputs, params, project)
+    name = f"zerosum-{project.stage}-{files.sha256_json({**identity, 'outside': outside})[:16]}"
+    sent = {"inputs": inputs, "outside": outside}
+    job = _found(jobs, store, name) or _submitted(jobs, store, name, sent, params, project)
     with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
         status, why = jobs.follow(job, _say)
         recording.ended("KILLED" if status.value == "STOPPED" else "FAILED")
@@ -77,13 +88,15 @@ def _found(jobs: Any, store: Store, name: str) -> str | None:
     return None
 
 
-def _submitted(jobs: Any, store: Store, name: str, inputs: str, params: Params, project: _project.Project) -> str:
+def _submitted(
+    jobs: Any, store: Store, name: str, sent: dict[str, Any], params: Params, project: _project.Project
+) -> str:
     raw = {**params.raw, "run": {**params.run.model_dump(exclude_defaults=True), "address": "env"}}
     job = str(jobs.following(name))
     ticket = f"jobs/{job}/ticket.json"
     origin = _lineage(params, project)
-    told = {"stage": project.stage, "params": raw, "inputs": inputs, "code": project.code_sha256, "lineage": origin}
-    store.write(ticket, told)
+    told = {"stage": project.stage, "params": raw, "code": project.code_sha256, "lineage": origin}
+    store.write(ticket, {**told, **sent})
     with tempfile.TemporaryDirectory() as folder:
         for part in CODE:
             source, target = project.root / part, Path(folder) / part

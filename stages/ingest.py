@@ -22,9 +22,9 @@ def main(params: Params, project: _stage.Project) -> None:
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
-    # What is to be packed is where the source is: only a shared folder lets other nodes read it.
-    if room.spreads(run, used) and room.shares_folders(run):
-        with session(run):
+    over = room.beside_the_source(run)
+    if over and room.spreads(over, used):
+        with session(over):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, map_shards=spread.in_order, progress=progress)
     else:

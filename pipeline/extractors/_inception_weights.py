@@ -59,13 +59,18 @@ class Weights:
     published: bool
 
 
+def place(weights: str) -> Path:
+    """Where the file is to be that `weights` stands for."""
+    return files.cache_folder() / CACHED if weights == "auto" else Path(weights).expanduser()
+
+
 def resolve(weights: str) -> Path:
     """`auto`: the fetched file; else the path itself.
 
     Raises:
         UserError: if it isn't there, with the command that fetches it.
     """
-    path = files.cache_folder() / CACHED if weights == "auto" else Path(weights).expanduser()
+    path = place(weights)
     if path.is_file():
         return path
     if weights == "auto":

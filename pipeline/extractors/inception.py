@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -137,6 +138,11 @@ def about(config: Config) -> dict[str, Any]:
     """
     weights = _inception_weights.load(_inception_weights.resolve(config.weights), config.tap, config.sha256)
     return {"weights_sha256": weights.sha256, "published": weights.published}
+
+
+def files(config: Config) -> dict[str, Path]:
+    """Where the files outside the project are to be that the settings stand for, by key."""
+    return {"weights": _inception_weights.place(config.weights)}
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import checkout
 import clusters
+import inceptions
+import numpy as np
 import objects
 import pytest
+from PIL import Image
 from processes import Running, examples_seen, finished, stage
 
+from pipeline.extractors import _inception_weights
 from pipeline.formats.shards import Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -85,6 +90,49 @@ def test_a_job_whose_shards_stay_in_the_store(
     assert {shard.sha256 for shard in train} == {path.name for path in (cache / "node" / "blobs").iterdir()}
     assert not (tmp_path / "driver").exists()
     assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+@pytest.mark.long
+def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> None:
+    """Pictures are packed where they are; the extractor's weights and foreign statistics travel with their job."""
+    expected = checkout.copy(tmp_path / "expected", OWN_FILES)
+    own_files(expected)
+    project = tmp_path / "project"
+    shutil.copytree(expected, project, symlinks=True)
+    for name in ("ingest", "reference"):
+        finished(expected, name)
+    credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
+    with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
+        where = {"run.address": cluster.dashboard, "run.storage": bucket.replace("/runs", "/own")}
+        checkout.configure(project, {**where, "run.spread_from": 0})
+        packed, measured = (finished(project, name, cluster.environment) for name in ("ingest", "reference"))
+    assert "submitted" not in packed
+    assert "submitted the job zerosum-reference-" in measured
+    assert checkout.hashes(project, "shards", "reference") == checkout.hashes(expected, "shards", "reference")
+    card = json.loads((project / "artifacts/reference/reference.json").read_text())
+    assert card["identity"]["name"] == "inception"
+    assert card["statistics"]["source"] == "statistics.npz"
+
+
+OWN_FILES = {
+    "ingest.source": {"name": "image_folder", "folder": "pictures"},
+    "ingest.holdout_fraction": 0.4,
+    "reference.extractor": {"name": "inception", "tap": 64, "weights": "weights.safetensors"},
+    "reference.statistics": "statistics.npz",
+    "register.metric": "frechet_inception",
+}
+
+
+def own_files(project: Path) -> None:
+    """In the project's folder, which no job has: relative paths lead nowhere on the cluster."""
+    chance = np.random.default_rng(0)
+    for number in range(60):
+        path = project / "pictures" / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    weights = project / "weights.safetensors"
+    _inception_weights.save(weights, _inception_weights.folded(weights, inceptions.random_state(), 64), "")
+    np.savez(project / "statistics.npz", mu=np.zeros(64), sigma=np.eye(64))
 
 
 def ended(running: Running) -> bool:
