@@ -121,7 +121,7 @@ def loop_run(folder: Path, chance: random.Random) -> list[Injection]:
         injection.survived = good and not injection.hung and "nobody" not in injection.said
         if not injection.survived:
             injection.said += f"; {training.folder}: {loop_level.logs(training)[-300:]}"
-    if good:
+    if all(injection.survived for injection in done):
         shutil.rmtree(training.folder)
     return done
 

@@ -62,9 +62,20 @@ class Training:
     seen: dict[int, psutil.Process] = field(default_factory=dict)
     hung: bool = False
 
-    def start(self) -> None:
-        """All ranks, from the newest checkpoint there is."""
+    def begin(self) -> None:
+        """All ranks, from the newest checkpoint there is, until they have met.
+
+        On a machine with too much to do they may not meet in time; they are started again then, as Ray would.
+        """
+        for _ in range(3):
+            meeting = self._start()
+            if self.until((self.folder / f"{meeting}.met").exists, HUNG):
+                return
+
+    def _start(self) -> str:
+        """All ranks as processes; the name of the place where they meet."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        meeting = f"meeting-{uuid.uuid4().hex[:8]}"
         told = {
             "folder": str(self.folder),
             "family": self.family,
@@ -74,7 +85,7 @@ class Training:
             "timeout": self.timeout,
             # Rarely enough to spare the store; every checkpoint of the one is one of the other.
             "checkpoint": 128 if self.storage else 64,
-            "meeting": str(self.folder / f"meeting-{uuid.uuid4().hex[:8]}"),
+            "meeting": str(self.folder / meeting),
             **{"nan": None, "diverge": None, "hang": None, "victim": 0, "clock": 0.0},
             **self.extra,
         }
@@ -96,6 +107,7 @@ class Training:
                 )
             self.processes.append(process)
             self.seen[process.pid] = psutil.Process(process.pid)
+        return meeting
 
     @property
     def timeout(self) -> int:
@@ -160,7 +172,7 @@ class Training:
 def reference(folder: Path, family: str, nan: int | None = None) -> str:
     """The bytes of a training that nothing happens to, on one rank."""
     training = Training(folder / f"{family}-{nan}", family, ranks=1, extra={"nan": nan})
-    training.start()
+    training.begin()
     training.end()
     found = training.result()
     if found is None:
@@ -252,7 +264,7 @@ def disk_full(training: Training, chance: random.Random) -> str:
         (scratch / "filler").write_bytes(
             bytes(max(0, free.f_bavail * free.f_bsize - chance.choice([0, 20_000, 60_000])))
         )
-        training.start()
+        training.begin()
         codes = training.end()
         said = any(code not in (0, None) for code in codes) and "the disk is full" in logs(training)
         said |= training.result() is not None  # it ended before it had to write
@@ -271,7 +283,7 @@ def diverged(training: Training, chance: random.Random) -> str:
     (training.folder / "diverge.done").unlink(missing_ok=True)
     training.ranks = chance.choice([2, 4])
     training.extra |= {"diverge": training.progress() + 32, "victim": chance.randrange(1, 4)}
-    training.start()
+    training.begin()
     codes = training.end()
     training.extra["diverge"] = None
     said = "ranks hold different weights" in logs(training) or training.result() is not None
@@ -306,7 +318,7 @@ def _from_afar(training: Training, chance: random.Random, kinds: tuple[str, ...]
     before, goal = trouble.struck.total(), training.progress() + 128
     trouble.slowness = chance.uniform(0.1, 0.5)
     trouble.begin(kinds, share)
-    training.start()
+    training.begin()
     training.until(lambda: training.progress() >= goal, HUNG)
     trouble.calm()
     codes = [process.poll() for process in training.processes]
@@ -346,7 +358,7 @@ def endure(
     apart: most examples between two faults.
     """
     done: list[Injection] = []
-    training.start()
+    training.begin()
     for fault in faults:
         at_work(training, training.progress() + chance.randrange(64, apart))
         time.sleep(chance.uniform(0, 0.2))
@@ -358,7 +370,7 @@ def endure(
         training.end()
         done[-1].hung, done[-1].struck = training.hung, done[-1].said != IMPOSSIBLE
         training.ranks, seen = chance.choice(SIZES), training.progress()
-        training.start()
+        training.begin()
         # What the fault cost: until there is more than before.
         training.until(lambda seen=seen: training.progress() > seen or training.result() is not None, HUNG)
         done[-1].seconds = time.monotonic() - began
@@ -366,7 +378,7 @@ def endure(
     for _ in range(2):
         # Ranks that died of what an earlier fault had left are started again, as Ray would.
         if training.result() is None:
-            training.start()
+            training.begin()
             training.end()
     return done
 
@@ -378,7 +390,7 @@ def at_work(training: Training, goal: int) -> None:
         reached = training.until(lambda: training.progress() >= goal, 60)
         if reached or training.result() is not None or any(each.poll() is None for each in training.processes):
             return
-        training.start()
+        training.begin()
 
 
 def newest(training: Training) -> Path | None:
