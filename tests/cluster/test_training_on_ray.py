@@ -54,10 +54,9 @@ def test_scores_made_beside_training_are_the_same_scores(
     """
     project = fork(unsearched, {"run.score_beside": "always"})
     running = stage(project, "train")
-    running.until(lambda: examples_seen(project) >= 1280)
+    # Ray's controller writes when it has next polled, which may be many ticks later.
+    snapshots = running.until(lambda: list((project / ".work").glob("train-*/ray/*/checkpoint_manager_snapshot.json")))
     running.kill()
-    snapshots = list((project / ".work").glob("train-*/ray/*/checkpoint_manager_snapshot.json"))
-    assert snapshots
     for path in snapshots:
         path.write_bytes(path.read_bytes()[:40])
         (path.parent / "checkpoint_that_nobody_names").mkdir()
