@@ -9,16 +9,19 @@ from pipeline.data.preview import open_source
 from pipeline.formats.store import Store
 from pipeline.params import Params
 
+ACCOUNT = ".json"
+
 
 def sent(store: Store, params: Params, stage: str) -> dict[str, str]:
     """By dotted setting, the bundles of its files that are on this machine; others the cluster may have itself."""
     here = {setting: path for setting, path in _named(params, stage).items() if path.is_file()}
-    return {setting: store.push(path.parent, [path.name]) for setting, path in here.items()}
+    return {setting: store.push(path.parent, _with_account(path)) for setting, path in here.items()}
 
 
 def received(store: Store, bundles: dict[str, str], folder: Path) -> dict[str, str]:
     """The settings as they are where the job runs: each file under `folder`, by the name that it had."""
-    return {setting: str(store.pull(key, folder / setting)[0]) for setting, key in bundles.items()}
+    found = {setting: store.pull(key, folder / setting) for setting, key in bundles.items()}
+    return {setting: str(max(paths, key=_is_no_account)) for setting, paths in found.items()}
 
 
 def source_is_here(params: Params) -> bool:
@@ -26,6 +29,16 @@ def source_is_here(params: Params) -> bool:
     source = open_source(params.ingest)
     named = (getattr(source.config, field) for field in source.paths)
     return any(Path(path).exists() for path in named if path)
+
+
+def _with_account(path: Path) -> list[str]:
+    """A file's name, and that of what is told of it beside it: where it is from, and which sha256 it had."""
+    account = path.with_suffix(ACCOUNT)
+    return [path.name, *([account.name] if account.is_file() else [])]
+
+
+def _is_no_account(path: Path) -> bool:
+    return path.suffix != ACCOUNT
 
 
 def _named(params: Params, stage: str) -> dict[str, Path]:

@@ -54,17 +54,6 @@ def shares_folders(run: RunSettings) -> bool:
     return not is_remote(run.storage) or resolve(run.address).kind == "private"
 
 
-def beside_the_source(run: RunSettings) -> RunSettings | None:
-    """How what is read where the source is goes through Ray; None where it cannot.
-
-    The nodes of a cluster read it in a folder that they share with this machine. Else a workstation that submits the
-    other stages has a private Ray for it. A driver on the cluster may be a job, in which no second Ray starts.
-    """
-    if shares_folders(run):
-        return run
-    return run.model_copy(update={"address": ""}) if resolve(run.address).kind == "submit" else None
-
-
 def use_cuda(run: RunSettings) -> bool:
     """What `run.device` comes to here.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.data import carrying
 from pipeline.formats import files
 from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.store import Store
@@ -17,9 +18,15 @@ from pipeline.formats.store import Store
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
+NODE = re.compile(r"node:(?!__)")  # each node's own resource, and not the mark of the head
 
-def in_order(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:
+
+def in_order(
+    function: Callable[[Task], Answer], tasks: Iterable[Task], weight: Callable[[Task], int] = lambda task: 0
+) -> Iterator[Answer]:
     """`map` over the Ray that is up; at most two tasks a CPU are under way.
+
+    weight: bytes that a task takes along: as many are under way as half a node's object store holds, or one task.
 
     Raises:
         what `function` raises, as itself.
@@ -31,16 +38,31 @@ def in_order(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Itera
         # Ray takes functions alone, and `function` may be an object that holds what every task needs.
         return function(task)
 
-    remote = ray.remote(run)
-    limit = max(1, 2 * int(ray.cluster_resources().get("CPU", 1)))
-    waiting = deque(remote.remote(task) for task in tasks[:limit])
-    following = iter(tasks[limit:])
-    while waiting:
+    def oldest() -> Answer:
         try:
-            yield ray.get(waiting.popleft())
+            return ray.get(under_way.popleft()[0])
         except RayTaskError as error:
             raise error.cause from None
-        waiting.extend(remote.remote(task) for task in islice(following, 1))
+
+    remote = ray.remote(run)
+    room: Mapping[str, float] = ray.cluster_resources()
+    limit = max(1, 2 * int(room.get("CPU", 1)))
+    nodes = sum(bool(NODE.match(name)) for name in room)
+    budget = room.get("object_store_memory", 0) / max(1, nodes) / 2
+    under_way: deque[tuple[Any, int]] = deque()
+    for task in tasks:
+        mine = weight(task)
+        while under_way and (len(under_way) >= limit or mine + sum(each for _, each in under_way) > budget):
+            yield oldest()
+        under_way.append((remote.remote(task), mine))
+    while under_way:
+        yield oldest()
+
+
+def carried(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    """`in_order` for the tasks of ingest on nodes that see neither the source's files nor the folder of the shards."""
+    answers = in_order(carrying.AnsweredAfar(function), map(carrying.loaded, tasks), carrying.weight)
+    return map(carrying.delivered, tasks, answers)
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) ->
     def fitted(read: Array) -> Array:
         return images.fit(read, settings) if source.modality == "image" else np.ascontiguousarray(read)
 
-    x = fitted(source.read(entry, settings.limits))
-    extra = {name: fitted(read) for name, read in sorted(source.read_fields(entry, settings.limits).items())}
+    stored = source.fetch(entry, settings.limits)
+    x = fitted(source.decode(stored, settings.limits))
+    extra = {name: fitted(read) for name, read in sorted(source.decode_fields(stored, settings.limits).items())}
     for name, other in extra.items():
         if other.shape[1:] != x.shape[1:]:
             mine, others = ("×".join(map(str, each.shape[1:])) for each in (x, other))

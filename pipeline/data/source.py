@@ -54,7 +54,8 @@ class DataSource(ABC, Generic[ConfigT]):
     """A file in `sources/` holds `Config` and one subclass named `Source`, built from it.
 
     A source travels to other processes as its Config alone. Listing is cheap; reading one entry
-    neither needs nor changes any other.
+    neither needs nor changes any other. It has two halves: `fetch` is light, and done where the files are; `decode` is
+    the work, and may be done on another machine.
 
     fields: what its examples hold beside x: `pair`, from the same item, or `unpaired`, another domain's items.
     may_be_empty: whether no item at all is as it should be.
@@ -99,20 +100,37 @@ class DataSource(ABC, Generic[ConfigT]):
         """Every item, good or bad, in an order that depends on nothing but the data."""
 
     @abstractmethod
-    def read(self, entry: Entry, limits: Limits) -> Array:
-        """One image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality float32, shaped as it is packed.
+    def fetch(self, entry: Entry, limits: Limits) -> Any:
+        """What is stored of one entry, such as a file's bytes: plain values that can be pickled.
 
         Raises:
             Rejected: if this item cannot be used.
         """
 
-    def read_fields(self, entry: Entry, limits: Limits) -> dict[str, Array]:
-        """What else the same item holds, as `read` gives x: its `pair`, for sources of pairs.
+    @abstractmethod
+    def decode(self, stored: Any, limits: Limits) -> Array:
+        """Of what `fetch` gave, one image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality float32, shaped
+        as it is packed. Opens no file.
+
+        Raises:
+            Rejected: if this item cannot be used.
+        """
+
+    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
+        """What else the same item holds, as `decode` gives x: its `pair`, for sources of pairs.
 
         Raises:
             Rejected: if this item cannot be used.
         """
         return {}
+
+    def read(self, entry: Entry, limits: Limits) -> Array:
+        """`fetch` and `decode`.
+
+        Raises:
+            Rejected: if this item cannot be used.
+        """
+        return self.decode(self.fetch(entry, limits), limits)
 
     def describe(self) -> dict[str, Any]:
         """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) nothing."""

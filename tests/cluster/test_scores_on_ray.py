@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,35 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
             settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=spread.in_order
         )
         by_two = score(request, Work(opening, spread.in_order, tmp_path))
+        carried = tmp_path / "carried"
+        ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), carried, map_shards=spread.carried)
+        assert [most_under_way(megabytes * 2**20) for megabytes in (0, 50, 200)] == [4, 2, 1]
     for path in sorted(alone.folder.iterdir()):
         assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
     assert dumps(by_two.records) == dumps(by_one.records)
+    assert {path.name: path.read_bytes() for path in carried.iterdir()} == {
+        path.name: path.read_bytes() for path in shards.iterdir()
+    }
     assert by_one.records[0].split == "train"
+
+
+def most_under_way(weight: int) -> int:
+    """Tasks that have been begun and not answered, of those that say they weigh so much."""
+    begun, answered, most = 0, 0, 0
+
+    def tasks() -> Iterator[int]:
+        nonlocal begun, most
+        for number in range(8):
+            # One is asked for before there is room for it, since only it can say what it weighs.
+            most = max(most, begun - answered)
+            begun += 1
+            yield number
+
+    for answer in spread.in_order(abs, tasks(), lambda task: weight):
+        assert answer == answered
+        answered += 1
+    assert answered == 8
+    return most
 
 
 SCORE = (

@@ -114,6 +114,48 @@ def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> Non
     assert card["statistics"]["source"] == "statistics.npz"
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["join", "submit"])
+def test_ingest_over_nodes_that_share_no_folder(way: str, bucket: str, tmp_path: Path) -> None:
+    """A driver's own pictures, and the digits that a job finds wherever it runs: read and packed on both nodes."""
+    chosen = {"join": OWN_FILES, "submit": {}}[way] | {"ingest.shard_examples": 10}
+    expected = checkout.copy(tmp_path / "expected", {**chosen, "ingest.limit": 120})
+    own_files(expected)
+    project = tmp_path / "project"
+    shutil.copytree(expected, project, symlinks=True)
+    finished(expected, "ingest")
+    credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
+    with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
+        address = {"join": cluster.address, "submit": cluster.dashboard}[way]
+        checkout.configure(project, {"run.address": address, "run.storage": bucket.replace("/runs", f"/{way}")})
+        said = finished(project, "ingest", cluster.environment)
+        done = cluster.tasks("run")
+    assert ("submitted the job zerosum-ingest-" in said) == (way == "submit")
+    shards = Manifest.load(project / "artifacts/shards").splits.values()
+    packed = sum(len(split.shards) for split in shards)
+    read = -(-len(list((project / "pictures").rglob("*.png"))) // 10) if way == "join" else 12
+    assert sum(done.values()) == read + packed
+    assert len(done) == 2, done
+    assert checkout.hashes(project, "shards") == checkout.hashes(expected, "shards")
+
+
+@pytest.mark.long
+def test_a_node_that_dies_while_it_packs_for_others(bucket: str, tmp_path: Path) -> None:
+    expected = checkout.copy(tmp_path / "expected", {"ingest.shard_examples": 4})
+    project = tmp_path / "project"
+    shutil.copytree(expected, project, symlinks=True)
+    finished(expected, "ingest")
+    with clusters.cluster(nodes=2, cpus=1, environment=objects.CREDENTIALS) as cluster:
+        checkout.configure(project, {"run.address": cluster.address, "run.storage": bucket.replace("/runs", "/dies")})
+        running = stage(project, "ingest", cluster.environment)
+        running.until(lambda: "packing ..." in running.output)
+        cluster.nodes[0].kill()
+        struck = running.process.poll() is None
+        assert running.wait() == 0, running.output
+    assert struck, "it had ended before"
+    assert checkout.hashes(project, "shards") == checkout.hashes(expected, "shards")
+
+
 OWN_FILES = {
     "ingest.source": {"name": "image_folder", "folder": "pictures"},
     "ingest.holdout_fraction": 0.4,

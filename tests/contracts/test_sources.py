@@ -7,6 +7,7 @@ import gzip
 import pickle
 import struct
 import wave
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from PIL import Image
 
 from pipeline import plugins
+from pipeline.data import carrying, packing
+from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Limits, Rejected
 from pipeline.settings import Settings, SettingsError
 
@@ -91,7 +94,8 @@ MAKERS = {
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> DataSource[Any]:
     name: str = request.param
     assert name in MAKERS, f"say here how to make a small data set for the source '{name}'"
-    return plugins.load(ROOM, {"name": name, **MAKERS[name](tmp_path)}, "ingest.source")
+    (tmp_path / "data").mkdir()
+    return plugins.load(ROOM, {"name": name, **MAKERS[name](tmp_path / "data")}, "ingest.source")
 
 
 def test_it_is_a_source_with_a_config(source: DataSource[Any]) -> None:
@@ -116,7 +120,10 @@ def test_every_good_entry_is_an_example_and_every_other_a_reject(source: DataSou
     for entry in source.entries():
         if entry.problem is None:
             with contextlib.suppress(Rejected):
-                found = {"x": source.read(entry, Limits()), **source.read_fields(entry, Limits())}
+                found = {
+                    "x": source.read(entry, Limits()),
+                    **source.decode_fields(source.fetch(entry, Limits()), Limits()),
+                }
                 assert found.keys() - {"x"} == set(source.fields) - {"unpaired"}
                 for x in found.values():
                     if source.modality == "image":
@@ -148,3 +155,27 @@ def test_it_describes_itself_without_the_place(source: DataSource[Any], tmp_path
 def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.source\.colour: unknown key"):
         plugins.configure(ROOM, {"name": name, **MAKERS[name](tmp_path), "colour": 1}, "ingest.source")
+
+
+def test_it_is_packed_where_neither_its_files_nor_the_shards_are(source: DataSource[Any], tmp_path: Path) -> None:
+    """`fetch` gives all that `decode` needs, also of items that cannot be used; the bytes are the same."""
+    settings = IngestSettings(max_rejected_fraction=1, shard_examples=1, holdout_fraction=0)
+    data, away = tmp_path / "data", tmp_path / "away"
+    outs = tmp_path / "here", tmp_path / "afar"
+
+    def afar(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+        for task in tasks:
+            sent = pickle.dumps(carrying.loaded(task))
+            for folder in (data, outs[1]):
+                folder.rename(away / folder.name)
+            answer = pickle.dumps(carrying.AnsweredAfar(function)(pickle.loads(sent)))
+            for folder in (data, outs[1]):
+                (away / folder.name).rename(folder)
+            yield carrying.delivered(task, pickle.loads(answer))
+
+    away.mkdir()
+    for out, mapping in zip(outs, (None, afar), strict=True):
+        packing.pack(source, settings, out, map_shards=mapping)
+    here, there = ({path.name: path.read_bytes() for path in out.iterdir()} for out in outs)
+    assert any(name.endswith(".tar") for name in here)
+    assert there == here

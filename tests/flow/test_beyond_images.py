@@ -117,7 +117,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {"shiny"}  # in `make bench`
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])
 def test_six_stages_from_params_alone(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     if case.needs and not (DATA / case.needs).is_file():

@@ -125,7 +125,7 @@ REAL = {
 }
 
 
-LONG = {"fashion", "sprites"}  # in `make bench`
+LONG = {"fashion", "sprites", "cifar10"}  # in `make bench`
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in REAL])

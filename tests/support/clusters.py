@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -13,11 +14,13 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -131,15 +134,29 @@ class Cluster:
         if done.returncode or "True" not in done.stdout:
             raise RuntimeError(f"{node.name} was not drained: {done.stdout}{done.stderr}")
 
+    def tasks(self, name: str) -> dict[str, int]:
+        """How many tasks of this name have ended well, by node."""
+        kept = (("name", "=", name), ("state", "=", "FINISHED"))
+        names = ("filter_keys", "filter_predicates", "filter_values")
+        asked = urllib.parse.urlencode(
+            [("limit", "1000"), *(pair for each in kept for pair in zip(names, each, strict=True))]
+        )
+        with self._opened(f"/api/v0/tasks?{asked}") as answer:
+            found = json.load(answer)["data"]["result"]["result"]
+        return dict(Counter(task["node_id"] for task in found))
+
     def answers(self) -> bool:
         """Whether the dashboard does."""
-        token = (self.folder / "token").read_text()
-        request = urllib.request.Request(f"{self.dashboard}/api/version", headers={"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(request, timeout=10):
+            with self._opened("/api/version"):
                 return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+    def _opened(self, page: str) -> Any:
+        token = (self.folder / "token").read_text()
+        request = urllib.request.Request(f"{self.dashboard}{page}", headers={"Authorization": f"Bearer {token}"})
+        return urllib.request.urlopen(request, timeout=10)
 
 
 @contextlib.contextmanager

@@ -77,10 +77,12 @@ class Source(DataSource[Config]):
             return Entry(key, where, problem=("unknown label", f"{label}, and there are {len(classes)} classes"))
         return Entry(key, where, classes[label])
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
+    def fetch(self, entry: Entry, limits: Limits) -> bytes:
         number, item = cast(tuple[int, int], entry.where)
-        record = self._opened.batches[number].data[item * RECORD + 1 : (item + 1) * RECORD]
-        return record.reshape(3, 32, 32).transpose(1, 2, 0)
+        return self._opened.batches[number].data[item * RECORD + 1 : (item + 1) * RECORD].tobytes()
+
+    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
+        return np.frombuffer(stored, dtype=np.uint8).reshape(3, 32, 32).transpose(1, 2, 0)
 
     @functools.cached_property
     def _opened(self) -> _Opened:

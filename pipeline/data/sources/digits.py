@@ -34,9 +34,12 @@ class Source(DataSource[Config]):
         _, labels = _digits()
         return [Entry(f"digits/{number:04d}", (number,), str(label)) for number, label in enumerate(labels)]
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
+    def fetch(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
         images, _ = _digits()
         return images[cast(tuple[int], entry.where)[0]][:, :, None]
+
+    def decode(self, stored: NDArray[np.uint8], limits: Limits) -> NDArray[np.uint8]:
+        return stored
 
 
 @functools.lru_cache(maxsize=1)

@@ -90,13 +90,16 @@ class Source(DataSource[Config]):
             return Entry(key, where, problem=("unknown label", f"{label}, and there are {len(classes)} classes"))
         return Entry(key, where, classes[label])
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
+    def fetch(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
         number, item = cast(tuple[int, int], entry.where)
         part = self._parts[number]
         height, width, channels = part.image_shape
         if height * width > limits.max_pixels:
             raise Rejected("too many pixels", f"{width}×{height}, allowed are {limits.max_pixels}")
         return part.images[item].reshape(height, width, channels)
+
+    def decode(self, stored: NDArray[np.uint8], limits: Limits) -> NDArray[np.uint8]:
+        return stored
 
     @functools.cached_property
     def _parts(self) -> list[_Part]:

@@ -83,8 +83,11 @@ class Source(DataSource[Config]):
             return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
         return Entry(key, name, first)
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(_shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits), limits)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes:
+        return _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
+
+    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored, limits)
 
     @property
     def _csv(self) -> Path | None:

@@ -90,20 +90,26 @@ class Source(DataSource[Config]):
                 return Entry(key, stem, problem=found[0][1])
         return Entry(key, f"{inputs[0][0]}\0{targets[0][0]}")
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
-        return self._half(entry, limits, target=True)
-
-    def read_fields(self, entry: Entry, limits: Limits) -> dict[str, Array]:
-        return {"pair": self._half(entry, limits, target=False)}
-
-    def _half(self, entry: Entry, limits: Limits, target: bool) -> NDArray[np.uint8]:
-        """The target or the input of a pair."""
+    def fetch(self, entry: Entry, limits: Limits) -> tuple[bytes, ...]:
+        """The files of one item: the target's and the input's, or the one that holds both."""
         where, root = cast(str, entry.where), Path(self.config.folder)
+        if self.config.layout == "side_by_side":
+            return (_shared.file_bytes(root / where, limits),)
+        first, _, second = where.partition("\0")
+        paths = (root / self.config.target / second, root / self.config.input / first)
+        return tuple(_shared.file_bytes(path, limits) for path in paths)
+
+    def decode(self, stored: tuple[bytes, ...], limits: Limits) -> NDArray[np.uint8]:
+        return self._half(stored, limits, target=True)
+
+    def decode_fields(self, stored: tuple[bytes, ...], limits: Limits) -> dict[str, Array]:
+        return {"pair": self._half(stored, limits, target=False)}
+
+    def _half(self, stored: tuple[bytes, ...], limits: Limits, target: bool) -> NDArray[np.uint8]:
+        """The target or the input of a pair."""
         if self.config.layout == "folders":
-            first, _, second = where.partition("\0")
-            path = root / self.config.target / second if target else root / self.config.input / first
-            return images.decode(_shared.file_bytes(path, limits), limits)
-        whole = images.decode(_shared.file_bytes(root / where, limits), limits)
+            return images.decode(stored[0] if target else stored[1], limits)
+        whole = images.decode(stored[0], limits)
         width = whole.shape[1]
         if width % 2:
             raise Rejected("odd width", f"{width} columns cannot be cut into two halves")

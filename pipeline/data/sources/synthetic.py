@@ -56,8 +56,11 @@ class Source(DataSource[Config]):
     def entries(self) -> list[Entry]:
         return [Entry(f"synthetic/{number:06d}", (number,)) for number in range(self.config.examples)]
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.float32] | NDArray[np.uint8]:
-        source = randomness.generator(self.config.seed, "synthetic", cast(tuple[int], entry.where)[0])
+    def fetch(self, entry: Entry, limits: Limits) -> int:
+        return cast(tuple[int], entry.where)[0]
+
+    def decode(self, stored: int, limits: Limits) -> NDArray[np.float32] | NDArray[np.uint8]:
+        source = randomness.generator(self.config.seed, "synthetic", stored)
         x = Latent("x", self.config.shape, self.config.distribution).draw(1, source)[0].numpy()
         if self.modality != "image":
             return x

@@ -53,5 +53,8 @@ class Source(DataSource[Config]):
             for file, problem in found
         ]
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(_shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits), limits)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes:
+        return _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
+
+    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored, limits)

@@ -122,9 +122,11 @@ class Source(DataSource[Config]):
         found = re.fullmatch(self.config.labels, PurePosixPath(name).stem)
         return printable(found["label"] or "") if found else ""
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[np.float32]:
-        data = _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
-        x, _ = waves.decode(data)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes:
+        return _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
+
+    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.float32]:
+        x, _ = waves.decode(stored)
         x = waves.with_channels(x, self.config.channels)
         if self.config.length is not None:
             x = waves.with_length(x, self.config.length, self.config.longer, self.config.shorter)

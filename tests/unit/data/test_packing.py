@@ -387,12 +387,14 @@ class Waves(DataSource[Config]):
     def entries(self) -> list[Entry]:
         return [Entry(f"wave {number}", (number,)) for number in range(10)]
 
-    def read(self, entry: Entry, limits: Limits) -> NDArray[Any]:
+    def fetch(self, entry: Entry, limits: Limits) -> int:
         if entry.key == "wave 3":
             raise Rejected("silent")
         self.reads += 1
-        number = int(entry.where[0]) + (self.reads if self.changing else 0)
-        return np.sin(np.arange(50, dtype=np.float32) * number)[None]
+        return int(entry.where[0]) + (self.reads if self.changing else 0)
+
+    def decode(self, stored: int, limits: Limits) -> NDArray[Any]:
+        return np.sin(np.arange(50, dtype=np.float32) * stored)[None]
 
 
 @STOCK_READER_LEAKS

@@ -1,0 +1,111 @@
+"""Tasks of ingest for machines that see neither the source's files nor the folder of the shards.
+
+What a task's entries are stored as goes along with it, and a shard comes back as bytes. `loaded` and `delivered` are
+for where the files are, `AnsweredAfar` for where the work is done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.data.packing import PackTask
+from pipeline.data.scanning import ScanTask
+from pipeline.data.source import DataSource, Entry, Limits, Rejected
+from pipeline.formats import files
+from pipeline.types import Array, Modality
+
+Task = TypeVar("Task", ScanTask, PackTask)
+
+
+class Carried(DataSource[Any]):
+    """A source with what it fetched of some entries, or why it could not; it opens no file."""
+
+    def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:
+        super().__init__(source.config)
+        self._source, self._stored = source, stored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Carried, (self._source, self._stored)
+
+    @property
+    def modality(self) -> Modality:
+        return self._source.modality
+
+    @property
+    def bytes(self) -> int:
+        """About what it weighs on its way."""
+        return sum(_weight(stored) for stored in self._stored.values())
+
+    def classes(self) -> tuple[str, ...]:
+        return self._source.classes()
+
+    def entries(self) -> list[Entry]:
+        return list(self._stored)
+
+    def fetch(self, entry: Entry, limits: Limits) -> Any:
+        stored = self._stored[entry]
+        if isinstance(stored, Rejected):
+            raise stored
+        return stored
+
+    def decode(self, stored: Any, limits: Limits) -> Array:
+        return self._source.decode(stored, limits)
+
+    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
+        return self._source.decode_fields(stored, limits)
+
+
+def loaded(task: Task) -> Task:
+    """The task with what its entries are stored as."""
+    stored = {entry: _fetched(task.source, entry, task.settings.limits) for entry in task.entries if not entry.problem}
+    return replace(task, source=Carried(task.source, stored))
+
+
+def _fetched(source: DataSource[Any], entry: Entry, limits: Limits) -> Any:
+    try:
+        return source.fetch(entry, limits)
+    except Rejected as problem:
+        return problem
+
+
+def weight(task: ScanTask | PackTask) -> int:
+    """Bytes of a loaded task, about."""
+    return task.source.bytes if isinstance(task.source, Carried) else 0
+
+
+@dataclass(frozen=True)
+class AnsweredAfar:
+    """`scan` or `pack_shard` for loaded tasks; beside its answer, the bytes of the shard if it wrote one."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, task: ScanTask | PackTask) -> tuple[Any, bytes]:
+        if isinstance(task, ScanTask):
+            return self.function(task), b""
+        with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
+            path = Path(folder) / task.path.name
+            return self.function(replace(task, path=path)), path.read_bytes()
+
+
+def delivered(task: ScanTask | PackTask, answer: tuple[Any, bytes]) -> Any:
+    """The function's own answer, after the shard has been written to its place.
+
+    Raises:
+        BrokenArtefact: if other bytes came than were sent.
+    """
+    found, shard = answer
+    if isinstance(task, PackTask) and files.write_bytes(task.path, shard) != found[0].sha256:
+        raise files.BrokenArtefact(f"{task.path} did not arrive as it was sent; run the ingest stage again")
+    return found
+
+
+def _weight(stored: Any) -> int:
+    if isinstance(stored, bytes):
+        return len(stored)
+    if isinstance(stored, tuple):
+        return sum(_weight(part) for part in stored)
+    return int(getattr(stored, "nbytes", 0))
