@@ -66,7 +66,7 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     if end.get("code") == 0:
         return _fetch(store, str(end["outs"]), [str(out) for out in described.get("outs", [])], project.root)
     if end.get("code") == _project.WRONG:
-        raise UserError(f"the job {job} was refused; its reason is above{_whose_folders(params, project.stage)}")
+        raise UserError(f"the job {job} was refused; its reason is above{whose_folders(params, project.stage)}")
     said = (
         f"with exit code {end['code']}"
         if end
@@ -75,7 +75,7 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     raise TrainingFailed(f"the job {job} ended {said}; run it again to go on")
 
 
-def _whose_folders(params: Params, stage: str) -> str:
+def whose_folders(params: Params, stage: str) -> str:
     """What explains a refusal where the source's files are here: the job does not look for them on this machine."""
     if stage != "ingest" or not _outside.source_is_here(params):
         return ""

@@ -21,7 +21,7 @@ import clusters
 import psutil
 from loop_level import Injection
 from processes import Running, alive, examples_seen, name, stage
-from ray_level import LIMIT, SAME, WORKERS, fresh, judge, lengthened, within
+from ray_level import LIMIT, SAME, TICK, WORKERS, fresh, judge, lengthened, standstill, within
 
 HOG = Path(__file__).with_name("hog.py")
 NOTICE = 12.0  # seconds between notice and the end of a machine
@@ -197,7 +197,7 @@ def attack(
     expected, project = lengthened(expected), folder / f"cluster-{time.monotonic_ns()}"
     with scene_of(expected, project, drawn if spilling is None else spilling) as scene:
         for fault in faults:
-            if not scene.come_to(max(0, scene.progress()) + 320 * chance.randint(1, 4)):
+            if not scene.come_to(max(0, scene.progress()) + TICK * chance.randint(1, 4)):
                 break
             time.sleep(chance.uniform(0, 0.5))
             injection = Injection(f"cluster: {fault}")
@@ -206,10 +206,9 @@ def attack(
                 injection.said = FAULTS[fault](scene, chance)
             except subprocess.TimeoutExpired:
                 injection.hung, injection.said = True, f"{fault}: it hung"
-            seen = scene.progress()
-            # The cost: until there is more than before, or all is done.
-            scene.come_to(seen + 1, LIMIT)
+            # The cost: of striking, as far as somebody had to be waited for, and of the standstill that followed.
             injection.seconds = time.monotonic() - began
+            injection.seconds += standstill(scene.running, scene.progress, LIMIT, 4 * TICK)
             done.append(injection)
         code = within(scene.running, done[-1:])
         if code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import random
 import shutil
 import signal
@@ -28,6 +29,7 @@ USUAL = {"ingest": 4.0, "reference": 5.0, "tune": 14.0, "train": 12.0, "evaluate
 LIMIT = 300  # seconds for a stage
 # Long enough for several faults, and with ticks that are no checkpoints: only a notice makes one at the next tick.
 LONG = {"train.examples": 32_000, "train.checkpoint": 6400}
+TICK = 320  # examples
 NAN_AT = 3264  # examples: just past a checkpoint
 # Time enough for a rank that is slow, and little for one that hangs.
 SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 30, "run.max_failures": 8}
@@ -269,14 +271,11 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         injection.struck = injection.said != NOBODY
     else:
         injection.struck = False
-    hit, seen = time.monotonic(), examples_seen(project)
-    # What the fault cost, at most: until there is more than before, or all that this start had done.
-    while running.process.poll() is None and time.monotonic() - hit < LIMIT:
-        if which == "train" and examples_seen(project) > seen:
-            break
-        time.sleep(0.02)
-    injection.seconds = time.monotonic() - hit
-    if code := within(running, [injection], LIMIT - injection.seconds):
+    hit = time.monotonic()
+    # What the fault cost, at most: a standstill, or all that this start had done.
+    progress = (lambda: examples_seen(project)) if which == "train" else (lambda: 0)
+    injection.seconds = standstill(running, progress, LIMIT)
+    if code := within(running, [injection], LIMIT - (time.monotonic() - hit)):
         injection.seconds = time.monotonic() - begun
     if fault == "starting worker stopped" and "a worker does not start" not in running.output:
         injection.said += ", and nobody noticed"
@@ -287,6 +286,21 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
     injection.struck &= not (injection.said in ENDING and code == 0)
     injection.said += f" (exit code {code})"
     return running, injection
+
+
+def standstill(running: Running, progress: Callable[[], int], limit: float, enough: float = math.inf) -> float:
+    """The longest time in seconds from now on until there was more than before.
+
+    Not the first: ticks of before the fault may still be on their way. enough: with so much more it is over for sure.
+    """
+    begun = last = time.monotonic()
+    first = seen = progress()
+    longest = 0.0
+    while running.process.poll() is None and (now := time.monotonic()) - begun < limit and seen < first + enough:
+        if (found := progress()) > seen:
+            longest, last, seen = max(longest, now - last), now, found
+        time.sleep(0.02)
+    return longest if seen > first else time.monotonic() - begun
 
 
 def elsewhere(project: Path) -> dict[str, str]:

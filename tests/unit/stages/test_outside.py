@@ -48,6 +48,17 @@ def test_ingest_stays_where_its_source_is_alone(stage: str, storage: str, folder
     assert _remote.stays(settings({"ingest.source": source, "run.storage": storage}), stage) is stays
 
 
+@pytest.mark.parametrize(
+    ("stage", "folder", "told"),
+    [("ingest", "pictures", True), ("ingest", "of-the-head", False), ("train", "pictures", False)],
+)
+@pytest.mark.usefixtures("here")
+def test_a_refused_job_is_told_where_its_source_was_looked_for(stage: str, folder: str, told: bool) -> None:
+    """ "Does not exist", says the source of a folder that the workstation has: it is the cluster's that is meant."""
+    params = settings({"ingest.source": {"name": "image_folder", "folder": folder}, "run.storage": "/shared/work"})
+    assert ("on the cluster" in _remote.whose_folders(params, stage)) is told
+
+
 @pytest.mark.usefixtures("here")
 def test_a_source_without_files_goes_anywhere() -> None:
     assert not _remote.stays(settings({"ingest.source": {"name": "digits"}, "run.storage": S3}), "ingest")
@@ -81,6 +92,21 @@ def test_a_references_files_arrive_under_their_names(weights: str, arrives: str 
         assert Path(path).name == Path(expected[setting]).name
         assert Path(path).read_text() == expected[setting]
     assert _outside.sent(store, params, "train") == {}
+
+
+def test_what_is_told_of_a_file_travels_with_it(here: Path) -> None:
+    """A file that was damaged since it was fetched is known by its account, wherever it is read."""
+    told = here / "weights.json"
+    told.write_text("{}")
+    extractor = {"name": "inception", "weights": "weights.safetensors"}
+    params = settings({"reference.extractor": extractor, "register.metric": "fid"})
+    store = Store(str(here / "store"))
+    bundles = _outside.sent(store, params, "reference")
+    (weights,) = _outside.received(store, bundles, here / "job").values()
+    assert Path(weights).name == "weights.safetensors"
+    assert Path(weights).with_suffix(".json").read_text() == "{}"
+    told.write_text('{"sha256": "0"}')
+    assert _outside.sent(store, params, "reference") != bundles
 
 
 def test_an_extractor_without_files_sends_none(here: Path) -> None:
