@@ -14,6 +14,7 @@ from pipeline.data import carrying
 from pipeline.formats import files
 from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.store import Store
+from pipeline.training.health import TrainingFailed
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -30,9 +31,10 @@ def in_order(
 
     Raises:
         what `function` raises, as itself.
+        TrainingFailed: if the workers with a task die, again and again.
     """
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayError, RayTaskError
 
     def run(task: Task) -> Answer:
         # Ray takes functions alone, and `function` may be an object that holds what every task needs.
@@ -43,20 +45,28 @@ def in_order(
             return ray.get(under_way.popleft()[0])
         except RayTaskError as error:
             raise error.cause from None
+        except RayError as error:
+            said = " ".join(str(error).split())
+            raise TrainingFailed(f"the workers that had one task have died, each in turn: {said}") from None
 
     remote = ray.remote(run)
-    room: Mapping[str, float] = ray.cluster_resources()
-    limit = max(1, 2 * int(room.get("CPU", 1)))
-    nodes = sum(bool(NODE.match(name)) for name in room)
-    budget = room.get("object_store_memory", 0) / max(1, nodes) / 2
     under_way: deque[tuple[Any, int]] = deque()
     for task in tasks:
         mine = weight(task)
-        while under_way and (len(under_way) >= limit or mine + sum(each for _, each in under_way) > budget):
+        while under_way and not _room(len(under_way), mine + sum(each for _, each in under_way)):
             yield oldest()
         under_way.append((remote.remote(task), mine))
     while under_way:
         yield oldest()
+
+
+def _room(tasks: int, weight: int) -> bool:
+    """Whether one more may come to so many tasks, and so many bytes be under way, on the nodes that are there now."""
+    import ray
+
+    found: Mapping[str, float] = ray.cluster_resources()
+    nodes = max(1, sum(bool(NODE.match(name)) for name in found))
+    return tasks < 2 * found.get("CPU", 1) and weight <= found.get("object_store_memory", 0) / nodes / 2
 
 
 def carried(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:

@@ -23,6 +23,7 @@ from pipeline.evaluation.reference import measure
 from pipeline.evaluation.score import Request, Work, score
 from pipeline.evaluation.settings import ReferenceSettings
 from pipeline.formats.report import dumps
+from pipeline.training.health import TrainingFailed
 
 
 @pytest.mark.slow
@@ -43,6 +44,8 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
         carried = tmp_path / "carried"
         ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), carried, map_shards=spread.carried)
         assert [most_under_way(megabytes * 2**20) for megabytes in (0, 50, 200)] == [4, 2, 1]
+        with pytest.raises(TrainingFailed, match="have died, each in turn: The worker died unexpectedly"):
+            list(spread.in_order(os._exit, [1]))
     for path in sorted(alone.folder.iterdir()):
         assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
     assert dumps(by_two.records) == dumps(by_one.records)
