@@ -12,6 +12,12 @@ import pytest
 Fork = Callable[..., Path]
 
 
+def pytest_configure() -> None:
+    import processes
+
+    processes.hear_interrupts()
+
+
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with shards and reference; four lanes."""

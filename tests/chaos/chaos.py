@@ -28,6 +28,7 @@ import loop_level
 import objects
 import ray_level
 from loop_level import Injection, Training
+from processes import hear_interrupts
 from troubled import Trouble
 
 from pipeline.formats import files
@@ -74,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", choices=["loop", "ray", "both"], default="both")
     level = parser.parse_args().level
+    hear_interrupts()
     seed, wanted = int(os.environ.get("CHAOS_SEED", "0")), int(os.environ.get("CHAOS_RUNS", "200"))
     end = time.monotonic() + 60 * float(os.environ.get("CHAOS_MINUTES", "30"))
     folder = ROOT / ".work" / "chaos"

@@ -18,6 +18,12 @@ import checkout
 import psutil
 
 
+def hear_interrupts() -> None:
+    """Whoever is started in the background of a shell, or by nohup, ignores SIGINT, and so does all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Running:
     """A command in a project, in a session of its own as a terminal would give it."""
 
