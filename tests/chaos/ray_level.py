@@ -35,7 +35,8 @@ NAN_AT = 3264  # examples: just past a checkpoint
 SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 30, "run.max_failures": 8}
 SETTINGS |= {"run.spread_from": 0}  # so that the stages which measure and score have workers too
 WORKERS = ("ray::RayTrainWorker", "ray::_RayTrainWorker")
-NOBODY = "it had no worker to stop"
+AT_WORK = (*WORKERS, "ray::ImplicitFunc", "ray::run", "ray::")
+NOBODY = "there was nobody to strike"
 DRIVER = "kill -9 of the driver"
 ENDING = (DRIVER, "SIGINT", "SIGTERM")  # who ends in spite of these had ended before
 NEWBORN = "kill -9 of a worker as it was born"
@@ -114,50 +115,57 @@ def supervisor_killed(running: Running, chance: random.Random) -> str:
 
 
 def worker_killed(running: Running, chance: random.Random) -> str:
-    for title in (*WORKERS, "ray::ImplicitFunc", "ray::run", "ray::"):
-        if found := titled(running, (title,)):
-            victim = chance.choice(found)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                said = name(victim)[:40]
-                victim.kill()
-                return f"kill -9 of {said}"
-    return driver_killed(running, chance)
+    """Of those that are there the ones that train, else whoever works for Ray; who came too early waits for one."""
+    found = awaited(running, lambda: next(filter(None, (titled(running, (each,)) for each in AT_WORK)), []))
+    return killed(chance.choice(found)) if found else NOBODY
+
+
+def raylet_killed(running: Running, chance: random.Random) -> str:
+    found = awaited(running, lambda: [each for each in running.descendants() if "raylet/raylet" in name(each)])
+    return killed(found[0], "the raylet") if found else NOBODY
+
+
+def killed(victim: psutil.Process, what: str = "") -> str:
+    try:
+        said = f"kill -9 of {what or name(victim)[:40].strip()}"
+        victim.kill()
+    except psutil.NoSuchProcess:
+        return NOBODY  # it ended meanwhile, and nothing was injected
+    return said
+
+
+def awaited(running: Running, victims: Callable[[], list[psutil.Process]], pause: float = 0.02) -> list[psutil.Process]:
+    """Whom a fault may strike, as soon as there is anybody; nobody, if the stage ends before, or after two minutes."""
+    end = time.monotonic() + 120
+    while not (found := victims()):
+        if running.process.poll() is not None or time.monotonic() > end:
+            return []
+        time.sleep(pause)
+    return found
 
 
 def worker_stopped(running: Running, chance: random.Random) -> str:
     """A rank that hangs while it trains, as on a machine that swaps or has lost its network."""
-    end = time.monotonic() + 120
-    while not (examples_seen(running.project) >= 320 and (found := titled(running, WORKERS))):
-        if running.process.poll() is not None or time.monotonic() > end:
-            return NOBODY
-        time.sleep(0.05)
+    found = awaited(running, lambda: titled(running, WORKERS) if examples_seen(running.project) >= TICK else [])
+    if not found:
+        return NOBODY
     time.sleep(chance.uniform(0, 3))
     return stopped(found, chance)
 
 
 def starting_worker_stopped(running: Running, chance: random.Random) -> str:
     """One that hangs before the group of workers is whole: Ray waits for each of them without a limit."""
-    end = time.monotonic() + 120
-    while not (found := titled(running, WORKERS)):
-        if running.process.poll() is not None or time.monotonic() > end:
-            return NOBODY
-        time.sleep(0.01)
+    found = awaited(running, lambda: titled(running, WORKERS), 0.01)
+    if not found:
+        return NOBODY
     time.sleep(chance.uniform(0, 1))
     return stopped(found, chance)
 
 
 def newborn_killed(running: Running, chance: random.Random) -> str:
     """One of the processes that Ray starts before it lets its driver in: Ray 2.60 then waits for it for ever."""
-    end = time.monotonic() + 120
-    while not (found := titled(running, ("ray::IDLE",))):
-        if running.process.poll() is not None or time.monotonic() > end:
-            return NOBODY
-        time.sleep(0.002)
-    try:
-        found[0].kill()
-    except psutil.NoSuchProcess:
-        return NOBODY
-    return NEWBORN
+    found = awaited(running, lambda: titled(running, ("ray::IDLE",)), 0.002)
+    return NEWBORN if found and killed(found[0]) != NOBODY else NOBODY
 
 
 def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
@@ -166,14 +174,6 @@ def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
     except psutil.NoSuchProcess:
         return NOBODY  # it ended meanwhile, and nothing was injected
     return "a worker stopped in its tracks"
-
-
-def raylet_killed(running: Running, chance: random.Random) -> str:
-    found = [each for each in running.descendants() if "raylet/raylet" in name(each)]
-    if not found:
-        return driver_killed(running, chance)
-    found[0].kill()
-    return "kill -9 of the raylet"
 
 
 def interrupted(running: Running, chance: random.Random) -> str:
@@ -281,8 +281,6 @@ def struck(project: Path, which: str, fault: str, chance: random.Random) -> tupl
         injection.said += ", and nobody noticed"
     if injection.said == NEWBORN and "Ray did not start within" not in running.output:
         injection.said += KNOWN
-    if injection.said == DRIVER:
-        injection.fault = f"{which}: driver killed"  # whatever was meant, there was nobody else yet
     injection.struck &= not (injection.said in ENDING and code == 0)
     injection.said += f" (exit code {code})"
     return running, injection
