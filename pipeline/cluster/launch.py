@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from pipeline.cluster import validation
+from pipeline.cluster import ray_snapshot, validation
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.building import Building, patience, watch
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
@@ -24,6 +23,7 @@ from pipeline.contract import Record, Reporter, World
 from pipeline.experiment import Experiment, fit_and_score, publish
 from pipeline.formats import files
 from pipeline.formats.mirrored import GRIDS
+from pipeline.formats.store import Store
 from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, TrainingFailed
 from pipeline.training.worlds import TorchWorld
@@ -65,12 +65,11 @@ def train(
     shutil.rmtree(published, ignore_errors=True)
     if experiment.mirror:
         experiment.mirrored().remove(f"{PUBLISHED}.bundle")
-    # A name never used before, where nothing is left of earlier starts: Ray writes its snapshot in place, and one
-    # that a crash has torn would be read back.
-    scratch = Path(experiment.scratch) / RAY
-    shutil.rmtree(scratch, ignore_errors=True)
-    if experiment.mirror:
-        experiment.mirrored().sweep(RAY)
+    # The name of a run is that of its scratch, which holds the hash of all that is computed: each start goes on with
+    # what Ray has of the one before.
+    scratch, name = Path(experiment.scratch) / RAY, Path(experiment.scratch).name
+    storage = experiment.mirrored().within(RAY) if experiment.mirror else Store(str(scratch))
+    ray_snapshot.mend(storage, name, reporter.note)
     if run.elastic:
         # A lost node is counted for some seconds more: a group that waits for it is given up, and a smaller one made.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(REGROUP)
@@ -109,9 +108,10 @@ def train(
                 placement_strategy=run.placement,
             ),
             run_config=RunConfig(
-                name=uuid.uuid4().hex[:12],
-                storage_path=experiment.mirrored().within(RAY).uri if experiment.mirror else str(scratch),
+                name=name,
+                storage_path=storage.uri,
                 failure_config=FailureConfig(max_failures=run.max_failures),
+                callbacks=[ray_snapshot.backed_up(storage.uri, name)] if scored_beside else [],
             ),
             validation_config=validation.config(experiment.as_json(), cuda) if scored_beside else None,
         )

@@ -47,9 +47,7 @@ class Store:
         """
         index: dict[str, dict[str, Any]] = {}
         for path in sorted(_within(root, paths)):
-            sha256 = files.sha256_file(path)
-            index[path.relative_to(root).as_posix()] = {"sha256": sha256, "bytes": path.stat().st_size}
-            self._send(path, f"blobs/{sha256}", path.stat().st_size)
+            index[path.relative_to(root).as_posix()] = {"sha256": self.put(path), "bytes": path.stat().st_size}
         content = files.canonical_json({"files": index})
         key = files.sha256_bytes(content)
         if self._size(f"bundles/{key}.json") != len(content):
@@ -92,6 +90,12 @@ class Store:
                 raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… names '{path}', outside its folder")
         return index
 
+    def put(self, path: Path) -> str:
+        """One file by its content, for `fetch`; returns its sha256. What is there already is not sent again."""
+        sha256 = files.sha256_file(path)
+        self._send(path, f"blobs/{sha256}", path.stat().st_size)
+        return sha256
+
     def fetch(self, sha256: str, path: Path) -> None:
         """One file by its content, whole and verified before it has its name.
 
@@ -122,6 +126,10 @@ class Store:
         """What `write_text` wrote; empty where there is no such document."""
         return self._bytes(name).decode(errors="replace") if self.holds(name) else ""
 
+    def sha256(self, name: str) -> str:
+        """That of a document's bytes, as they are now."""
+        return files.sha256_bytes(self._bytes(name))
+
     def read(self, name: str) -> Any:
         """A named JSON document.
 
@@ -134,13 +142,11 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The documents of a folder, sorted, without the folder's name."""
-        from pyarrow import fs
+        return self._listed(folder, "File")
 
-        with self._answered(folder):
-            infos: Any = self._fs.get_file_info(
-                fs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
-            )
-        return sorted(str(info.base_name) for info in infos if info.type == fs.FileType.File)
+    def folders(self, folder: str) -> list[str]:
+        """The folders in a folder, sorted, without its name; those of an object store may be empty."""
+        return self._listed(folder, "Directory")
 
     def remove(self, name: str) -> None:
         """Remove a document, or nothing where there is none."""
@@ -173,6 +179,15 @@ class Store:
         """A store of its own in a folder of this one."""
         head, mark, options = self.uri.partition("?")
         return Store(f"{head.rstrip('/')}/{name}{mark}{options}")
+
+    def _listed(self, folder: str, kind: str) -> list[str]:
+        from pyarrow import fs
+
+        with self._answered(folder):
+            infos: Any = self._fs.get_file_info(
+                fs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+            )
+        return sorted(str(info.base_name) for info in infos if info.type == getattr(fs.FileType, kind))
 
     def _blobs(self, key: str) -> set[str]:
         """The files of a bundle; none where it is missing or torn."""

@@ -16,6 +16,8 @@ import psutil
 import pytest
 from processes import alive, examples_seen, finished, name, stage
 
+from pipeline.cluster import ray_snapshot
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -55,12 +57,13 @@ def test_scores_made_beside_training_are_the_same_scores(
     project = fork(unsearched, {"run.score_beside": "always"})
     running = stage(project, "train")
     # Ray's controller writes when it has next polled, which may be many ticks later.
-    snapshots = running.until(lambda: list((project / ".work").glob("train-*/ray/*/checkpoint_manager_snapshot.json")))
+    (copy,) = running.until(lambda: list((project / ".work").glob(f"train-*/ray/train-*/{ray_snapshot.BACKUP}")))
     running.kill()
-    for path in snapshots:
-        path.write_bytes(path.read_bytes()[:40])
-        (path.parent / "checkpoint_that_nobody_names").mkdir()
-    finished(project, "train")
+    torn = copy.with_name(ray_snapshot.SNAPSHOT)
+    torn.write_bytes(torn.read_bytes()[:40])
+    (copy.parent / "checkpoint_that_nobody_names").mkdir()
+    assert copy.parent.name == copy.parents[2].name, "each start of a run has the same name"
+    assert "Ray's record of this run was torn; it was made again from its last copy" in finished(project, "train")
     assert not list((project / ".work").glob("train-*/ray"))
     answers = list((project / ".work").glob("train-*/snapshots/*.json"))
     assert len(answers) == 15
