@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import plugins
 from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.data.preview import open_source, preflight
 from pipeline.data.settings import IngestSettings
+from pipeline.data.source import DataSource
 from pipeline.experiment import check_classes, check_data, check_fields
 from pipeline.formats.extraction import BLIND, identity_of
 from pipeline.formats.filesystems import is_remote
@@ -25,14 +27,16 @@ from pipeline.settings import Settings, SettingsError, UserError, shown
 from pipeline.types import DataSpec
 
 
-def before_ingest(params: Params) -> None:
+def before_ingest(params: Params, source: DataSource[Any] | None = None) -> None:
     """Check the source's files, and family and extractor against what is known of the data already.
+
+    source: one that is open already.
 
     Raises:
         UserError: saying which setting is wrong.
     """
     machine(params)
-    preview = preflight(params.ingest)
+    preview = preflight(params.ingest, source)
     resizable(params.ingest)
     if preview.resolution is None:
         fits(params, preview.spec(1), shape_known=False)

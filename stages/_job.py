@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from pipeline import params as whole
+from pipeline.data import parcels
 from pipeline.formats import files
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.node_cache import LEAST, NodeCache
@@ -39,11 +40,15 @@ def main(storage: str, ticket: str) -> int:
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED
+    told = {_paths.INPUTS: str(asked["inputs"])}
+    if asked["source"]:
+        told[_outside.SOURCE] = str(root / "outside" / "source")
+        parcels.receive(store, str(asked["source"]), root / "outside" / "source")
     journal, begun = root / "journal.jsonl", time.monotonic()
     job = root.name
     _journal.write(journal, "job", job=job, stage=stage, lineage=asked["lineage"])
     with _journal.sent(store, journal, job):
-        code, outs = _work(stage, root, {_journal.PLACE: str(journal), _paths.INPUTS: asked["inputs"]}), ""
+        code, outs = _work(stage, root, {**told, _journal.PLACE: str(journal)}), ""
         if code == 0:
             outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
         # After the push: a job whose outs did not arrive has not ended well.
@@ -100,3 +105,8 @@ if __name__ == "__main__":
     except UserError as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(_project.WRONG)
+    except OSError as error:
+        if not files.disk_is_full(error):
+            raise
+        print(f"the disk of the job's machine is full: {error}; free some space and run it again", file=sys.stderr)
+        sys.exit(_project.FAILED)

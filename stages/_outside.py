@@ -1,15 +1,22 @@
-"""What a stage's settings name outside the project: a file travels with its job, and a source keeps its stage here."""
+"""What a stage's settings name outside the project: where only this machine has it, it travels with the job."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 from pipeline import plugins
+from pipeline.data import parcels
 from pipeline.data.preview import open_source
+from pipeline.data.source import DataSource
+from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
+from stages import _checks
 
 ACCOUNT = ".json"
+SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came along
 
 
 def sent(store: Store, params: Params, stage: str) -> dict[str, str]:
@@ -22,6 +29,32 @@ def received(store: Store, bundles: dict[str, str], folder: Path) -> dict[str, s
     """The settings as they are where the job runs: each file under `folder`, by the name that it had."""
     found = {setting: store.pull(key, folder / setting) for setting, key in bundles.items()}
     return {setting: str(max(paths, key=_is_no_account)) for setting, paths in found.items()}
+
+
+def sent_source(store: Store, params: Params, stage: str) -> str:
+    """What `ingest` reads, as `parcels.receive` asks for it: where its files are on this machine, and storage is not.
+
+    Raises:
+        UserError: before anything is sent, if settings and data do not fit each other.
+    """
+    if stage != "ingest" or not is_remote(store.uri) or not source_is_here(params):
+        return ""
+    _checks.before_ingest(params)
+    print(f"sending the items of {params.ingest.source['name']} ", end="", flush=True)
+
+    def progress(sent: int, of: int) -> None:
+        print("." if sent < of else f". {of:,}", end="", flush=True)
+
+    try:
+        return parcels.send(open_source(params.ingest), params.ingest, store, progress)
+    finally:
+        print(flush=True)
+
+
+def source(params: Params) -> DataSource[Any]:
+    """What `ingest` reads: as its settings say, or as it came along with this job."""
+    opened, folder = open_source(params.ingest), os.environ.get(SOURCE)
+    return parcels.Parcelled(opened, folder) if folder else opened
 
 
 def source_is_here(params: Params) -> bool:

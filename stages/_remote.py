@@ -26,17 +26,9 @@ from pipeline.training.health import TrainingFailed
 from stages import _outside, _project
 from stages._recording import Recording
 
+STAYS = "register"  # done on this machine though others are jobs: the registry is here, and what lineage is made of
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-
-
-def stays(params: Params, stage: str) -> bool:
-    """Whether a stage is done on this machine though others are jobs: the registry and its lineage are here, and so are
-    the files of a source, unless cluster and workstation share folders. (What is packed is less than what it is made
-    of, and only that has to travel.)"""
-    return stage == "register" or (
-        stage == "ingest" and is_remote(params.run.storage) and _outside.source_is_here(params)
-    )
 
 
 def run(params: Params, project: _project.Project, address: Address) -> None:
@@ -54,10 +46,11 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith("artifacts/")]
     inputs = store.push(project.root, needed) if needed else ""
     outside = _outside.sent(store, params, project.stage)
+    source = _outside.sent_source(store, params, project.stage)
     settings = _project.own_settings(params.raw, project.root, project.stage)
-    identity = {"inputs": inputs, "settings": settings, "code": project.code_sha256, "stage": project.stage}
-    name = f"zerosum-{project.stage}-{files.sha256_json({**identity, 'outside': outside})[:16]}"
-    sent = {"inputs": inputs, "outside": outside}
+    identity = {"settings": settings, "code": project.code_sha256, "stage": project.stage}
+    sent = {"inputs": inputs, "outside": outside, "source": source}
+    name = f"zerosum-{project.stage}-{files.sha256_json({**identity, **sent})[:16]}"
     job = _found(jobs, store, name) or _submitted(jobs, store, name, sent, params, project)
     with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
         status, why = jobs.follow(job, _say)
@@ -77,11 +70,11 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
 
 def whose_folders(params: Params, stage: str) -> str:
     """What explains a refusal where the source's files are here: the job does not look for them on this machine."""
-    if stage != "ingest" or not _outside.source_is_here(params):
+    if stage != "ingest" or is_remote(params.run.storage) or not _outside.source_is_here(params):
         return ""
     return (
         " (it looks for the source on the cluster, and what it reads must be in a folder that cluster and workstation "
-        "share; with an object store as run.storage, it is packed on this machine)"
+        "share; with an object store as run.storage, it would be sent there)"
     )
 
 

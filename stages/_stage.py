@@ -38,7 +38,7 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         params = whole.load(root / "params.yaml")
         code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)
-        if address.kind == "submit" and not _remote.stays(params, stage):
+        if address.kind == "submit" and stage != _remote.STAYS:
             _remote.run(params, project, address)
         else:
             work(params, project)

@@ -6,46 +6,32 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.cluster import room, spread
-from pipeline.cluster.addresses import resolve
 from pipeline.cluster.session import session
-from pipeline.cluster.settings import RunSettings
 from pipeline.data import packing
-from pipeline.data.scanning import MapShards
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from stages import _checks, _stage
+from stages import _checks, _outside, _stage
 
 
 def main(params: Params, project: _stage.Project) -> None:
-    _checks.before_ingest(params)
+    source = _outside.source(params)
+    _checks.before_ingest(params, source)
     out = project.artefact("shards")
     run = params.run
-    items = len(packing.open_source(params.ingest).entries())
+    items = len(source.entries())
     used = min(items, params.ingest.limit or items)
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
     if room.spreads(run, used):
-        over, mapped = _over(run)
-        with session(over):
+        mapped = spread.in_order if room.shares_folders(run) else spread.carried
+        with session(run):
             _stage.hear_signals()
-            manifest = packing.ingest(params.ingest, out, map_shards=mapped, progress=progress)
+            manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
     else:
-        manifest = packing.ingest(params.ingest, out, progress=progress)
+        manifest = packing.ingest(params.ingest, out, source=source, progress=progress)
     _checks.after_ingest(params, out)
     describe(manifest)
-
-
-def _over(run: RunSettings) -> tuple[RunSettings, MapShards]:
-    """The Ray that does the work, and how it comes to it.
-
-    A stage that could have been a job, and is not, works on files that only this machine has: on all its CPUs.
-    """
-    if room.shares_folders(run):
-        return run, spread.in_order
-    if resolve(run.address).kind == "submit":
-        return run.model_copy(update={"address": ""}), spread.in_order
-    return run, spread.carried
 
 
 class Passes:

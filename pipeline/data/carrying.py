@@ -61,11 +61,12 @@ class Carried(DataSource[Any]):
 
 def loaded(task: Task) -> Task:
     """The task with what its entries are stored as."""
-    stored = {entry: _fetched(task.source, entry, task.settings.limits) for entry in task.entries if not entry.problem}
+    stored = {entry: fetched(task.source, entry, task.settings.limits) for entry in task.entries if not entry.problem}
     return replace(task, source=Carried(task.source, stored))
 
 
-def _fetched(source: DataSource[Any], entry: Entry, limits: Limits) -> Any:
+def fetched(source: DataSource[Any], entry: Entry, limits: Limits) -> Any:
+    """What an entry is stored as, or the `Rejected` that says why it cannot be used."""
     try:
         return source.fetch(entry, limits)
     except Rejected as problem:

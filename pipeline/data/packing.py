@@ -34,11 +34,13 @@ def ingest(
     settings: IngestSettings,
     out: Path,
     *,
+    source: DataSource[Any] | None = None,
     map_shards: scanning.MapShards | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Pack what `settings` say into the folder `out`; manifest.json is written last.
 
+    source: one that is open already, in place of what `settings` choose.
     map_shards: spreads the work over processes that see the same `out`; the bytes do not depend on it.
     progress: wraps what comes back from each pass, as a progress bar does.
 
@@ -46,7 +48,7 @@ def ingest(
         SettingsError: if the source is not there, or its images differ where the settings assume they do not.
         UserError: if too much had to be set aside (rejects.csv is written first), or two splits cannot be made.
     """
-    source = open_source(settings)
+    source = source or open_source(settings)
     check_fitting(source, settings)
     source.check("ingest.source")
     return pack(source, settings, out, map_shards=map_shards, progress=progress)

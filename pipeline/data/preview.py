@@ -43,13 +43,15 @@ def open_source(settings: IngestSettings) -> DataSource[Any]:
     return plugins.load("data.sources", settings.source, "ingest.source")
 
 
-def preflight(settings: IngestSettings) -> Preview:
+def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -> Preview:
     """Check that the source's files are there, and say what is known already; decodes nothing.
+
+    source: one that is open already, in place of what `settings` choose.
 
     Raises:
         UserError: naming the key that is wrong.
     """
-    source = open_source(settings)
+    source = source or open_source(settings)
     check_fitting(source, settings)
     source.check("ingest.source")
     channels, *size = source.native_shape() or (None,)

@@ -126,7 +126,7 @@ def survey(
     source: DataSource[Any], settings: IngestSettings, map_shards: MapShards, progress: Progress | None
 ) -> Survey:
     """Scan every entry of `source`, or `settings.limit` of them, evenly spread over its order."""
-    entries = _limited(source.entries(), settings.limit)
+    entries = limited(source.entries(), settings.limit)
     size = settings.shard_examples
     tasks = [ScanTask(source, settings, tuple(entries[start : start + size])) for start in range(0, len(entries), size)]
     answers: Iterable[Scanned] = map_shards(scan, tasks)
@@ -147,7 +147,8 @@ def survey(
     return Survey(tuple(kept), np.concatenate(hashes), shapes, tuple(rejects), len(entries), fields)
 
 
-def _limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
+def limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
+    """As many as `ingest.limit` allows, evenly spread over their order."""
     if limit is None or limit >= len(entries):
         return entries
     return [entries[number * len(entries) // limit] for number in range(limit)]

@@ -62,8 +62,8 @@ class DataSource(ABC, Generic[ConfigT]):
     """
 
     paths: ClassVar[tuple[str, ...]] = ()
-    fields: ClassVar[tuple[str, ...]] = ()
-    may_be_empty: ClassVar[bool] = False
+    fields: tuple[str, ...] = ()
+    may_be_empty: bool = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from processes import Running, examples_seen, finished, stage
 
 from pipeline.extractors import _inception_weights
 from pipeline.formats.shards import Manifest
+from pipeline.formats.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -94,20 +96,34 @@ def test_a_job_whose_shards_stay_in_the_store(
 
 @pytest.mark.long
 def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> None:
-    """Pictures are packed where they are; the extractor's weights and foreign statistics travel with their job."""
-    expected = checkout.copy(tmp_path / "expected", OWN_FILES)
+    """Pictures, the extractor's weights and foreign statistics travel with their jobs; pictures go to both nodes."""
+    expected = checkout.copy(tmp_path / "expected", {**OWN_FILES, "ingest.shard_examples": 10})
     own_files(expected)
     project = tmp_path / "project"
     shutil.copytree(expected, project, symlinks=True)
     for name in ("ingest", "reference"):
         finished(expected, name)
     credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
+    storage = bucket.replace("/runs", "/own")
     with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
-        where = {"run.address": cluster.dashboard, "run.storage": bucket.replace("/runs", "/own")}
+        where = {"run.address": cluster.dashboard, "run.storage": storage, "run.num_workers": 2}
         checkout.configure(project, {**where, "run.spread_from": 0})
-        packed, measured = (finished(project, name, cluster.environment) for name in ("ingest", "reference"))
-    assert "submitted" not in packed
+        packed = finished(project, "ingest", cluster.environment)
+        done = cluster.tasks("run")
+        measured = finished(project, "reference", cluster.environment)
+        # As after the workstation died: what is sent again is known, and so is the job.
+        sent = Store(storage).names("blobs")
+        shutil.rmtree(project / "artifacts/shards")
+        again = finished(project, "ingest", cluster.environment)
+    assert re.search(r"sending the items of image_folder \. 60\nsubmitted the job zerosum-ingest-\w+-1 to", packed)
+    assert "60 items from image_folder" in packed
+    shards = Manifest.load(project / "artifacts/shards").splits.values()
+    assert sum(done.values()) == 6 + sum(len(split.shards) for split in shards)
+    assert len(done) == 2, done
     assert "submitted the job zerosum-reference-" in measured
+    assert "it was done by the job zerosum-ingest-" in again
+    assert Store(storage).names("blobs") == sent
+    assert not list((tmp_path / "node").glob("jobs/*")), "what came along is gone with its job"
     assert checkout.hashes(project, "shards", "reference") == checkout.hashes(expected, "shards", "reference")
     card = json.loads((project / "artifacts/reference/reference.json").read_text())
     assert card["identity"]["name"] == "inception"

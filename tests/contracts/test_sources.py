@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from pipeline import plugins
-from pipeline.data import carrying, packing
+from pipeline.data import carrying, packing, parcels
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Limits, Rejected
+from pipeline.formats.store import Store
 from pipeline.settings import Settings, SettingsError
 
 ROOM = "data.sources"
@@ -155,6 +156,27 @@ def test_it_describes_itself_without_the_place(source: DataSource[Any], tmp_path
 def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.source\.colour: unknown key"):
         plugins.configure(ROOM, {"name": name, **MAKERS[name](tmp_path), "colour": 1}, "ingest.source")
+
+
+def test_it_is_packed_where_only_what_was_sent_of_it_is(source: DataSource[Any], tmp_path: Path) -> None:
+    """By way of a store, items that cannot be used too; shards, rejects and manifest have the same bytes."""
+    settings = IngestSettings(max_rejected_fraction=1, shard_examples=1, holdout_fraction=0)
+    store = Store(str(tmp_path / "store"))
+    packing.pack(source, settings, tmp_path / "here")
+    told: list[tuple[int, int]] = []
+    listing = parcels.send(source, settings, store, lambda *numbers: told.append(numbers))
+    shape, classes, entries = source.native_shape(), source.expected_classes(), list(source.entries())
+    (tmp_path / "data").rename(tmp_path / "away")
+    parcels.receive(store, listing, tmp_path / "arrived")
+    there = parcels.Parcelled(source, str(tmp_path / "arrived"))
+    there.check()
+    assert (there.native_shape(), there.expected_classes(), there.entries()) == (shape, classes, entries)
+    assert len(pickle.dumps(there)) < 1000
+    packing.pack(pickle.loads(pickle.dumps(there)), settings, tmp_path / "afar")
+    here, afar = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("here", "afar"))
+    assert any(name.endswith(".tar") for name in here)
+    assert afar == here
+    assert told == [(len(entries), len(entries))]
 
 
 def test_it_is_packed_where_neither_its_files_nor_the_shards_are(source: DataSource[Any], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Source(DataSource[Config]):
     """Unlabelled pairs in the order of their names; what has no partner is set aside."""
 
     paths = ("folder",)
-    fields: ClassVar[tuple[str, ...]] = ("pair",)
+    fields = ("pair",)
 
     def check(self, where: str = "ingest.source") -> None:
         _shared.require_folder(self.config.folder, f"{where}.folder")

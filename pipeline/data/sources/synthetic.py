@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Config(Settings):
 class Source(DataSource[Config]):
     """Example i is a pure function of (seed, i, shape, distribution)."""
 
-    may_be_empty: ClassVar[bool] = True
+    may_be_empty = True
 
     @property
     def modality(self) -> Modality:

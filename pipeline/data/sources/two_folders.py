@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Source(DataSource[Config]):
     """Unlabelled images: the target's in the order of their names, then the input's."""
 
     paths = ("folder",)
-    fields: ClassVar[tuple[str, ...]] = ("unpaired",)
+    fields = ("unpaired",)
 
     def check(self, where: str = "ingest.source") -> None:
         _shared.require_folder(self.config.folder, f"{where}.folder")

@@ -1,14 +1,20 @@
-"""What travels with a job though no stage made it, and which stage stays where its files are."""
+"""What travels with a job though no stage made it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import objects
 import pytest
+from PIL import Image
 
 from pipeline import params as whole
+from pipeline.data import packing, parcels
 from pipeline.formats.store import Store
+from pipeline.settings import SettingsError
 from stages import _outside, _remote
 
 ROOT = Path(__file__).parents[3]
@@ -32,36 +38,75 @@ def settings(overrides: dict[str, Any]) -> whole.Params:
     return whole.load(ROOT / "params.yaml").with_overrides(overrides)
 
 
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with objects.s3() as uri:
+        yield uri
+
+
+@pytest.mark.slow
+def test_a_source_that_only_this_machine_has_travels(
+    bucket: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(0)
+    for number in range(20):
+        path = here / "pictures" / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    chosen = {"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": bucket}
+    params, store = settings(chosen), Store(bucket)
+    packing.ingest(params.ingest, here / "shards")
+    listing = _outside.sent_source(store, params, "ingest")
+    assert capsys.readouterr().out == "sending the items of image_folder . 20\n"
+    parcels.receive(store, listing, here / "job")
+    (here / "pictures").rename(here / "elsewhere")
+    monkeypatch.setenv(_outside.SOURCE, str(here / "job"))
+    packing.ingest(params.ingest, here / "afar", source=_outside.source(params))
+    assert (here / "afar/manifest.json").read_bytes() == (here / "shards/manifest.json").read_bytes()
+
+
 @pytest.mark.parametrize(
-    ("stage", "storage", "folder", "stays"),
+    ("stage", "storage", "source"),
     [
-        ("ingest", S3, "pictures", True),
-        ("ingest", S3, "of-the-head", False),
-        ("ingest", "/shared/work", "pictures", False),
-        ("reference", S3, "pictures", False),
-        ("register", "/shared/work", "pictures", True),
+        pytest.param("ingest", S3, {"name": "image_folder", "folder": "of-the-head"}, id="files of the cluster"),
+        pytest.param("ingest", S3, {"name": "digits"}, id="a source without files"),
+        pytest.param("ingest", "work", {"name": "image_folder", "folder": "pictures"}, id="a shared folder"),
+        pytest.param("train", S3, {"name": "image_folder", "folder": "pictures"}, id="another stage"),
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_ingest_stays_where_its_source_is_alone(stage: str, storage: str, folder: str, stays: bool) -> None:
-    source = {"name": "image_folder", "folder": folder}
-    assert _remote.stays(settings({"ingest.source": source, "run.storage": storage}), stage) is stays
+def test_nothing_travels(stage: str, storage: str, source: dict[str, Any]) -> None:
+    """Where it did, it would be an error: nobody answers at S3, and there is no picture in the folder."""
+    params = settings({"ingest.source": source, "run.storage": storage})
+    assert _outside.sent_source(Store(storage), params, stage) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_source_that_is_not_fit_is_refused_before_it_is_sent(bucket: str) -> None:
+    storage = bucket.replace("/runs", "/unfit")
+    params = settings({"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage})
+    with pytest.raises(SettingsError, match=r"ingest\.source\.folder: 'pictures' is empty"):
+        _outside.sent_source(Store(storage), params, "ingest")
+    assert Store(storage).names("blobs") == []
 
 
 @pytest.mark.parametrize(
-    ("stage", "folder", "told"),
-    [("ingest", "pictures", True), ("ingest", "of-the-head", False), ("train", "pictures", False)],
+    ("stage", "folder", "storage", "told"),
+    [
+        ("ingest", "pictures", "/shared/work", True),
+        ("ingest", "pictures", S3, False),
+        ("ingest", "of-the-head", "/shared/work", False),
+        ("train", "pictures", "/shared/work", False),
+    ],
 )
 @pytest.mark.usefixtures("here")
-def test_a_refused_job_is_told_where_its_source_was_looked_for(stage: str, folder: str, told: bool) -> None:
+def test_a_refused_job_is_told_where_its_source_was_looked_for(
+    stage: str, folder: str, storage: str, told: bool
+) -> None:
     """ "Does not exist", says the source of a folder that the workstation has: it is the cluster's that is meant."""
-    params = settings({"ingest.source": {"name": "image_folder", "folder": folder}, "run.storage": "/shared/work"})
+    params = settings({"ingest.source": {"name": "image_folder", "folder": folder}, "run.storage": storage})
     assert ("on the cluster" in _remote.whose_folders(params, stage)) is told
-
-
-@pytest.mark.usefixtures("here")
-def test_a_source_without_files_goes_anywhere() -> None:
-    assert not _remote.stays(settings({"ingest.source": {"name": "digits"}, "run.storage": S3}), "ingest")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""A source for a machine that has none of its files: what its entries are stored as goes ahead, by way of a store.
+
+<folder>/listing      what is known of the source, and its entries, each with its place in a parcel
+<folder>/<sha256>     a parcel: what `fetch` gave of some entries, one after the other
+
+Both are msgpack, and in the store each is known by its content, so that what is there already is not sent again. Where
+a parcel ends is decided by the names of its entries: a file that comes or goes changes the parcel it is in, and hardly
+another.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgpack
+import numpy as np
+
+from pipeline.data import carrying, scanning
+from pipeline.data.settings import IngestSettings
+from pipeline.data.source import DataSource, Entry, Limits, Rejected
+from pipeline.formats.store import Store
+from pipeline.types import Array, Modality
+
+LISTING = "listing"
+LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger
+ENDS = 64  # beyond LEAST, about one entry in so many ends its parcel
+ARRAY, PROBLEM = 1, 2  # msgpack's numbers for kinds of our own
+
+
+def send(source: DataSource[Any], settings: IngestSettings, store: Store, progress: Callable[[int, int], None]) -> str:
+    """Put into `store` what `ingest` with these settings reads of a source; returns what `receive` asks for.
+
+    It is the sha256 of the listing: the same for the same content, names and order. On this machine there has to be
+    room for one parcel.
+    progress: is told after each parcel how many entries have gone, of how many.
+
+    Raises:
+        UserError: if the store does not answer.
+    """
+    entries = scanning.limited(source.entries(), settings.limit)
+    rows: list[tuple[Any, ...]] = []
+    parcels: list[str] = []
+    content = bytearray()
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
+        path = Path(folder) / "parcel"
+
+        def put(data: bytes | bytearray) -> str:
+            path.write_bytes(data)
+            return store.put(path)
+
+        for number, entry in enumerate(entries, 1):
+            stored = b"" if entry.problem else _packed(carrying.fetched(source, entry, settings.limits))
+            place = (len(parcels), len(content), len(stored))
+            rows.append((entry.key, entry.where, entry.label, entry.problem, entry.unpaired, place))
+            content += stored
+            if len(content) >= MOST or (len(content) >= LEAST and _ends(entry)) or number == len(entries):
+                parcels.append(put(content))
+                content.clear()
+                progress(number, len(entries))
+        known = (source.native_shape(), source.rate(), source.classes(), source.expected_classes())
+        return put(_packed((known, parcels, rows)))
+
+
+def receive(store: Store, listing: str, folder: Path) -> None:
+    """Fill `folder` with what `send` put into `store`, each file verified; there has to be room for all of it.
+
+    Raises:
+        UserError: if the store does not answer.
+        BrokenArtefact: if it holds something else than was sent.
+    """
+    store.fetch(listing, folder / LISTING)
+    for parcel in _unpacked((folder / LISTING).read_bytes())[1]:
+        store.fetch(parcel, folder / parcel)
+
+
+class Parcelled(DataSource[Any]):
+    """A source as it was when it was sent: of its own files it needs none, all is in the folder of `receive`.
+
+    It describes itself as that source does, and gives the same shards.
+    """
+
+    def __init__(self, source: DataSource[Any], folder: str) -> None:
+        super().__init__(source.config)
+        self._source, self._folder = source, folder
+        self.fields, self.may_be_empty = source.fields, source.may_be_empty
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parcelled, (self._source, self._folder)
+
+    @property
+    def modality(self) -> Modality:
+        return self._source.modality
+
+    def native_shape(self) -> tuple[int, ...] | None:
+        return _known(self._folder).native_shape
+
+    def rate(self) -> int | None:
+        return _known(self._folder).rate
+
+    def classes(self) -> tuple[str, ...]:
+        return _known(self._folder).classes
+
+    def expected_classes(self) -> tuple[str, ...]:
+        return _known(self._folder).expected_classes
+
+    def entries(self) -> list[Entry]:
+        return list(_known(self._folder).places)
+
+    def fetch(self, entry: Entry, limits: Limits) -> Any:
+        parcel, first, size = _known(self._folder).places[entry]
+        with (Path(self._folder) / parcel).open("rb") as file:
+            file.seek(first)
+            stored = _unpacked(file.read(size))
+        if isinstance(stored, Rejected):
+            raise stored
+        return stored
+
+    def decode(self, stored: Any, limits: Limits) -> Array:
+        return self._source.decode(stored, limits)
+
+    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
+        return self._source.decode_fields(stored, limits)
+
+    def describe(self) -> dict[str, Any]:
+        return self._source.describe()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the listing says; places: of each entry the parcel's name, and there the first byte and the size."""
+
+    native_shape: tuple[int, ...] | None
+    rate: int | None
+    classes: tuple[str, ...]
+    expected_classes: tuple[str, ...]
+    places: dict[Entry, tuple[str, int, int]]
+
+
+@functools.lru_cache(maxsize=2)
+def _known(folder: str) -> _Known:
+    known, parcels, rows = _unpacked((Path(folder) / LISTING).read_bytes())
+    places = {Entry(*entry): (parcels[parcel], first, size) for *entry, (parcel, first, size) in rows}
+    shape, rate, classes, expected = known
+    return _Known(shape, rate, classes, expected, places)
+
+
+def _ends(entry: Entry) -> bool:
+    return zlib.crc32(entry.key.encode("utf-8", "surrogateescape")) % ENDS == 0
+
+
+def _packed(value: Any) -> bytes:
+    """Numbers, text, bytes, tuples, arrays, and why an item cannot be used."""
+    return cast(bytes, msgpack.packb(value, default=_as_ours, unicode_errors="surrogateescape"))
+
+
+def _unpacked(data: bytes) -> Any:
+    return msgpack.unpackb(data, ext_hook=_of_ours, unicode_errors="surrogateescape", use_list=False)
+
+
+def _as_ours(value: Any) -> msgpack.ExtType:
+    if isinstance(value, Rejected):
+        return msgpack.ExtType(PROBLEM, _packed((value.reason, value.detail)))
+    if isinstance(value, np.ndarray):
+        file = io.BytesIO()
+        np.save(file, value, allow_pickle=False)
+        return msgpack.ExtType(ARRAY, file.getvalue())
+    raise TypeError(f"what a source stores is of plain values and arrays, not a {type(value).__name__}")
+
+
+def _of_ours(kind: int, data: bytes) -> Any:
+    if kind == PROBLEM:
+        return Rejected(*_unpacked(data))
+    return np.load(io.BytesIO(data), allow_pickle=False)
