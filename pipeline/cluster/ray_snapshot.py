@@ -23,6 +23,7 @@ from pipeline.settings import UserError
 SNAPSHOT = "checkpoint_manager_snapshot.json"
 BACKUP = f"{SNAPSHOT}.bak"
 MANIFEST = "manifest.json"
+SHOWN = 3  # names in a note
 
 
 def mend(store: Store, run: str, note: Callable[[str], None]) -> None:
@@ -38,16 +39,19 @@ def mend(store: Store, run: str, note: Callable[[str], None]) -> None:
     """
     whole = {name for name in store.folders(run) if _is_whole(store, f"{run}/{name}")}
     record = _read(store, f"{run}/{SNAPSHOT}")
-    if record is None and (whole or store.names(run)):
+    if record is None:
+        torn = store.holds(f"{run}/{SNAPSHOT}")
         record, way = _read(store, f"{run}/{BACKUP}"), "its last copy"
-        if record is None:
+        if record is None and torn:
             record, way = _made_of(whole), f"its {len(whole)} whole checkpoints"
-        if store.holds(f"{run}/{SNAPSHOT}"):
+        if torn:
             note(f"Ray's record of this run was torn; it was made again from {way}")
     if record is not None:
         gone = sorted(_named(record) - whole)
         if gone:
-            note(f"Ray's record of this run names what is missing or broken, which was dropped: {', '.join(gone)}")
+            more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+            listed = f"{', '.join(gone[:SHOWN])}{more}"
+            note(f"Ray's record of this run names what is missing or broken, which was dropped: {listed}")
         record = _without(record, gone)
         for name in (BACKUP, SNAPSHOT):
             store.write_text(f"{run}/{name}", record.model_dump_json())

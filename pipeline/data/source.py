@@ -101,7 +101,7 @@ class DataSource(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def fetch(self, entry: Entry, limits: Limits) -> Any:
-        """What is stored of one entry, such as a file's bytes: plain values that can be pickled.
+        """What is stored of one entry, such as a file's bytes: bytes, text, numbers, arrays, and tuples of them.
 
         Raises:
             Rejected: if this item cannot be used.

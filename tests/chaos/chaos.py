@@ -63,6 +63,7 @@ RAY = {
     "worker stopped": 1,
     "starting worker stopped": 1,
     "newborn worker killed": 1,
+    "torn record": 2,
     "NaN on one rank": 2,
     "diverged rank": 2,
     "hung collective": 1,

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import checkout
 import objects
@@ -21,6 +22,8 @@ import psutil
 import troubled
 from loop_level import Injection
 from processes import Running, alive, examples_seen, name, stage
+
+from pipeline.cluster import ray_snapshot, validation
 
 STAGES = ("ingest", "reference", "tune", "train", "evaluate")
 SAME = ("shards", "reference", "search", "model", "report/metrics.json")
@@ -42,6 +45,7 @@ ENDING = (DRIVER, "SIGINT", "SIGTERM")  # who ends in spite of these had ended b
 NEWBORN = "kill -9 of a worker as it was born"
 KNOWN = ", which Ray knew already"  # so that it waited for nobody
 Hashes = Mapping[str, str]
+Victim = TypeVar("Victim")
 
 
 def code_key() -> str:
@@ -134,7 +138,7 @@ def killed(victim: psutil.Process, what: str = "") -> str:
     return said
 
 
-def awaited(running: Running, victims: Callable[[], list[psutil.Process]], pause: float = 0.02) -> list[psutil.Process]:
+def awaited(running: Running, victims: Callable[[], list[Victim]], pause: float = 0.02) -> list[Victim]:
     """Whom a fault may strike, as soon as there is anybody; nobody, if the stage ends before, or after two minutes."""
     end = time.monotonic() + 120
     while not (found := victims()):
@@ -166,6 +170,35 @@ def newborn_killed(running: Running, chance: random.Random) -> str:
     """One of the processes that Ray starts before it lets its driver in: Ray 2.60 then waits for it for ever."""
     found = awaited(running, lambda: titled(running, ("ray::IDLE",)), 0.002)
     return NEWBORN if found and killed(found[0]) != NOBODY else NOBODY
+
+
+def record_torn(running: Running, chance: random.Random) -> str:
+    """The driver killed, and what Ray wrote down of the run damaged: its record, or a checkpoint that it names."""
+    scratch = running.project / ".work"
+    found = awaited(running, lambda: list(scratch.glob(f"train-*/ray/train-*/{ray_snapshot.BACKUP}")))
+    if not found:
+        return NOBODY
+    time.sleep(chance.uniform(0, 2))
+    folder = found[0].parent
+    if running.process.poll() is not None or not (folder / ray_snapshot.SNAPSHOT).exists():
+        return NOBODY  # it ended meanwhile, and nothing was injected
+    running.kill()
+    running.survivors(70)
+    checkpoint = chance.choice(sorted(folder.glob("checkpoint_*")))
+    victims = {
+        "its record torn": [ray_snapshot.SNAPSHOT],
+        "its record and the copy torn": [ray_snapshot.SNAPSHOT, ray_snapshot.BACKUP],
+        "a checkpoint torn": [f"{checkpoint.name}/{validation.POINTER}"],
+        "a checkpoint gone": [],
+    }
+    what = chance.choice(list(victims))
+    for victim in victims[what]:
+        path = folder / victim
+        path.write_bytes(path.read_bytes()[: chance.randrange(path.stat().st_size)])
+    if not victims[what]:
+        shutil.rmtree(checkpoint)
+    (folder / "checkpoint_that_nobody_names").mkdir()
+    return f"{DRIVER}, {what}"
 
 
 def stopped(found: Sequence[psutil.Process], chance: random.Random) -> str:
@@ -206,6 +239,7 @@ WAITING: dict[str, Callable[[Running, random.Random], str]] = {
     "worker stopped": worker_stopped,
     "starting worker stopped": starting_worker_stopped,
     "newborn worker killed": newborn_killed,
+    "torn record": record_torn,
 }
 OF_TRAINING = (*WAITING, *POISONS, "S3 errors")
 FAULTS: tuple[str, ...] = (*STRIKES, *OF_TRAINING)
@@ -225,6 +259,8 @@ def attack(expected: Path, folder: Path, which: str, faults: Sequence[str], chan
     done, orphans, last = list[Injection](), list[str](), 0
     with contextlib.ExitStack() as stack:
         trouble = troubled.Trouble(str(chance.random()))
+        if "torn record" in faults:
+            checkout.configure(project, {"run.score_beside": "always"})  # by Ray's reports, which make the record
         if "S3 errors" in faults:
             storage = stack.enter_context(objects.troubled_s3(trouble))
             checkout.configure(project, {"run.storage": storage})

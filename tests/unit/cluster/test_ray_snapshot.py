@@ -204,6 +204,21 @@ def test_nothing_comes_of_nothing(store: Store) -> None:
     assert (store.names(RUN), notes) == ([], [])
 
 
+def test_checkpoints_before_the_first_record_are_orphans(store: Store, reported: list[str]) -> None:
+    """Killed between the first upload and the first record."""
+    for name in (SNAPSHOT, BACKUP):
+        store.remove(f"{RUN}/{name}")
+    manager, notes = mended(store)
+    assert (known(manager), notes, ray_folders(store)) == ([], [], [])
+    assert not store.holds(f"{RUN}/{SNAPSHOT}")
+
+
+def test_a_record_that_is_gone_is_its_copy(store: Store, reported: list[str]) -> None:
+    store.remove(f"{RUN}/{SNAPSHOT}")
+    manager, notes = mended(store)
+    assert ([name for name, _ in known(manager)], notes) == (reported[:2], [])
+
+
 def test_everything_lost_is_a_run_without_checkpoints(store: Store, reported: list[str]) -> None:
     for name in (SNAPSHOT, BACKUP):
         tear(store, name)
