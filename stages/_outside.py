@@ -32,12 +32,12 @@ def received(store: Store, bundles: dict[str, str], folder: Path) -> dict[str, s
 
 
 def sent_source(store: Store, params: Params, stage: str) -> str:
-    """What `ingest` reads, as `parcels.receive` asks for it: where its files are on this machine, and storage is not.
+    """What `ingest` reads, as `parcels.receive` asks for it: where its files are on this machine alone.
 
     Raises:
         UserError: before anything is sent, if settings and data do not fit each other.
     """
-    if stage != "ingest" or not is_remote(store.uri) or not source_is_here(params):
+    if stage != "ingest" or not source_is_here_alone(params):
         return ""
     _checks.before_ingest(params)
     print(f"sending the items of {params.ingest.source['name']} ", end="", flush=True)
@@ -59,9 +59,19 @@ def source(params: Params) -> DataSource[Any]:
 
 def source_is_here(params: Params) -> bool:
     """Whether what `ingest` reads is files of this machine."""
+    return bool(_files_of_source(params))
+
+
+def source_is_here_alone(params: Params) -> bool:
+    """Whether no job sees them: no folder is shared, or a path is of this project, and a job's project is another."""
+    found = _files_of_source(params)
+    return bool(found) and (is_remote(params.run.storage) or any(not path.is_absolute() for path in found))
+
+
+def _files_of_source(params: Params) -> list[Path]:
     source = open_source(params.ingest)
     named = (getattr(source.config, field) for field in source.paths)
-    return any(Path(path).exists() for path in named if path)
+    return [Path(path) for path in named if path and Path(path).exists()]
 
 
 def _with_account(path: Path) -> list[str]:

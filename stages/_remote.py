@@ -18,7 +18,6 @@ from typing import Any
 
 from pipeline.cluster.addresses import Address
 from pipeline.formats import files
-from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
 from pipeline.settings import UserError
@@ -70,11 +69,11 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
 
 def whose_folders(params: Params, stage: str) -> str:
     """What explains a refusal where the source's files are here: the job does not look for them on this machine."""
-    if stage != "ingest" or is_remote(params.run.storage) or not _outside.source_is_here(params):
+    if stage != "ingest" or _outside.source_is_here_alone(params) or not _outside.source_is_here(params):
         return ""
     return (
-        " (it looks for the source on the cluster, and what it reads must be in a folder that cluster and workstation "
-        "share; with an object store as run.storage, it would be sent there)"
+        " (it looks for the source on the cluster: what an absolute path names must be in a folder that cluster and "
+        "workstation share; by a path relative to the project, it would be sent along)"
     )
 
 

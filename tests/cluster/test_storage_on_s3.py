@@ -95,7 +95,8 @@ def test_a_job_whose_shards_stay_in_the_store(
 
 
 @pytest.mark.long
-def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["s3", "shared"])
+def test_files_that_only_the_workstation_has(kind: str, bucket: str, tmp_path: Path) -> None:
     """Pictures, the extractor's weights and foreign statistics travel with their jobs; pictures go to both nodes."""
     expected = checkout.copy(tmp_path / "expected", {**OWN_FILES, "ingest.shard_examples": 10})
     own_files(expected)
@@ -104,7 +105,7 @@ def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> Non
     for name in ("ingest", "reference"):
         finished(expected, name)
     credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
-    storage = bucket.replace("/runs", "/own")
+    storage = bucket.replace("/runs", "/own") if kind == "s3" else str(tmp_path / "shared")
     with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
         where = {"run.address": cluster.dashboard, "run.storage": storage, "run.num_workers": 2}
         checkout.configure(project, {**where, "run.spread_from": 0})

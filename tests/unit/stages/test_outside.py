@@ -44,17 +44,23 @@ def bucket() -> Iterator[str]:
         yield uri
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kind", [pytest.param("s3", marks=pytest.mark.slow), "shared"])
 def test_a_source_that_only_this_machine_has_travels(
-    bucket: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    """Into a shared folder too, where its path is one of this project."""
+    storage = str(request.getfixturevalue("bucket")) if kind == "s3" else str(here / "shared")
     chance = np.random.default_rng(0)
     for number in range(20):
         path = here / "pictures" / f"class-{number % 2}" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
-    chosen = {"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": bucket}
-    params, store = settings(chosen), Store(bucket)
+    chosen = {"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage}
+    params, store = settings(chosen), Store(storage)
     packing.ingest(params.ingest, here / "shards")
     listing = _outside.sent_source(store, params, "ingest")
     assert capsys.readouterr().out == "sending the items of image_folder . 20\n"
@@ -70,7 +76,7 @@ def test_a_source_that_only_this_machine_has_travels(
     [
         pytest.param("ingest", S3, {"name": "image_folder", "folder": "of-the-head"}, id="files of the cluster"),
         pytest.param("ingest", S3, {"name": "digits"}, id="a source without files"),
-        pytest.param("ingest", "work", {"name": "image_folder", "folder": "pictures"}, id="a shared folder"),
+        pytest.param("ingest", "work", {"name": "image_folder", "folder": "/"}, id="a shared folder"),
         pytest.param("train", S3, {"name": "image_folder", "folder": "pictures"}, id="another stage"),
     ],
 )
@@ -94,8 +100,9 @@ def test_a_source_that_is_not_fit_is_refused_before_it_is_sent(bucket: str) -> N
 @pytest.mark.parametrize(
     ("stage", "folder", "storage", "told"),
     [
-        ("ingest", "pictures", "/shared/work", True),
-        ("ingest", "pictures", S3, False),
+        ("ingest", "/", "/shared/work", True),
+        ("ingest", "/", S3, False),
+        ("ingest", "pictures", "/shared/work", False),
         ("ingest", "of-the-head", "/shared/work", False),
         ("train", "pictures", "/shared/work", False),
     ],
