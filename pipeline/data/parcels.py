@@ -111,7 +111,7 @@ class Parcelled(DataSource[Any]):
         return _known(self._folder).expected_classes
 
     def entries(self) -> list[Entry]:
-        return list(_known(self._folder).places)
+        return list(_known(self._folder).entries)
 
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         parcel, first, size = _known(self._folder).places[entry]
@@ -134,21 +134,23 @@ class Parcelled(DataSource[Any]):
 
 @dataclass(frozen=True)
 class _Known:
-    """What the listing says; places: of each entry the parcel's name, and there the first byte and the size."""
+    """What the listing says; places: for each entry the parcel's name, and there the first byte and the size."""
 
     native_shape: tuple[int, ...] | None
     rate: int | None
     classes: tuple[str, ...]
     expected_classes: tuple[str, ...]
+    entries: tuple[Entry, ...]
     places: dict[Entry, tuple[str, int, int]]
 
 
 @functools.lru_cache(maxsize=2)
 def _known(folder: str) -> _Known:
     known, parcels, rows = _unpacked((Path(folder) / LISTING).read_bytes())
-    places = {Entry(*entry): (parcels[parcel], first, size) for *entry, (parcel, first, size) in rows}
+    entries = tuple(Entry(*entry) for *entry, _ in rows)
+    places = {entry: (parcels[row[-1][0]], *row[-1][1:]) for entry, row in zip(entries, rows, strict=True)}
     shape, rate, classes, expected = known
-    return _Known(shape, rate, classes, expected, places)
+    return _Known(shape, rate, classes, expected, entries, places)
 
 
 def _ends(entry: Entry) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.data import packing, parcels
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Limits, Rejected
+from pipeline.data.source import DataSource, Entry, Limits, Rejected
 from pipeline.formats import files
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
@@ -140,6 +140,16 @@ def test_no_more_is_sent_than_the_limit_uses(settings: IngestSettings, tmp_path:
     packing.ingest(limited, tmp_path / "here")
     packing.ingest(limited, tmp_path / "afar", source=source)
     assert (tmp_path / "here/manifest.json").read_bytes() == (tmp_path / "afar/manifest.json").read_bytes()
+
+
+def test_items_that_look_alike_are_not_one(settings: IngestSettings, tmp_path: Path) -> None:
+    """An archive may hold three files of one name, of which two are set aside by equal entries."""
+    store, source = Store(str(tmp_path / "store")), packing.open_source(settings)
+    alike = [*source.entries(), *(Entry("x.png", "x.png", problem=("a second member of this name", "")),) * 2]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(source), "entries", lambda _: alike)
+        listing = sent(settings, store)
+    assert arrived(settings, store, listing, tmp_path / "arrived").entries() == alike
 
 
 def test_another_content_than_was_sent_is_refused(settings: IngestSettings, tmp_path: Path) -> None:
