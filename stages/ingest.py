@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.cluster import room, spread
+from pipeline.cluster.addresses import resolve
 from pipeline.cluster.session import session
 from pipeline.data import packing
 from pipeline.formats.shards import Manifest
@@ -24,7 +25,7 @@ def main(params: Params, project: _stage.Project) -> None:
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
     if room.spreads(run, used):
-        mapped = spread.in_order if room.shares_folders(run) else spread.carried
+        mapped = spread.carried if _apart(params) else spread.in_order
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
@@ -32,6 +33,13 @@ def main(params: Params, project: _stage.Project) -> None:
         manifest = packing.ingest(params.ingest, out, source=source, progress=progress)
     _checks.after_ingest(params, out)
     describe(manifest)
+
+
+def _apart(params: Params) -> bool:
+    """Whether nodes may not see the source's files, or the folder of the shards, so that tasks take all along."""
+    if resolve(params.run.address).kind == "private":
+        return False
+    return not room.shares_folders(params.run) or _outside.source_is_here_alone(params)
 
 
 class Passes:

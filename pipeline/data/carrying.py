@@ -21,19 +21,37 @@ from pipeline.types import Array, Modality
 Task = TypeVar("Task", ScanTask, PackTask)
 
 
-class Carried(DataSource[Any]):
-    """A source with what it fetched of some entries, or why it could not; it opens no file."""
+class Elsewhere(DataSource[Any]):
+    """What stands for a source where its files are not: it fetches otherwise, and all else is that source's."""
 
-    def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:
+    def __init__(self, source: DataSource[Any]) -> None:
         super().__init__(source.config)
-        self._source, self._stored = source, stored
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Carried, (self._source, self._stored)
+        self._source = source
+        self.fields, self.may_be_empty = source.fields, source.may_be_empty
 
     @property
     def modality(self) -> Modality:
         return self._source.modality
+
+    def decode(self, stored: Any, limits: Limits) -> Array:
+        return self._source.decode(stored, limits)
+
+    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
+        return self._source.decode_fields(stored, limits)
+
+    def describe(self) -> dict[str, Any]:
+        return self._source.describe()
+
+
+class Carried(Elsewhere):
+    """A source with what it fetched of some entries, or why it could not: to read these it opens no file."""
+
+    def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:
+        super().__init__(source)
+        self._stored = stored
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Carried, (self._source, self._stored)
 
     @property
     def bytes(self) -> int:
@@ -51,12 +69,6 @@ class Carried(DataSource[Any]):
         if isinstance(stored, Rejected):
             raise stored
         return stored
-
-    def decode(self, stored: Any, limits: Limits) -> Array:
-        return self._source.decode(stored, limits)
-
-    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
-        return self._source.decode_fields(stored, limits)
 
 
 def loaded(task: Task) -> Task:

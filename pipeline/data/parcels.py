@@ -26,7 +26,6 @@ from pipeline.data import carrying, scanning
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
 from pipeline.formats.store import Store
-from pipeline.types import Array, Modality
 
 LISTING = "listing"
 LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger
@@ -80,23 +79,15 @@ def receive(store: Store, listing: str, folder: Path) -> None:
         store.fetch(parcel, folder / parcel)
 
 
-class Parcelled(DataSource[Any]):
-    """A source as it was when it was sent: of its own files it needs none, all is in the folder of `receive`.
-
-    It describes itself as that source does, and gives the same shards.
-    """
+class Parcelled(carrying.Elsewhere):
+    """A source as it was when it was sent, out of the folder that `receive` has filled; it gives the same shards."""
 
     def __init__(self, source: DataSource[Any], folder: str) -> None:
-        super().__init__(source.config)
-        self._source, self._folder = source, folder
-        self.fields, self.may_be_empty = source.fields, source.may_be_empty
+        super().__init__(source)
+        self._folder = folder
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Parcelled, (self._source, self._folder)
-
-    @property
-    def modality(self) -> Modality:
-        return self._source.modality
 
     def native_shape(self) -> tuple[int, ...] | None:
         return _known(self._folder).native_shape
@@ -121,15 +112,6 @@ class Parcelled(DataSource[Any]):
         if isinstance(stored, Rejected):
             raise stored
         return stored
-
-    def decode(self, stored: Any, limits: Limits) -> Array:
-        return self._source.decode(stored, limits)
-
-    def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
-        return self._source.decode_fields(stored, limits)
-
-    def describe(self) -> dict[str, Any]:
-        return self._source.describe()
 
 
 @dataclass(frozen=True)

@@ -132,10 +132,13 @@ def test_files_that_only_the_workstation_has(kind: str, bucket: str, tmp_path: P
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("way", ["join", "submit"])
-def test_ingest_over_nodes_that_share_no_folder(way: str, bucket: str, tmp_path: Path) -> None:
-    """A driver's own pictures, and the digits that a job finds wherever it runs: read and packed on both nodes."""
-    chosen = {"join": OWN_FILES, "submit": {}}[way] | {"ingest.shard_examples": 10}
+@pytest.mark.parametrize("way", ["join", "join, shared", "submit"])
+def test_ingest_over_nodes_that_see_no_source(way: str, bucket: str, tmp_path: Path) -> None:
+    """A driver's own pictures, and the digits that a job finds wherever it runs: read and packed on both nodes.
+
+    A path of the project leads nowhere on a node, though its storage be a folder that all share.
+    """
+    chosen = ({} if way == "submit" else OWN_FILES) | {"ingest.shard_examples": 10}
     expected = checkout.copy(tmp_path / "expected", {**chosen, "ingest.limit": 120})
     own_files(expected)
     project = tmp_path / "project"
@@ -143,14 +146,15 @@ def test_ingest_over_nodes_that_share_no_folder(way: str, bucket: str, tmp_path:
     finished(expected, "ingest")
     credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
     with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
-        address = {"join": cluster.address, "submit": cluster.dashboard}[way]
-        checkout.configure(project, {"run.address": address, "run.storage": bucket.replace("/runs", f"/{way}")})
+        address = cluster.dashboard if way == "submit" else cluster.address
+        storage = str(tmp_path / "shared") if "shared" in way else bucket.replace("/runs", f"/{way}")
+        checkout.configure(project, {"run.address": address, "run.storage": storage})
         said = finished(project, "ingest", cluster.environment)
         done = cluster.tasks("run")
     assert ("submitted the job zerosum-ingest-" in said) == (way == "submit")
     shards = Manifest.load(project / "artifacts/shards").splits.values()
     packed = sum(len(split.shards) for split in shards)
-    read = -(-len(list((project / "pictures").rglob("*.png"))) // 10) if way == "join" else 12
+    read = -(-len(list((project / "pictures").rglob("*.png"))) // 10) if way != "submit" else 12
     assert sum(done.values()) == read + packed
     assert len(done) == 2, done
     assert checkout.hashes(project, "shards") == checkout.hashes(expected, "shards")
