@@ -169,9 +169,13 @@ class Blobs:
             else:
                 try:
                     with FileLock(str(self._lock(sha256)), timeout=0):
-                        path.unlink(missing_ok=True)
+                        if used and path.stat().st_mtime != used:
+                            continue  # read since it was listed here
+                        path.unlink()
                 except Timeout:
                     continue
+                except FileNotFoundError:
+                    pass  # another process dropped it
             total -= size
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +123,26 @@ def test_of_two_that_come_at_once_one_stays(node: Node, tmp_path: Path, monkeypa
                 os.close(opened)
         assert len(blobs(tmp_path)) == 1
         shutil.rmtree(tmp_path / "node" / "blobs")
+
+
+def test_what_was_read_while_others_are_dropped_stays(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another reader comes between the list of what may go and the going."""
+    (first, size), (second, _), (third, _), *_ = tars(node())
+    there, real = Elsewhere(str(tmp_path / "store"), str(tmp_path / "node"), 2 * size).blobs(), FileLock.acquire
+    for sha256 in (first, second, third):
+        files.write_bytes(tmp_path / "node/blobs" / sha256, bytes(size))
+        time.sleep(0.01)
+
+    def acquire(self: FileLock, *arguments: Any, **options: Any) -> Any:
+        os.utime(tmp_path / "node/blobs" / first)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    (tmp_path / "node/locks").mkdir()
+    there._trim(2 * size)
+    assert set(blobs(tmp_path)) == {first, third}
 
 
 def test_the_budget_is_that_of_the_run(node: Node, tmp_path: Path) -> None:

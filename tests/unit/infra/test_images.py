@@ -275,4 +275,6 @@ def test_repro_refuses_what_cannot_work(image: Path, tmp_path: Path) -> None:
             assert f"another run is at work in {folder}" in busy.stderr
         finally:
             os.killpg(other.pid, 9)
+    # `sleep` holds the lock as well, until it is gone.
+    subprocess.run(["flock", str(folder / ".repro.lock"), "true"], check=True, timeout=30)
     assert repro(image, str(folder)).returncode == 0
