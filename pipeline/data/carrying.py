@@ -21,7 +21,7 @@ from pipeline.types import Array, Modality
 Task = TypeVar("Task", ScanTask, PackTask)
 
 
-class Elsewhere(DataSource[Any]):
+class StandIn(DataSource[Any]):
     """What stands for a source where its files are not: it fetches otherwise, and all else is that source's."""
 
     def __init__(self, source: DataSource[Any]) -> None:
@@ -43,7 +43,7 @@ class Elsewhere(DataSource[Any]):
         return self._source.describe()
 
 
-class Carried(Elsewhere):
+class Carried(StandIn):
     """A source with what it fetched of some entries, or why it could not: to read these it opens no file."""
 
     def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:

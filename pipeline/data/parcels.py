@@ -79,7 +79,7 @@ def receive(store: Store, listing: str, folder: Path) -> None:
         store.fetch(parcel, folder / parcel)
 
 
-class Parcelled(carrying.Elsewhere):
+class Parcelled(carrying.StandIn):
     """A source as it was when it was sent, out of the folder that `receive` has filled; it gives the same shards."""
 
     def __init__(self, source: DataSource[Any], folder: str) -> None:
