@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import plugins, preflight
 from pipeline.data import parcels
 from pipeline.data.preview import open_source
 from pipeline.data.source import DataSource
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
-from stages import _checks
 
 ACCOUNT = ".json"
 SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came along
@@ -39,7 +38,7 @@ def sent_source(store: Store, params: Params, stage: str) -> str:
     """
     if stage != "ingest" or not source_is_here_alone(params):
         return ""
-    _checks.before_ingest(params)
+    preflight.before_ingest(params)
     print(f"sending the items of {params.ingest.source['name']} ", end="", flush=True)
 
     def progress(sent: int, of: int) -> None:

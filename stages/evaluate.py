@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import plugins
+from pipeline import plugins, preflight
 from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.contract import LocalWorld
@@ -25,7 +25,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from stages import _checks, _journal, _stage
+from stages import _journal, _stage
 from stages._paths import mapped
 
 
@@ -33,7 +33,7 @@ def main(params: Params, project: _stage.Project) -> None:
     model, shards = project.artefact("model"), project.artefact("shards")
     manifest = Manifest.load(shards)
     reference = Reference.load(project.artefact("reference"), manifest.sha256)
-    _checks.same_weights(params, reference)
+    preflight.same_weights(params, reference)
     card = load_card(model)
     given = inputs_of(plugins.load("families", {"name": card.family, **card.config}), shards)
     result = scored(params, project, reference, model, given)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline import preflight
 from pipeline.cluster import room, spread
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.session import session
 from pipeline.data import packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from stages import _checks, _outside, _stage
+from stages import _outside, _stage
 
 
 def main(params: Params, project: _stage.Project) -> None:
     source = _outside.source(params)
-    _checks.before_ingest(params, source)
+    preflight.before_ingest(params, source)
     out = project.artefact("shards")
     run = params.run
     items = len(source.entries())
@@ -31,7 +32,7 @@ def main(params: Params, project: _stage.Project) -> None:
             manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
     else:
         manifest = packing.ingest(params.ingest, out, source=source, progress=progress)
-    _checks.after_ingest(params, out)
+    preflight.after_ingest(params, out)
     describe(manifest)
 
 

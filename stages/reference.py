@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pipeline import preflight
 from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.evaluation.blocks import ShardExamples
 from pipeline.evaluation.reference import measure
 from pipeline.params import Params
-from stages import _checks, _stage
+from stages import _stage
 from stages._paths import mapped
 
 
 def main(params: Params, project: _stage.Project) -> None:
     shards, out, run = project.artefact("shards"), project.artefact("reference"), params.run
-    _checks.after_ingest(params, shards)
-    _checks.metric(params)
+    preflight.after_ingest(params, shards)
+    preflight.metric(params)
     cache, budget = project.work(params) / "cache", run.cache_megabytes * 2**20
     train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
     if room.spreads(run, len(train) + len(holdout), run.spread_from):

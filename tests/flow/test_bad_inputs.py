@@ -22,11 +22,11 @@ import torch
 import yaml
 from spoilt import GOOD
 
-from pipeline import params
+from pipeline import params, preflight
 from pipeline.data import packing
 from pipeline.formats.shards import Manifest
 from pipeline.settings import UserError, override
-from stages import _checks, _stage, evaluate, reference, register, train, tune
+from stages import _stage, evaluate, reference, register, train, tune
 
 ROOT = Path(__file__).parents[2]
 STAGES = {"reference": reference, "tune": tune, "train": train, "evaluate": evaluate, "register": register}
@@ -554,10 +554,10 @@ def go(root: Path, case: Case) -> None:
     if case.artefacts:
         STAGES[case.stage].main(settings, _stage.Project(root, case.stage, "0" * 64))
         return
-    _checks.before_ingest(settings)
+    preflight.before_ingest(settings)
     if case.data:
         packing.ingest(settings.ingest, root / "artifacts/shards")
-        _checks.after_ingest(settings, root / "artifacts/shards")
+        preflight.after_ingest(settings, root / "artifacts/shards")
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import params
+from pipeline import params, preflight
 from pipeline.settings import SettingsError, override
-from stages import _checks
 
-OWN = params.read(Path(__file__).parents[3] / "params.yaml")
+OWN = params.read(Path(__file__).parents[2] / "params.yaml")
 NO_SEARCH = {"tune.trials": 0, "tune.space": {}}
 BITS: dict[str, Any] = {
     **NO_SEARCH,
@@ -22,7 +21,7 @@ BITS: dict[str, Any] = {
 
 
 def before_ingest(changes: dict[str, Any], tmp_path: Path) -> None:
-    _checks.before_ingest(params.check(override(OWN, {**changes, "run.storage": str(tmp_path)})))
+    preflight.before_ingest(params.check(override(OWN, {**changes, "run.storage": str(tmp_path)})))
 
 
 def test_bits_need_neither_data_nor_extractor(tmp_path: Path) -> None:
