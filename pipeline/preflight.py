@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import plugins
+from pipeline.cluster.addresses import resolve
 from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.data.preview import open_source, preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
+from pipeline.evaluation.foreign import read_statistics
 from pipeline.experiment import check_classes, check_data, check_fields
 from pipeline.formats.extraction import BLIND, identity_of
 from pipeline.formats.filesystems import is_remote
@@ -27,8 +30,67 @@ from pipeline.settings import Settings, SettingsError, UserError, shown
 from pipeline.types import DataSpec
 
 
+def settings(params: Params) -> list[str]:
+    """All that can be checked without work or a trace: files, data, families, weights, the score that decides.
+
+    Returns what could not be checked here, and why.
+
+    Raises:
+        UserError: with everything that is wrong.
+    """
+    said: list[str] = []
+    problems: list[str] = []
+
+    def attempt(checked: Callable[[], None]) -> None:
+        try:
+            checked()
+        except SettingsError as error:
+            problems.extend(error.problems)
+        except UserError as error:
+            problems.append(str(error))
+
+    attempt(lambda: _storage(params))
+    there = elsewhere(params)
+    if there:
+        said.append(f"{there} is not on this machine: the job of {params.run.address} will look for it")
+    else:
+        attempt(lambda: data(params))
+    statistics = params.reference.statistics
+    if statistics is not None:
+        attempt(lambda: _readable(Path(statistics)))
+    attempt(lambda: metric(params))
+    if problems:
+        raise SettingsError(*dict.fromkeys(problems))
+    return said
+
+
+def elsewhere(params: Params) -> str:
+    """The source's path where only a cluster's jobs may see it; else nothing."""
+    if resolve(params.run.address).kind != "submit":
+        return ""
+    source = open_source(params.ingest)
+    given = [getattr(source.config, field) for field in source.paths]
+    return next((str(path) for path in given if path and Path(path).is_absolute() and not Path(path).exists()), "")
+
+
+def _readable(statistics: Path) -> None:
+    read_statistics(statistics, "reference.statistics")
+
+
+def _storage(params: Params) -> None:
+    """What `machine` checks, without making a folder."""
+    use_cuda(params.run)
+    if is_remote(params.run.storage):
+        return
+    path = Path(params.run.storage).absolute()
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is not writable" if there.is_dir() else "is a file"
+        raise SettingsError(f"run.storage: '{params.run.storage}' cannot be made: {there} {why}")
+
+
 def before_ingest(params: Params, source: DataSource[Any] | None = None) -> None:
-    """Check the source's files, and family and extractor against what is known of the data already.
+    """Check the machine, the source's files, and family and extractor against what is known of the data already.
 
     source: one that is open already.
 
@@ -36,6 +98,15 @@ def before_ingest(params: Params, source: DataSource[Any] | None = None) -> None
         UserError: saying which setting is wrong.
     """
     machine(params)
+    data(params, source)
+
+
+def data(params: Params, source: DataSource[Any] | None = None) -> None:
+    """Check the source's files, and family and extractor against what is known of the data already.
+
+    Raises:
+        UserError: saying which setting is wrong.
+    """
     preview = preflight(params.ingest, source)
     resizable(params.ingest)
     if preview.resolution is None:
@@ -116,16 +187,16 @@ def same_weights(params: Params, reference: Reference) -> None:
 
 
 def _extractor(params: Params) -> tuple[str, Settings]:
-    settings = params.reference.extractor
-    return str(settings["name"]), plugins.configure("extractors", settings, "reference.extractor")
+    chosen = params.reference.extractor
+    return str(chosen["name"]), plugins.configure("extractors", chosen, "reference.extractor")
 
 
-def resizable(settings: IngestSettings) -> None:
+def resizable(ingest: IngestSettings) -> None:
     """Refuse `resize: none` where it would set everything aside."""
-    source = open_source(settings)
+    source = open_source(ingest)
     native = source.native_shape() if source.modality == "image" else None
-    if settings.resize == "none" and settings.size and native and settings.size != native[1:]:
-        found, asked = ("×".join(map(str, size)) for size in (native[1:], settings.size))
+    if ingest.resize == "none" and ingest.size and native and ingest.size != native[1:]:
+        found, asked = ("×".join(map(str, size)) for size in (native[1:], ingest.size))
         raise SettingsError(
             f"ingest.resize: none sets every image aside that is not {asked}, and these are {found}; "
             "choose stretch, center_crop or pad, or leave ingest.resolution out"

@@ -24,7 +24,7 @@ from pipeline.formats.filesystems import is_remote
 from pipeline.formats.node_cache import LEAST, NodeCache
 from pipeline.formats.store import Store
 from pipeline.settings import UserError, override
-from stages import _journal, _outside, _paths, _project
+from stages import _journal, _outside, _project
 from stages._remote import CODE, LEFT_OUT
 
 
@@ -40,7 +40,7 @@ def main(storage: str, ticket: str) -> int:
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED
-    told = {_paths.INPUTS: str(asked["inputs"])}
+    told = {_project.INPUTS: str(asked["inputs"])}
     if asked["source"]:
         told[_outside.SOURCE] = str(root / "outside" / "source")
         parcels.receive(store, str(asked["source"]), root / "outside" / "source")

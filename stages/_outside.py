@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins, preflight
+from pipeline import preflight, watched
 from pipeline.data import parcels
 from pipeline.data.preview import open_source
 from pipeline.data.source import DataSource
@@ -20,7 +20,9 @@ SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came 
 
 def sent(store: Store, params: Params, stage: str) -> dict[str, str]:
     """By dotted setting, the bundles of its files that are on this machine; others the cluster may have itself."""
-    here = {setting: path for setting, path in _named(params, stage).items() if path.is_file()}
+    if stage == "ingest":  # its items travel, and not its files
+        return {}
+    here = {setting: path for setting, path in watched.named(params, stage).items() if path.is_file()}
     return {setting: store.push(path.parent, _with_account(path)) for setting, path in here.items()}
 
 
@@ -68,9 +70,7 @@ def source_is_here_alone(params: Params) -> bool:
 
 
 def _files_of_source(params: Params) -> list[Path]:
-    source = open_source(params.ingest)
-    named = (getattr(source.config, field) for field in source.paths)
-    return [Path(path) for path in named if path and Path(path).exists()]
+    return [path for path in watched.named(params, "ingest").values() if path.exists()]
 
 
 def _with_account(path: Path) -> list[str]:
@@ -81,15 +81,3 @@ def _with_account(path: Path) -> list[str]:
 
 def _is_no_account(path: Path) -> bool:
     return path.suffix != ACCOUNT
-
-
-def _named(params: Params, stage: str) -> dict[str, Path]:
-    if stage != "reference":
-        return {}
-    settings = params.reference
-    found = {"reference.statistics": Path(settings.statistics)} if settings.statistics else {}
-    files = getattr(plugins.module("extractors", str(settings.extractor["name"])), "files", None)
-    if files is not None:
-        config = plugins.configure("extractors", settings.extractor, "reference.extractor")
-        found |= {f"reference.extractor.{key}": path for key, path in files(config).items()}
-    return found

@@ -13,9 +13,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
 from pipeline.params import Params
-from stages._stage import Project
-
-INPUTS = "ZEROSUM_INPUTS"  # of a job: the bundle of its stage's inputs
+from stages._project import INPUTS, Project
 
 
 def paths(params: Params, project: Project) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from pipeline import watched
 from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
 from pipeline.formats.filesystems import is_remote
 from pipeline.params import Params
 from pipeline.settings import UserError, at
 
+INPUTS = "ZEROSUM_INPUTS"  # of a job: the bundle of its stage's inputs
 FAILED, WRONG, DRIFTED = 1, 2, 3  # exit codes
 
 
@@ -43,7 +45,7 @@ class Project:
 def code_sha256(root: Path, stage: str) -> str:
     """One hash over the source files this stage depends on, as dvc.yaml names them."""
     deps = [str(dep) for dep in described(root, stage).get("deps", [])]
-    named = [dep for dep in deps if not dep.startswith("artifacts/")]
+    named = [dep for dep in deps if not dep.startswith(("artifacts/", f"{watched.FOLDER}/"))]
     found: list[Path] = []
     for dep in named:
         path = root / dep

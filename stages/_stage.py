@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline import params as whole
+from pipeline import watched
 from pipeline.cluster import supervisor
 from pipeline.cluster.addresses import resolve
 from pipeline.formats.files import disk_is_full
@@ -22,7 +23,7 @@ from pipeline.params import Params
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
 from stages import _remote
-from stages._project import DRIFTED, FAILED, WRONG, Project, code_sha256, own_settings
+from stages._project import DRIFTED, FAILED, INPUTS, WRONG, Project, code_sha256, own_settings
 
 heard: list[int] = []  # signals
 
@@ -38,6 +39,7 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         params = whole.load(root / "params.yaml")
         code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)
+        seen = _look_outside(params, project)
         if address.kind == "submit" and stage != _remote.STAYS:
             _remote.run(params, project, address)
         else:
@@ -45,10 +47,13 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         for what, before, after in (
             ("source files", code, code_sha256(root, stage)),
             ("its settings", settings, own_settings(whole.read(root / "params.yaml"), root, stage)),
+            (f"what it reads ({watched.FOLDER}/{stage})", seen, watched.stamp(root, stage)),
         ):
             if before != after:
                 print(f"{stage}: {what} changed while it ran, and DVC would record the new ones; run it again")
                 _leave(DRIFTED)
+        if stage == "ingest" and INPUTS not in os.environ:
+            watched.remember(root, project.work(params), project.artefact("shards"))
     except UserError as error:
         print(f"\n{stage}: {error}", file=sys.stderr)
         _leave(WRONG)
@@ -67,6 +72,18 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         # SIGTERM (Ray may have lost the code on the way); where a library leaves in the midst, that is no success.
         _leave(128 + heard[0] if heard else FAILED)
     _leave(0)
+
+
+def _look_outside(params: Params, project: Project) -> watched.Stamp:
+    """Show DVC what the stage reads from outside the DAG; say where the source has changed since ingest."""
+    root, stage = project.root, project.stage
+    if INPUTS not in os.environ:  # a job's workstation does it
+        for line in watched.link(root, params, stage):
+            print(line)
+        shards = project.artefact("shards")
+        if stage != "ingest" and (said := watched.apart(root, params, project.work(params), shards)):
+            print(f"{stage}: {said}", file=sys.stderr)
+    return watched.stamp(root, stage)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -213,13 +213,10 @@ def rollback(name: Name = None) -> None:
 def check(
     params: Annotated[Path | None, typer.Argument(help="The file; else the project's params.yaml.")] = None,
 ) -> None:
-    """Validate params.yaml: every key, every range, every rule across sections."""
-    from pipeline import params as reader
-    from pipeline.cli import project
+    """Validate params.yaml and what it names: keys, ranges, files, data, family, weights. Does no work."""
+    from pipeline.cli import check as work
 
-    path = params or project.root() / "params.yaml"
-    found = reader.load(path)
-    print(f"{path.name} is in order: family {found.train.family}")
+    print("\n".join(work.check(params)))
 
 
 @app.command()

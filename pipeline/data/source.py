@@ -99,6 +99,10 @@ class DataSource(ABC, Generic[ConfigT]):
     def entries(self) -> Sequence[Entry]:
         """Every item, good or bad, in an order that depends on nothing but the data."""
 
+    def linked(self) -> tuple[Path, ...]:
+        """Folders outside of its own that links within it lead to, resolved: DVC has to watch them too."""
+        return ()
+
     @abstractmethod
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         """What is stored of one entry, such as a file's bytes: bytes, text, numbers, arrays, and tuples of them.

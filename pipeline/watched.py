@@ -1,0 +1,245 @@
+"""What a stage reads from outside the DAG, as links that DVC looks through.
+
+    inputs/ingest/data → ../../flowers        what `ingest.source` names: a folder or a file
+    inputs/ingest/more                        a second file that it names, such as a csv of labels
+    inputs/ingest/linked                      where links to folders within the data lead
+    inputs/reference/statistics, weights      files that the section `reference` names
+
+dvc.yaml names these paths as dependencies, so DVC hashes whatever they lead to, inside the project or outside, and
+runs the stage again when it changes. A stage sets its links when it starts. A place that has nothing to link to holds a
+small file that says so. DVC does not follow links to folders within a dependency, which is why `linked` exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import plugins
+from pipeline.data.preview import open_source
+from pipeline.formats import files
+from pipeline.formats.shards import Manifest
+from pipeline.params import Params
+from pipeline.settings import UserError
+
+FOLDER = "inputs"
+PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "reference": ("statistics", "weights")}
+UNUSED = "Nothing is read here: see pipeline/watched.py.\n"
+ABSENT = "Not on this machine, so DVC cannot see it change: {}\n"
+RECORD = "ingested.json"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """How many files there are, and one hash over their names, sizes and times of change."""
+
+    files: int
+    digest: str
+
+
+def named(params: Params, stage: str) -> dict[str, Path]:
+    """The files and folders that the settings of a stage name, by their dotted setting; none for most stages."""
+    if stage == "ingest":
+        source = open_source(params.ingest)
+        given = {field: getattr(source.config, field) for field in source.paths}
+        return {f"ingest.source.{field}": Path(path) for field, path in given.items() if path and not _is_word(path)}
+    if stage != "reference":
+        return {}
+    settings = params.reference
+    found = {"reference.statistics": Path(settings.statistics)} if settings.statistics else {}
+    own = getattr(plugins.module("extractors", str(settings.extractor["name"])), "files", None)
+    if own is not None:
+        config = plugins.configure("extractors", settings.extractor, "reference.extractor")
+        found |= {f"reference.extractor.{key}": path for key, path in own(config).items()}
+    return found
+
+
+def _fetched(path: Path) -> bool:
+    """Whether it is a file of the cache: known by its content wherever it lies, and in another place for others."""
+    return path.is_relative_to(files.cache_folder())
+
+
+def _is_word(value: str) -> bool:
+    """`labels: folders` names no file, though `labels: labels.csv` does."""
+    return value in {"folders", "none"}
+
+
+def link(root: Path, params: Params, stage: str) -> list[str]:
+    """Set the links of a stage in the project `root`; returns what a person should be told.
+
+    Raises:
+        UserError: if DVC could not watch the data where it is.
+    """
+    places = PLACES.get(stage)
+    if places is None:
+        return []
+    paths = _placed(params, stage)
+    said: list[str] = []
+    (root / FOLDER / stage).mkdir(parents=True, exist_ok=True)
+    for place in places:
+        path, at = paths.get(place), root / FOLDER / stage / place
+        if path is None or _fetched(path):
+            _settle(at, UNUSED)
+        elif not (root / path).exists():
+            _settle(at, ABSENT.format(path))
+            said.append(
+                f"{path} is not on this machine, so DVC cannot see it change: after a change, `dvc repro -f -s {stage}`"
+            )
+        else:
+            _refuse_projects(root, root / path, stage)
+            _point(at, path)
+    return said
+
+
+def _placed(params: Params, stage: str) -> dict[str, Path]:
+    """Which path goes to which place."""
+    if stage == "reference":
+        return {
+            ("statistics" if name == "reference.statistics" else "weights"): p
+            for name, p in named(params, stage).items()
+        }
+    source = open_source(params.ingest)
+    paths = list(named(params, stage).values())
+    # What lies in the first needs no link of its own.
+    rest = [path for path in paths[1:] if not path.absolute().is_relative_to(paths[0].absolute())]
+    if len(rest) > 1:
+        raise UserError(
+            f"ingest.source: {source.describe()['name']} reads {len(paths)} places, and DVC can watch two; "
+            "bring them under one folder"
+        )
+    found: dict[str, Path] = dict(zip(PLACES["ingest"], [*paths[:1], *rest], strict=False))
+    linked = [path for path in source.linked() if paths and not path.is_relative_to(paths[0].resolve())]
+    if linked:
+        found["linked"] = _above(linked)
+    return found
+
+
+def _above(folders: Sequence[Path]) -> Path:
+    """The folder that holds all of these.
+
+    Raises:
+        UserError: if that would be most of the machine.
+    """
+    common = Path(os.path.commonpath(folders))
+    if common in {Path(common.anchor), Path.home(), Path("/home"), Path("/mnt"), Path("/media")} and len(folders) > 1:
+        raise UserError(
+            f"ingest.source: links lead to {folders[0]} and {folders[-1]}, which no folder but {common} holds; bring "
+            "what is linked under one folder, so that DVC can watch it"
+        )
+    return common
+
+
+def _settle(at: Path, text: str) -> None:
+    if at.is_symlink() or not at.is_file() or at.read_text(encoding="utf-8") != text:
+        at.unlink(missing_ok=True)
+        at.write_text(text, encoding="utf-8")
+
+
+def _point(at: Path, path: Path) -> None:
+    """A link to `path`: relative if that is, so that a moved project keeps it."""
+    target = path if path.is_absolute() else Path("../" * 2) / path
+    if at.is_symlink() and at.readlink() == target:
+        return
+    at.unlink(missing_ok=True)
+    at.symlink_to(target)
+
+
+def _refuse_projects(root: Path, path: Path, stage: str) -> None:
+    """DVC passes over folders that are DVC projects themselves, without a word."""
+    if root.resolve().is_relative_to(path.resolve()):
+        raise UserError(
+            f"{stage}: {path} holds this project itself, and all that it writes would count as a change of the data; "
+            "keep the data in a folder of its own"
+        )
+    inner = [folder for folder, _ in _folders(path) if (folder / ".dvc").is_dir()] if path.is_dir() else []
+    if inner:
+        raise UserError(
+            f"{stage}: {inner[0]} is a DVC project of its own, into which DVC does not look, so that it would miss "
+            "changes; name a folder inside of it"
+        )
+
+
+# --- what has changed -------------------------------------------------------------------------
+
+
+def stamp(root: Path, stage: str) -> Stamp:
+    """Names, sizes and times of change of all that the links of a stage lead to; hidden files are left out."""
+    digest, count = hashlib.sha256(), 0
+    for place in PLACES.get(stage, ()):
+        at = root / FOLDER / stage / place
+        if not at.is_symlink():
+            continue
+        for name, size, changed in sorted(_seen(at)):
+            count += 1
+            digest.update(f"{place}/{name}\0{size}\0{changed}\n".encode("utf-8", "surrogateescape"))
+    return Stamp(count, digest.hexdigest())
+
+
+def _seen(at: Path) -> Iterator[tuple[str, int, int]]:
+    if at.is_file():
+        status = at.stat()
+        yield "", status.st_size, status.st_mtime_ns
+        return
+    start = str(at)
+    for _, entries in _folders(at):
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except OSError:  # a broken link, or gone in this moment
+                yield entry.path[len(start) :], -1, 0
+                continue
+            yield entry.path[len(start) :], status.st_size, status.st_mtime_ns
+
+
+def _folders(start: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Each folder below `start` with its files; links to folders are not followed, hidden names left out."""
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = [entry for entry in found if not entry.name.startswith(".")]
+        except OSError:
+            continue
+        waiting += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield folder, [entry for entry in entries if not entry.is_dir()]
+
+
+def remember(root: Path, work: Path, shards: Path) -> None:
+    """Keep in scratch what the files looked like when ingest packed them."""
+    seen = stamp(root, "ingest")
+    content = {"manifest": Manifest.load(shards).sha256, "files": seen.files, "digest": seen.digest}
+    files.write_json(work / RECORD, content)
+
+
+def apart(root: Path, params: Params, work: Path, shards: Path) -> str:
+    """A sentence where shards and source are apart: other settings, or files that have changed since; else nothing.
+
+    Where no more is known, as in a fresh clone, files are not compared.
+    """
+    try:
+        manifest = Manifest.load(shards)
+    except files.BrokenArtefact:
+        return ""
+    settings = {"source": open_source(params.ingest).describe(), "packing": params.ingest.describe()}
+    recorded = {"source": manifest.source, "packing": manifest.packing}
+    # Settings that are newer than the shards have no say.
+    if any(recorded[part].get(key) != settings[part].get(key) for part in recorded for key in recorded[part]):
+        return "the shards were packed by other settings than ingest has now; `dvc repro` packs them again"
+    try:
+        kept: Mapping[str, Any] = files.read_json(work / RECORD, "the ingest stage")
+        if kept["manifest"] != manifest.sha256:
+            return ""
+    except (files.BrokenArtefact, KeyError, TypeError):
+        return ""
+    now = stamp(root, "ingest")
+    if (now.files, now.digest) == (kept["files"], kept["digest"]):
+        return ""
+    change = (
+        f"{now.files:,} files now, {kept['files']:,} then" if now.files != kept["files"] else "other sizes or times"
+    )
+    return f"the source has changed since ingest packed it ({change}); `dvc repro` packs it again"

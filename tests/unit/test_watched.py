@@ -1,0 +1,153 @@
+"""The links that DVC looks through: where they lead, what is refused, and what counts as a change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import params, watched
+from pipeline.data.packing import ingest
+from pipeline.params import Params
+from pipeline.settings import UserError, override
+
+RAW = params.read(Path(__file__).parents[2] / "params.yaml")
+
+
+def chosen(source: dict[str, Any], **others: Any) -> Params:
+    return params.check(override(RAW, {"ingest.source": source, **others}))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with a folder of images inside and one beside it."""
+    project = tmp_path / "project"
+    for folder in (project / "flowers", tmp_path / "outside"):
+        for name in ("cat", "dog"):
+            (folder / name).mkdir(parents=True)
+            for number in range(4):
+                pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    monkeypatch.chdir(project)
+    return project
+
+
+def at(root: Path, stage: str, place: str) -> Path:
+    return root / watched.FOLDER / stage / place
+
+
+def test_the_digits_have_no_links_and_the_repositorys_own_files_stay_as_they_are(root: Path) -> None:
+    assert watched.link(root, chosen({"name": "digits"}), "ingest") == []
+    for place in watched.PLACES["ingest"]:
+        own = Path(__file__).parents[2] / watched.FOLDER / "ingest" / place
+        assert not at(root, "ingest", place).is_symlink()
+        assert at(root, "ingest", place).read_bytes() == own.read_bytes()
+    assert watched.stamp(root, "ingest").files == 0
+
+
+def test_dvc_watches_every_place_and_no_other() -> None:
+    from stages._project import described
+
+    for stage, places in watched.PLACES.items():
+        deps = [dep for dep in described(Path(__file__).parents[2], stage)["deps"] if dep.startswith("inputs/")]
+        assert sorted(deps) == sorted(f"{watched.FOLDER}/{stage}/{place}" for place in places)
+
+
+def test_a_relative_path_gives_a_relative_link_and_an_absolute_one_stays(root: Path) -> None:
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert str(at(root, "ingest", "data").readlink()) == "../../flowers"
+    assert at(root, "ingest", "data").resolve() == root / "flowers"
+    outside = root.parent / "outside"
+    watched.link(root, chosen({"name": "image_folder", "folder": str(outside)}), "ingest")
+    assert str(at(root, "ingest", "data").readlink()) == str(outside)
+    watched.link(root, chosen({"name": "digits"}), "ingest")
+    assert at(root, "ingest", "data").read_text() == watched.UNUSED
+    assert outside.is_dir()  # what a link led to is left alone
+
+
+def test_a_csv_has_a_place_of_its_own_unless_it_lies_within_the_data(root: Path) -> None:
+    for path in ("labels.csv", "flowers/labels.csv"):
+        (root / path).write_text("file,label\ncat/0.png,cat\n")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers", "labels": "labels.csv"}), "ingest")
+    assert str(at(root, "ingest", "more").readlink()) == "../../labels.csv"
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers", "labels": "flowers/labels.csv"}), "ingest")
+    assert at(root, "ingest", "more").read_text() == watched.UNUSED
+
+
+def test_what_is_not_here_is_said_and_no_link_leads_nowhere(root: Path) -> None:
+    (said,) = watched.link(root, chosen({"name": "image_folder", "folder": "/nowhere/at/all"}), "ingest")
+    assert "dvc repro -f -s ingest" in said
+    assert at(root, "ingest", "data").read_text() == watched.ABSENT.format("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("place", ["flowers", "flowers/cat"])
+def test_a_project_of_its_own_within_the_data_is_refused(root: Path, place: str) -> None:
+    (root / place / ".dvc").mkdir()
+    with pytest.raises(UserError, match="a DVC project of its own"):
+        watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+
+
+def test_a_folder_that_holds_the_project_is_refused(root: Path) -> None:
+    with pytest.raises(UserError, match="holds this project itself"):
+        watched.link(root, chosen({"name": "image_folder", "folder": ".."}), "ingest")
+
+
+def test_statistics_and_weights_are_watched_and_fetched_weights_are_not(root: Path) -> None:
+    np.savez(root / "cifar10.npz", mu=np.zeros(2), sigma=np.eye(2))
+    (root / "own.safetensors").write_bytes(b"weights")
+    extractor = {"name": "inception", "tap": 64, "weights": "own.safetensors"}
+    changes: dict[str, Any] = {"register.metric": "frechet_inception", "reference.statistics": "cifar10.npz"}
+    watched.link(root, chosen({"name": "digits"}, **changes, **{"reference.extractor": extractor}), "reference")
+    assert str(at(root, "reference", "statistics").readlink()) == "../../cifar10.npz"
+    assert str(at(root, "reference", "weights").readlink()) == "../../own.safetensors"
+    auto = {"reference.extractor": {"name": "inception", "tap": 64}, "register.metric": "fid_64"}
+    watched.link(root, chosen({"name": "digits"}, **auto), "reference")
+    assert at(root, "reference", "weights").read_text() == watched.UNUSED
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda folder: (folder / "cat/9.png").write_bytes(b"new"), True),
+        (lambda folder: (folder / "cat/0.png").unlink(), True),
+        (lambda folder: (folder / "cat/0.png").write_bytes(b"other"), True),
+        (lambda folder: (folder / "cat/0.png").rename(folder / "dog/7.png"), True),
+        (lambda folder: os.utime(folder / "cat/0.png", ns=(1, 1)), True),
+        (lambda folder: (folder / "cat/.DS_Store").write_bytes(b""), False),
+        (lambda folder: (folder / "cat/.hidden").mkdir(), False),
+    ],
+)
+def test_what_counts_as_a_change(root: Path, change: Any, seen: bool) -> None:
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    before = watched.stamp(root, "ingest")
+    assert before.files == 8
+    change(root / "flowers")
+    assert (watched.stamp(root, "ingest") != before) is seen
+
+
+def test_shards_and_source_apart_are_noticed(root: Path) -> None:
+    settings = chosen({"name": "image_folder", "folder": "flowers"}, **{"ingest.resolution": 8})
+    shards, work = root / "artifacts/shards", root / ".work"
+    watched.link(root, settings, "ingest")
+    assert watched.apart(root, settings, work, shards) == ""  # nothing is packed yet
+    ingest(settings.ingest, shards)
+    assert watched.apart(root, settings, work, shards) == ""  # as in a clone: nothing is known of the files
+    watched.remember(root, work, shards)
+    assert watched.apart(root, settings, work, shards) == ""
+    (root / "flowers/cat/9.png").write_bytes(b"new")
+    assert "9 files now, 8 then" in watched.apart(root, settings, work, shards)
+    (root / "flowers/cat/9.png").unlink()
+    os.utime(root / "flowers/cat/0.png", ns=(1, 1))
+    assert "other sizes or times" in watched.apart(root, settings, work, shards)
+    other = chosen({"name": "image_folder", "folder": "flowers"}, **{"ingest.resolution": 16})
+    assert "other settings" in watched.apart(root, other, work, shards)
+
+
+def test_more_files_than_dvc_has_places_for_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "named", lambda *_: {str(n): Path(f"file{n}") for n in range(3)})
+    with pytest.raises(UserError, match="DVC can watch two"):
+        watched.link(root, chosen({"name": "digits"}), "ingest")
