@@ -190,6 +190,14 @@ def models(name: Name = None) -> None:
 
 
 @app.command()
+def register() -> None:
+    """Register what artifacts/ hold in the registry that is chosen now; repeating it changes nothing."""
+    from pipeline.cli import register as work
+
+    print("\n".join(work.register()))
+
+
+@app.command()
 def promote(
     version: Annotated[int, typer.Option(min=1, help="The version to be champion.")],
     force: Annotated[str | None, typer.Option(help="Promote whatever the scores say; keeps this reason.")] = None,

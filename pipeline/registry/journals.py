@@ -45,7 +45,7 @@ def record(root: Path, experiment: str, lines: Sequence[Line], known: int = 0, e
     Raises:
         UserError: if the MLflow store cannot be used, or the lines do not begin with the job.
     """
-    with opened(root) as store, store.locked("a job's metrics"):
+    with opened(root, create=True) as store, store.locked("a job's metrics"):
         run = _run(store, experiment_id(store, experiment), lines[0])
         log_metrics(store, run.info.run_id, list(_metrics(lines[known:])))
         end = next((line for line in lines if line["kind"] == "end"), None)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from pipeline.evaluation.samples import open_model
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
-from pipeline.registry import promotion, serving, tracking
+from pipeline.registry import kept, promotion, serving, tracking
 from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
 from pipeline.settings import UserError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LONGEST_TAG = 5000
 PREVIOUS = "previous_champion"
 RECORD = "record."
+RECEIPT = Path("artifacts") / "curves" / "registration.json"
 
 
 class Registered(TypedDict):
@@ -33,6 +34,19 @@ class Registered(TypedDict):
     version: int
     run_id: str
     aliases: list[str]
+
+
+@dataclass
+class Work:
+    """What registering had to do: whether anything in the store changed, and what was mended, as sentences."""
+
+    changed: bool = False
+    mended: list[str] = field(default_factory=lambda: [])
+
+    def mend(self, sentence: str) -> None:
+        """Note something that was there once and had to be put right."""
+        self.changed = True
+        self.mended.append(sentence)
 
 
 @dataclass(frozen=True)
@@ -45,44 +59,92 @@ class Version:
     tags: dict[str, str]
 
 
-def register_run(training: tracking.Training, settings: RegisterSettings, root: Path) -> Registered:
-    """Record a training and register its model, in the store of the project in `root`.
+def register_run(
+    training: tracking.Training, settings: RegisterSettings, root: Path, work: Work | None = None
+) -> Registered:
+    """Record a training and register its model, in the store of the project in `root`, made on first use.
 
-    Repeating it makes neither a second run nor a second version.
+    Repeating it makes neither a second run nor a second version; files that are gone from the store come back. work:
+    is told what had to be done.
 
     Raises:
         UserError: if an artefact is missing or broken, or the store cannot be used.
     """
-    with opened(root) as store, store.locked("registering"):
+    with opened(root, create=True) as store, store.locked("registering"):
         run_id = tracking.record(store, settings.experiment, training)
-        return register(store, settings, training, run_id)
+        return register(store, settings, training, run_id, work)
 
 
-def register(store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str) -> Registered:
+def register(
+    store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str, work: Work | None = None
+) -> Registered:
     """The version of these weights: found by their sha256, or made; tags and aliases brought up to date.
 
-    It becomes `candidate`, and `champion` where there is none.
+    It becomes `candidate`, and `champion` where there is none. A version whose files are gone gets them anew; one whose
+    logged model was deleted is replaced by a new one, with its tags and aliases.
     """
+    work = work or Work()
     card = load_card(training.model)
     tags = _tags(training, card)
     found = _by_weights(store, settings.name, card.weights_sha256)
     if not found:
         _make(store, settings, training, run_id, tags)
+        work.changed = True
         found = _by_weights(store, settings.name, card.weights_sha256)
     version, *later = found
     # Without a lock two clients of one server may both have made a version: the first stays.
     for double in later:
         store.client.delete_model_version(settings.name, double)
+    version = _mended(store, settings, training, run_id, tags, version, work)
     known = store.client.get_model_version(settings.name, version).tags
     for key, value in {**tags, "run_id": run_id}.items():
         if known.get(key) != value:
             store.client.set_model_version_tag(settings.name, version, key, value)
-    store.client.set_registered_model_alias(settings.name, settings.candidate, version)
-    if settings.champion not in _model(store, settings.name).aliases:
-        store.client.set_registered_model_alias(settings.name, settings.champion, version)
+            work.changed = True
+    aliases = _model(store, settings.name).aliases
+    wanted = [settings.candidate, *([] if settings.champion in aliases else [settings.champion])]
+    for alias in wanted:
+        if str(aliases.get(alias)) != version:
+            store.client.set_registered_model_alias(settings.name, alias, version)
+            work.changed = True
     aliases = _model(store, settings.name).aliases
     own = sorted(alias for alias, held in aliases.items() if str(held) == version)
     return Registered(name=settings.name, version=int(version), run_id=run_id, aliases=own)
+
+
+def _mended(
+    store: Store,
+    settings: RegisterSettings,
+    training: tracking.Training,
+    run_id: str,
+    tags: Mapping[str, str],
+    number: str,
+    work: Work,
+) -> str:
+    """The version with everything it needs to be opened: itself, or the one that takes its place."""
+    version = store.client.get_model_version(settings.name, number)
+    if kept.SOURCE.fullmatch(str(version.source)) is None:
+        return number  # of other making
+    logged = kept.logged_model(store, version)
+    if logged is not None:
+        generator, card = open_model(training.model)
+        if not kept.whole(store, logged, card):
+            serving.log_files(store, logged, training.model, card, generator.conditional)
+            work.mend(f"the files of version {number} were gone from the store, and are there again")
+        return number
+    # MLflow never lets a version's source be changed.
+    aliases = [alias for alias, held in _model(store, settings.name).aliases.items() if str(held) == number]
+    _make(store, settings, training, run_id, {**version.tags, **tags})
+    made = _by_weights(store, settings.name, weights := tags[tracking.WEIGHTS_TAG])[-1]
+    for alias in aliases:
+        store.client.set_registered_model_alias(settings.name, alias, made)
+    for other in _all_versions(store, f"name = '{settings.name}'"):
+        if other.tags.get(PREVIOUS) == number:
+            store.client.set_model_version_tag(settings.name, str(other.version), PREVIOUS, made)
+    for old in _by_weights(store, settings.name, weights)[:-1]:
+        store.client.delete_model_version(settings.name, old)
+    work.mend(f"the logged model of version {number} had been deleted: version {made} takes its place and its aliases")
+    return made
 
 
 def versions(store: Store, name: str) -> list[Version]:
@@ -163,6 +225,8 @@ def _make(
 ) -> None:
     generator, card = open_model(training.model)
     logged = serving.log(store, training.model, card, generator.conditional, run_id)
+    if not kept.whole(store, logged, card):
+        serving.log_files(store, logged, training.model, card, generator.conditional)
     _make_model(store, settings.name)
     store.client.create_model_version(settings.name, f"models:/{logged}", run_id, dict(tags), model_id=logged)
 
@@ -208,7 +272,23 @@ def _model(store: Store, name: str) -> RegisteredModel:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(f"{store.address.shown} holds no model '{name}'; the register stage makes it") from None
+        raise UserError(
+            f"{store.address.shown} holds no model '{name}'{_elsewhere(store, name)}. `zerosum register` registers "
+            "what artifacts/ hold; where they are not there yet, `dvc repro` makes them first"
+        ) from None
+
+
+def _elsewhere(store: Store, name: str) -> str:
+    """Where the project's receipt says that it was registered, if that is another store."""
+    try:
+        receipt: object = json.loads((store.root / RECEIPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    said = cast(dict[str, Any], receipt) if isinstance(receipt, dict) else {}
+    registry = said.get("registry")
+    if said.get("name") != name or not isinstance(registry, str) or registry == store.address.recorded:
+        return ""
+    return f"; {RECEIPT} says that it was registered in {registry}, which MLFLOW_TRACKING_URI may name"
 
 
 def _get(store: Store, name: str, version: int) -> ModelVersion:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.formats.report import ScoreRecord, load_scores
+from pipeline.registry import kept
 from pipeline.registry.store import Store
 from pipeline.settings import UserError
 
@@ -44,16 +45,25 @@ def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
     """The records of an MLflow run, from the report it keeps.
 
     Raises:
-        UserError: if there is no such run, or it keeps no report.
+        UserError: if there is no such run, it keeps no report, or its files are gone.
     """
     from mlflow.exceptions import MlflowException
 
+    try:
+        location = kept.local(str(store.client.get_run(run_id).info.artifact_uri))
+    except MlflowException:
+        raise UserError(f"{run_id}: {store.address.shown} holds no run of this id") from None
+    if location is not None and not location.is_dir():
+        raise UserError(
+            f"{run_id}: the files of this run are gone: {location} is missing. Bring the folder back from a copy; "
+            "`zerosum register` logs anew those of the training that artifacts/ hold"
+        )
     with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
         try:
-            store.client.download_artifacts(run_id, "report/scores.json", folder)
+            found = store.client.download_artifacts(run_id, "report/scores.json", folder)
         except (MlflowException, OSError):
-            raise UserError(f"{run_id}: {store.address.shown} holds no run of this id with a report") from None
-        return load_scores(Path(folder) / "report")
+            raise UserError(f"{run_id}: this run of {store.address.shown} keeps no report with scores") from None
+        return load_scores(Path(found).parent)
 
 
 def _version(store: Store, uri: str) -> ModelVersion:

@@ -16,7 +16,7 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard
-from pipeline.registry import packaging
+from pipeline.registry import kept, packaging
 from pipeline.registry.store import Store
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.settings import UserError
@@ -64,6 +64,7 @@ def load(uri: str) -> Served:
     """
     import mlflow.pyfunc
 
+    kept.require(uri)
     try:
         model = mlflow.pyfunc.load_model(uri)
     except OSError as error:
@@ -86,6 +87,7 @@ def model_folder(uri: str, target: Path) -> Path:
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
+    kept.require(uri)
     target.mkdir(parents=True, exist_ok=True)
     try:
         found = (
@@ -197,13 +199,18 @@ def log(store: Store, model: Path, card: ModelCard, conditional: bool, run_id: s
     # By the client, since `log_model` would tag it with the person's name and a script's path.
     tags = {WEIGHTS_TAG: card.weights_sha256, "family": card.family}
     logged = store.client.create_logged_model(experiment, MODEL_NAME, run_id, tags=tags)
-    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
-        folder = Path(name) / MODEL_NAME
-        build(model, card, conditional=conditional, target=folder)
-        store.client.log_model_artifacts(logged.model_id, str(folder))
+    log_files(store, logged.model_id, model, card, conditional)
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, card.examples_seen)])
     store.client.finalize_logged_model(logged.model_id, "READY")
     return logged.model_id
+
+
+def log_files(store: Store, logged: str, model: Path, card: ModelCard, conditional: bool) -> None:
+    """Log the files of the model in the folder `model` to a logged model; those that are there are replaced."""
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        folder = Path(name) / MODEL_NAME
+        build(model, card, conditional=conditional, target=folder)
+        store.client.log_model_artifacts(logged, str(folder))
 
 
 def _forget_paths(target: Path) -> None:

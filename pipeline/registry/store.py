@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shlex
+import shutil
 import socket
 import sqlite3
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from filelock import FileLock, Timeout
 
 from pipeline.formats import files
+from pipeline.registry import moving
 from pipeline.registry.addresses import DATABASE_PORTS, Address, redact, resolve
 from pipeline.settings import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LOCK_SECONDS = 120
+LOCK_SECONDS = 900  # a large model on its way to the store takes minutes
+PATIENCE = 5  # seconds, after which it is said what is waited for
 REACH_SECONDS = 5
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -50,7 +56,7 @@ class Store:
         """One process at a time on an embedded store; a server's clients settle afterwards.
 
         Raises:
-            UserError: if another process holds it for two minutes.
+            UserError: if another process holds it for a quarter of an hour.
         """
         if self.address.database is None:
             yield
@@ -60,15 +66,18 @@ class Store:
 
 
 @contextmanager
-def opened(root: Path) -> Generator[Store]:
-    """The store of the project in `root`, made on first use.
+def opened(root: Path, create: bool = False) -> Generator[Store]:
+    """The store of the project in `root`. create: make an embedded one that is not there; else nothing is left behind.
 
-    MLflow's own URI points to it meanwhile, so that `mlflow.…` functions reach it too.
+    MLflow's own URI points to it meanwhile, so that `mlflow.…` functions reach it too. One that was moved or copied
+    with its project is told its new place.
 
     Raises:
-        UserError: if it cannot be reached, made, read or written; credentials are left out.
+        UserError: if there is none, or it cannot be reached, made, read or written; credentials are left out.
     """
     address = resolve(root)
+    if not create and address.database is not None and not _begun(address.database):
+        raise _absent(root, address)
     quieten()
     with plainly(address):
         prepare(address)
@@ -82,6 +91,19 @@ def opened(root: Path) -> Generator[Store]:
             mlflow.set_tracking_uri(cast(str, None))  # MLflow takes None for "look at the environment"
             if before is not None:
                 os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def _absent(root: Path, address: Address) -> UserError:
+    if not address.given and not any((root / mark).is_file() for mark in ("params.yaml", "dvc.yaml")):
+        return UserError(
+            f"there is no project here: neither {root} nor a folder above it holds a params.yaml; change to a "
+            "project's folder, or name a registry in MLFLOW_TRACKING_URI"
+        )
+    named = "MLFLOW_TRACKING_URI names" if address.given else "it would be"
+    return UserError(
+        f"there is no registry here: {named} {address.shown}, which is made by the register stage (`dvc repro`) or by "
+        "`zerosum register`, which registers what artifacts/ hold; a registry elsewhere is named by MLFLOW_TRACKING_URI"
+    )
 
 
 def quieten() -> None:
@@ -99,15 +121,76 @@ def quieten() -> None:
 @contextmanager
 def plainly(address: Address) -> Generator[None]:
     """What MLflow and its database raise, as a UserError without credentials or traceback."""
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except MlflowException as error:
+        if unfit := _other_schema(address, str(error.message)):
+            raise unfit from None
         raise UserError(redact(f"MLflow ({address.shown}): {error.message}", address.uri)) from None
+    except CommandError as error:
+        raise _other_schema(address, str(error)) or UserError(
+            redact(f"the store {address.shown} cannot be used: {error}", address.uri)
+        ) from None
     except (SQLAlchemyError, sqlite3.Error) as error:
-        raise UserError(redact(f"the store {address.shown} cannot be used: {error}", address.uri)) from None
+        raise UserError(redact(_database_error(address, error), address.uri)) from None
+
+
+def _database_error(address: Address, error: Exception) -> str:
+    """What a database says, without the statement that met it."""
+    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    file = address.database
+    if file is None:
+        return f"the store {address.shown} cannot be used: {said}"
+    if "locked" in said:
+        return f"{file} is held by another process that writes to it; try again when that one has ended"
+    if "readonly" in said or "unable to open" in said:
+        return (
+            f"{file} cannot be written ({said}): make it and its folder writable, or name another store in "
+            "MLFLOW_TRACKING_URI"
+        )
+    if "malformed" in said or "not a database" in said:
+        return _damaged(file, said)
+    return f"{file} cannot be used: {said}"
+
+
+def _damaged(file: Path, said: str) -> str:
+    return (
+        f"{file} is not a readable sqlite database ({said}): bring it back from a copy, or move it away and make a new "
+        "one with `zerosum register`"
+    )
+
+
+def _other_schema(address: Address, said: str) -> UserError | None:
+    """What to do about a database of another MLflow; None where that is not what MLflow says."""
+    found = re.search(r"found version (\w+)|revision identified by '(\w+)'", said)
+    return None if found is None else _of_another_mlflow(address, found[1] or found[2])
+
+
+def _of_another_mlflow(address: Address, revision: str) -> UserError:
+    from mlflow.version import VERSION
+
+    if not _known_revision(revision):
+        return UserError(
+            f"{address.shown} was written by a newer MLflow than the one here, which is {VERSION} (its schema is "
+            f"{revision}): use the version that wrote it, or name another store in MLFLOW_TRACKING_URI"
+        )
+    uri = shlex.quote(redact(address.uri, address.uri))
+    return UserError(
+        f"{address.shown} was written by an older MLflow than the one here, which is {VERSION}: take a copy of it, "
+        f"then run `mlflow db upgrade {uri}`"
+    )
+
+
+def _known_revision(revision: str) -> bool:
+    """Whether the MLflow here has this step of its schema: each is a file named for it."""
+    from mlflow.store import db_migrations
+
+    folder = Path(str(db_migrations.__file__)).parent / "versions"
+    return any(path.name.startswith(f"{revision}_") for path in folder.glob("*.py"))
 
 
 def prepare(address: Address) -> None:
@@ -132,8 +215,12 @@ def _lock(database: Path, what: str) -> Generator[None]:
     path = database.with_name(f"{database.name}-lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=LOCK_SECONDS)
-        lock.acquire()
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            print(f"{what}: waiting for another process that works on {database}", file=sys.stderr, flush=True)
+            lock.acquire(timeout=LOCK_SECONDS - PATIENCE)
     except Timeout:
         raise UserError(f"{what}: another process has held {path} for {LOCK_SECONDS} s; see what it is doing") from None
     except OSError as error:
@@ -149,34 +236,72 @@ def _make_database(database: Path, address: Address) -> None:
 
     MLflow's own first use fails in most of several processes that start at once.
     """
-    if _has_tables(database):
+    if _has_tables(database, address):
+        _follow(database, address)
         return
     with _lock(database, "making the MLflow store"):
-        if _has_tables(database):
+        if _has_tables(database, address):
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        if address.receipts is not None:
+            shutil.rmtree(address.receipts, ignore_errors=True)  # of a database that is gone
         with files.replacing(database) as temporary:
-            made = SqlAlchemyStore(f"sqlite:///{temporary}", address.artifacts)
+            beside = resolve(database.parent, {"MLFLOW_TRACKING_URI": f"sqlite:///{quote(temporary.name)}"})
+            made = SqlAlchemyStore(beside.uri, address.artifacts)
             made.engine.dispose()
 
 
-def _has_tables(database: Path) -> bool:
-    if not database.exists():
-        return False
-    if not os.access(database, os.W_OK):
-        raise UserError(f"{database} cannot be written; make it writable, or set MLFLOW_TRACKING_URI to another store")
+def _follow(database: Path, address: Address) -> None:
+    """Tell a database that was moved or copied with its project where it is now."""
+    now = address.artifacts or ""
+    if moving.home(database) in {None, now}:
+        return
+    with _lock(database, "following a moved project"):
+        before = moving.follow(database, now)
+    if before is not None:
+        print(
+            f"{database} was moved here from {Path(before).parent}: its addresses follow", file=sys.stderr, flush=True
+        )
+
+
+def _begun(database: Path) -> bool:
+    """Whether there is a database, an unreadable one included; not an empty file."""
     try:
-        connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=20)
-        try:
-            count = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'model_versions'").fetchone()
-        finally:
-            connection.close()
+        return database.is_dir() or database.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _has_tables(database: Path, address: Address) -> bool:
+    if not _begun(database):
+        return False
+    if database.is_dir():
+        raise UserError(f"{database} is a folder, where a database belongs; move it away, or name another store")
+    if not os.access(database, os.R_OK | os.W_OK):
+        raise UserError(
+            f"{database} cannot be read and written; give yourself the right to, or set MLFLOW_TRACKING_URI to another "
+            "store"
+        )
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=20)) as connection:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            versions = (
+                connection.execute("SELECT version_num FROM alembic_version") if "alembic_version" in names else ()
+            )
+            revision = next((str(found) for (found,) in versions), None)
+    except sqlite3.OperationalError as error:
+        raise UserError(_database_error(address, error)) from None
     except sqlite3.DatabaseError as error:
-        raise UserError(f"{database} is not a readable sqlite database ({error}); move it away and repeat") from None
-    if not count[0] and database.stat().st_size:
+        raise UserError(_damaged(database, str(error))) from None
+    if "model_versions" not in names:
         raise UserError(f"{database} holds no MLflow schema; move it away and repeat, or name another store")
-    return bool(count[0])
+    # MLflow would add its own tables to those of a later version before it fails.
+    if revision is not None and not _known_revision(revision):
+        raise _of_another_mlflow(address, revision)
+    return True
 
 
 # --- remote -----------------------------------------------------------------------------------

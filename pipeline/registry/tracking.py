@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.registry import lineage as lineage_of
+from pipeline.registry.addresses import plain, project_of
 from pipeline.registry.store import Store
 from pipeline.settings import UserError
 
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 
 WEIGHTS_TAG = "zerosum.weights_sha256"
 LINEAGE_TAG = "zerosum.lineage_sha256"
+EXPERIMENT_TAG = "zerosum.dvc_experiment"
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 LONGEST_PARAM = 6000
-LONGEST_KEY = 250
 DIGEST = 36  # what MLflow keeps of a data set's digest
 
 T = TypeVar("T")
@@ -69,9 +71,16 @@ def experiment_id(store: Store, name: str) -> str:
     if found.lifecycle_stage != "active":
         raise UserError(
             f"the MLflow experiment '{name}' was deleted; bring it back with"
-            f" `mlflow experiments restore -x {found.experiment_id}`, or name another in register.experiment"
+            f" `{_command(store, f'experiments restore -x {found.experiment_id}')}`, or name another in"
+            " register.experiment"
         )
     return found.experiment_id
+
+
+def _command(store: Store, arguments: str) -> str:
+    """A line of the shell for MLflow's own command; a store elsewhere is in the environment already."""
+    where = "" if store.address.database is None else f"MLFLOW_TRACKING_URI={shlex.quote(store.address.uri)} "
+    return f"{where}mlflow {arguments}"
 
 
 def record(store: Store, experiment: str, training: Training) -> str:
@@ -82,6 +91,9 @@ def record(store: Store, experiment: str, training: Training) -> str:
     card = load_card(training.model)
     run = _run(store, experiment_id(store, experiment), card, training)
     run_id, begun = run.info.run_id, run.info.start_time
+    named = os.environ.get("DVC_EXP_NAME")  # by `dvc exp run`
+    if named and EXPERIMENT_TAG not in run.data.tags:
+        store.client.set_tag(run_id, EXPERIMENT_TAG, named)
     _log_params(store, run, training.params)
     log_metrics(store, run_id, [*_curves(training.history, begun), *_scores(training.report, card, begun)])
     _log_dataset(store, run_id, card, training.lineage)
@@ -183,15 +195,12 @@ def _log_files(store: Store, run_id: str, training: Training) -> None:
 # --- values MLflow takes ----------------------------------------------------------------------
 
 
-def plain(name: str) -> str:
-    """A key of the letters MLflow allows, and of the length."""
-    return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
-
-
 def _text(value: object, root: Path) -> str:
     """A parameter as text: the project's own and the person's home folder left out, long ones cut."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    text = text.replace(str(root), ".").replace(str(Path.home()), "~") if str(Path.home()) != "/" else text
+    for own in (root, project_of(root)):
+        text = text.replace(str(own), ".")
+    text = text.replace(str(Path.home()), "~") if str(Path.home()) != "/" else text
     return cut(text, LONGEST_PARAM)
 
 

@@ -277,7 +277,7 @@ def test_an_unconditional_model_draws_n_or_a_sample_a_row(tmp_path: Path) -> Non
     training = toy.project(tmp_path, conditional=False, channels=3)
     generator, card = open_model(training.model)
     serving.build(training.model, card, conditional=generator.conditional, target=tmp_path / "served")
-    with opened(tmp_path):
+    with opened(tmp_path, create=True):
         served = serving.load(str(tmp_path / "served"))
         drawn = served.model.predict(pd.DataFrame({"n": [2, 3]}), params={"seed": 5})
         assert np.array_equal(drawn, np.moveaxis(generator.sample(5, seed=5), 1, -1))
@@ -292,7 +292,7 @@ def test_a_changed_weight_file_is_refused(tmp_path: Path) -> None:
     serving.build(training.model, card, conditional=True, target=tmp_path / "served")
     weights = tmp_path / "served/artifacts/model/generator.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
-    with pytest.raises(UserError, match="its manifest says"), opened(tmp_path):
+    with pytest.raises(UserError, match="its manifest says"), opened(tmp_path, create=True):
         serving.load(str(tmp_path / "served"))
 
 

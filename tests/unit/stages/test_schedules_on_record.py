@@ -6,16 +6,17 @@ from typing import Any
 
 from pipeline import params as whole
 from pipeline.formats.search import Best
-from stages import register, tune
+from pipeline.registry import registering
+from stages import tune
 
 RATE = "families.dcgan.generator.lr"
 
 
 def test_what_is_registered_of_a_schedule() -> None:
     best = Best({RATE: 1e-3}, 0.5, 1, schedule=[{"from": 640, "overrides": {RATE: 8e-4}}])
-    assert register.searched(best) == {f"searched.{RATE}": 1e-3, f"searched.from_640.{RATE}": 8e-4}
-    assert register.searched(Best({RATE: 1e-3})) == {f"searched.{RATE}": 1e-3}
-    assert register.searched(Best({})) == {}
+    assert registering.searched(best) == {f"searched.{RATE}": 1e-3, f"searched.from_640.{RATE}": 8e-4}
+    assert registering.searched(Best({RATE: 1e-3})) == {f"searched.{RATE}": 1e-3}
+    assert registering.searched(Best({})) == {}
 
 
 def test_what_is_about_to_be_searched_is_said() -> None:

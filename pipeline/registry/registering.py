@@ -1,0 +1,147 @@
+"""What artifacts/ hold → the registry: the register stage and `zerosum register` are this."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pipeline.formats import files
+from pipeline.formats.model import load_card
+from pipeline.formats.report import load_scores
+from pipeline.formats.search import Best, load_best
+from pipeline.params import Params
+from pipeline.registry import lineage
+from pipeline.registry.addresses import Address, resolve
+from pipeline.registry.models import RECEIPT, Registered, Work, register_run
+from pipeline.registry.tracking import Training, scores
+from pipeline.settings import SettingsError, UserError, at, suggest
+
+APART = frozenset({"run", "register"})  # sections that no artefact depends on
+
+
+def register(params: Params, root: Path, work: Work | None = None) -> Registered:
+    """Register the model and report in `root`/artifacts by the settings, and leave the receipt.
+
+    Repeating it makes neither a second run nor a second version. work: is told what had to be done.
+
+    Raises:
+        UserError: if an artefact is missing or broken, or the store cannot be used.
+        SettingsError: if register.metric is no score of the report.
+    """
+    artifacts = root / "artifacts"
+    model, report = artifacts / "model", artifacts / "report"
+    load_card(model)
+    scores(report)
+    known = [record.name for record in load_scores(report)]
+    if params.register.metric not in known:
+        near = suggest(params.register.metric, known)
+        raise SettingsError(f"register.metric: the report holds no score '{params.register.metric}'{near}")
+    settings = {name: section for name, section in params.raw.items() if name not in APART}
+    training = Training(
+        model=model,
+        report=report,
+        params={**flat(settings), **searched(load_best(artifacts / "search"))},
+        history=list(_history(model / "history.tsv")),
+        lineage=lineage.gather(root, artifacts / "shards" / "manifest.json", settings),
+        attachments=[path for path in (root / "params.yaml", root / "dvc.lock") if path.exists()],
+    )
+    registered = register_run(training, params.register, root, work)
+    leave_receipt(root, registered, resolve(root))
+    return registered
+
+
+def lines(registered: Registered, params: Params, work: Work) -> list[str]:
+    """What a person is told: the version and its aliases, and what to do with it."""
+    name, version, champion = registered["name"], registered["version"], params.register.champion
+    alias = champion if champion in registered["aliases"] else params.register.candidate
+    return [
+        f"{name} version {version}: {', '.join(registered['aliases'])}",
+        *(f"  {sentence}" for sentence in work.mended),
+        f"  zerosum generate --model {shlex.quote(f'models:/{name}@{alias}')} --n 64 --out samples",
+        *([f"  zerosum promote --version {version}"] if alias != champion else []),
+    ]
+
+
+def settled(params: Params, root: Path) -> None:
+    """Refuse to register artifacts/ that other settings made than those of params.yaml now, as dvc.lock has them.
+
+    The version would say that it was made by these. Without a dvc.lock nothing is known.
+
+    Raises:
+        UserError: naming the stages and their sections.
+    """
+    changed: list[str] = []
+    for stage, entry in lineage.upstream(lineage.read_lock(root)).items():
+        recorded = cast(dict[str, Any], (entry["params"] or {}).get("params.yaml") or {})
+        keys = [key for key, value in recorded.items() if key not in APART and at(params.raw, key) != value]
+        changed += [f"{key} ({stage})" for key in keys if not key.startswith("register.")]
+    if changed:
+        raise UserError(
+            f"params.yaml has changed since artifacts/ were made: {', '.join(changed)}; `dvc repro` makes and "
+            "registers them anew, `git checkout params.yaml` takes the change back"
+        )
+
+
+def leave_receipt(root: Path, registered: Registered, address: Address) -> None:
+    """Write artifacts/curves/registration.json: what was registered, and where.
+
+    Beside an embedded database lies the file itself, and here a link to it: where the database is lost with it, DVC
+    misses its out and registers again. For another store it is a plain file. Either appears whole.
+    """
+    path = root / RECEIPT
+    content = {**registered, "registry": address.recorded}
+    if address.receipts is None:
+        files.write_json(path, content)
+        return
+    target = address.receipts / registered["name"] / f"{registered['version']}.json"
+    files.write_json(target, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Within the project the link is relative, so that both move together.
+    to = os.path.relpath(target, path.parent.resolve()) if address.home is not None else str(target)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.symlink_to(to)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def searched(best: Best) -> dict[str, Any]:
+    """What the search found, and from which examples on something else."""
+    found = {f"searched.{name}": value for name, value in best.overrides.items()}
+    for entry in best.schedule:
+        found |= {f"searched.from_{entry['from']}.{name}": value for name, value in entry["overrides"].items()}
+    return found
+
+
+def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name; lists as JSON."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            found |= flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = json.dumps(value) if isinstance(value, list) else value
+    return found
+
+
+def _history(path: Path) -> Iterator[dict[str, float]]:
+    """The numbers of the training's curve, a row a tick; none where there is no such file."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            yield {name: number for name, text in row.items() if (number := _number(text)) is not None}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
