@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST_TAG = 5000
 PREVIOUS = "previous_champion"
 RECORD = "record."
-RECEIPT = Path("artifacts") / "curves" / "registration.json"
+RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
 
 
 class Registered(TypedDict):

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.registry import lineage
-from pipeline.registry.addresses import Address, resolve
+from pipeline.registry.addresses import Address, project_of, resolve
 from pipeline.registry.models import RECEIPT, Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
 from pipeline.settings import SettingsError, UserError, at, suggest
@@ -89,25 +90,36 @@ def settled(params: Params, root: Path) -> None:
 
 
 def leave_receipt(root: Path, registered: Registered, address: Address) -> None:
-    """Write artifacts/curves/registration.json: what was registered, and where.
+    """Write artifacts/curves/registration/registration.json, register's out: what was registered, and where.
 
-    Beside an embedded database lies the file itself, and here a link to it: where the database is lost with it, DVC
-    misses its out and registers again. For another store it is a plain file. Either appears whole.
+    For an embedded database the file lies beside it, and the folder here is a link to where it is: where the database
+    is lost with what lies beside it, DVC misses its out and registers again. For another store, and in DVC's copy of a
+    project for an experiment, it is a plain folder.
     """
-    path = root / RECEIPT
-    content = {**registered, "registry": address.recorded}
-    if address.receipts is None:
-        files.write_json(path, content)
+    folder, content = root / RECEIPT.parent, {**registered, "registry": address.recorded}
+    beside = None if address.receipts is None else address.receipts / registered["name"]
+    if beside is not None:
+        files.write_json(beside / RECEIPT.name, content)
+    if beside is not None and project_of(root.resolve()) == root.resolve():
+        # Within the project the link is relative, so that both move together.
+        _lead(folder, os.path.relpath(beside, folder.parent.resolve()) if address.home is not None else str(beside))
         return
-    target = address.receipts / registered["name"] / f"{registered['version']}.json"
-    files.write_json(target, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Within the project the link is relative, so that both move together.
-    to = os.path.relpath(target, path.parent.resolve()) if address.home is not None else str(target)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    if folder.is_symlink():
+        folder.unlink()
+    files.write_json(root / RECEIPT, content)
+
+
+def _lead(folder: Path, to: str) -> None:
+    """Make `folder` a link to `to`, in place of a link to elsewhere or a folder with an older receipt."""
+    if folder.is_symlink() and str(folder.readlink()) == to:
+        return
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.symlink_to(to)
-        temporary.replace(path)
+        temporary.replace(folder)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -136,7 +136,7 @@ def torn_output(cell: Cell) -> None:
     """What a finished stage has made is damaged afterwards; here nothing fails, and DVC has to see it."""
     running = cell.start()
     assert running.wait(LIMIT) == 0, running.output
-    out = cell.project / "artifacts" / OUTS.get(cell.stage, "curves/registration.json")
+    out = cell.project / "artifacts" / OUTS.get(cell.stage, "curves/registration/registration.json")
     found = out.rglob("*") if out.is_dir() else [out]
     damage(cell.chance.choice(sorted(path for path in found if path.is_file() and path.stat().st_size)))
 
@@ -274,8 +274,8 @@ def same(whole: Path, project: Path, stage: str) -> None:
         with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as registry:
             versions = registry.execute("select version, status from model_versions").fetchall()
         assert versions == [(1, "READY")], versions
-        made = json.loads((project / "artifacts/curves/registration.json").read_text())
-        expected = json.loads((whole / "artifacts/curves/registration.json").read_text())
+        made = json.loads((project / "artifacts/curves/registration/registration.json").read_text())
+        expected = json.loads((whole / "artifacts/curves/registration/registration.json").read_text())
         assert (made["version"], made["aliases"]) == (expected["version"], expected["aliases"]), made
     else:
         assert checkout.hashes(project, OUTS[stage]) == checkout.hashes(whole, OUTS[stage]), "other bytes"

@@ -157,7 +157,7 @@ def test_six_stages_from_params_alone(name: str, tmp_path: Path, tmp_path_factor
     assert len(list((artifacts / "model/grids").glob("*.png"))) == 2
 
     check_report(artifacts / "report", real)
-    registered = json.loads((artifacts / "curves/registration.json").read_text())
+    registered = json.loads((artifacts / "curves/registration/registration.json").read_text())
     assert registered["aliases"] == ["candidate", "champion"]
     assert f"{name} version 1: candidate, champion" in printed["register"]
     check_served(tmp_path, name, real)
