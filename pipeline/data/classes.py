@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data import scanning
+from pipeline.data.notes import listed
 from pipeline.data.rejects import SHOWN, Reject, by_reason
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry
@@ -31,12 +32,15 @@ def with_examples(source: DataSource[Any], settings: IngestSettings, found: scan
     if not empty or settings.empty_classes == "drop":
         return tuple(name for name in classes if name in present)
     reasons = _Reasons(source, settings, found, classes)
-    lines = [f"  {name}: {reasons.of(name)}" for name in empty[:SHOWN]]
-    more = [f"  … and {len(empty) - SHOWN} more"] if len(empty) > SHOWN else []
-    none = "1 class has" if len(empty) == 1 else f"{len(empty)} classes have"
-    limit = f"for ingest.limit {scanning.reaching(source.entries())}; " if reasons.limited else ""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in empty:
+        alike[reasons.of(name)].append(name)
+    lines = [f"  {listed(names)}: {reason}" for reason, names in alike.items()]
+    more = [f"  … and {len(lines) - SHOWN} reasons more"] if len(lines) > SHOWN else []
+    count = f"{len(empty)} of {len(classes)} classes {'has' if len(empty) == 1 else 'have'} no example to train on"
+    limit = f"for ingest.limit, {scanning.reaching(source.entries())}; " if reasons.limited else ""
     advice = f"{limit}mend or remove them, or set ingest.empty_classes: drop, which leaves them out"
-    raise UserError("\n".join([f"{none} no example to train on", *lines, *more, advice]))
+    raise UserError("\n".join([count, *lines[:SHOWN], *more, advice]))
 
 
 class _Reasons:
@@ -59,7 +63,7 @@ class _Reasons:
     def of(self, name: str) -> str:
         rejects = self._rejects[name]
         if self._used[name]:
-            return f"all of its {self._used[name]} items repeat others, and ingest.duplicates is drop"
+            return f"all {self._used[name]} items repeat those of other classes, and ingest.duplicates is drop"
         left_out = self._all[name] - len(rejects)
         self.limited |= left_out > 0
         beyond = f"; ingest.limit left out {left_out} more" if left_out else ""
@@ -68,16 +72,16 @@ class _Reasons:
         if rejects:
             return f"{len(rejects)} items were set aside: {_counts(rejects)}, such as {rejects[0].key}{beyond}"
         if left_out:
-            return f"ingest.limit left out all of its {left_out} items"
+            return f"ingest.limit left out all {left_out} items"
         if self._items == self._limit:  # of items that were sent ahead, only those within the limit are known
-            return f"none of the {self._items} items within ingest.limit is of it"
+            return f"none of the {self._items} items within ingest.limit"
         numbered = list(self._classes) == [str(number) for number in range(len(self._classes))]
         first = next((label for label in self._classes if self._all[label]), "0")
         if numbered and int(name) < int(first):
             return f"no item has this label; the labels begin at {first}"
         unknown = self._rejects[None]
-        what = f"; {len(unknown)} items of unknown class were set aside: {_counts(unknown)}" if unknown else ""
-        return f"no item is of it{what}"
+        what = f"; set aside before their class was known: {_counts(unknown)}" if unknown else ""
+        return f"there is no item{what}"
 
 
 def _counts(rejects: Sequence[Reject]) -> str:

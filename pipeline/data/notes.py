@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.rejects import write_csv
+from pipeline.data.rejects import DUPLICATES, write_csv
 
 NOTES = "notes.csv"
 NAMED = 5
@@ -34,13 +34,14 @@ RARE = "rare_classes"
 NO_HOLDOUT = "classes_without_holdout"
 
 SAID = {
-    ENLARGED: "are smaller than the resolution asked for and were enlarged",
-    STRETCHED: "changed their proportions more than 1.5 times by ingest.resize: stretch",
-    NORMALISED: "are louder than full scale and were divided by their peak",
-    CUT: "are louder than full scale and were cut to it",
-    CANCELLING: "lose most of their sound when their channels are mixed to one",
-    SILENT: "are silent",
+    ENLARGED: "{are} smaller than the resolution asked for and {were} enlarged",
+    STRETCHED: "{were} stretched more than 1.5 times out of proportion",
+    NORMALISED: "{are} louder than full scale and {were} divided by the peak",
+    CUT: "{are} louder than full scale and {were} cut to it",
+    CANCELLING: "{lose} most sound where channels are mixed to one",
+    SILENT: "{are} silent",
 }
+ONE = {"are": "is", "were": "was", "have": "has", "lose": "loses", "repeat": "repeats"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,12 @@ def of_classes(
     return found
 
 
+def listed(names: Sequence[str], count: int | None = None) -> str:
+    """The first few of `names`, and how many more there are of `count`, which is all of them if None."""
+    more = (len(names) if count is None else count) - len(names[:NAMED])
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more else "")
+
+
 def write(folder: Path, found: Kept) -> None:
     """notes.csv, in the order of the source; no file where there is nothing to note."""
     if found:
@@ -141,21 +148,20 @@ def sentences(found: Mapping[str, Mapping[str, Any]], folder: str) -> list[str]:
 
 
 def _sentence(kind: str, values: Mapping[str, Any], folder: str) -> str:
-    count, of = int(values["items"]), int(values["of"])
-    names = ", ".join(map(str, values.get("names", ())))
-    names += f" and {count - NAMED} more" if count > NAMED else ""
+    count, of, detail = int(values["items"]), int(values["of"]), values.get("detail")
+    verbs = ONE if count == 1 else {verb: verb for verb in ONE}
+    items, classes = (f"{count:,} of {of:,} {what}" for what in ("items", "classes"))
+    names = listed(values.get("names", ()), count)
     if kind == TWO_LABELS:
-        what = "repeats another with" if count == 1 else "repeat others with"
-        return f"{count:,} of {of:,} items {what} another label: {values['detail']} ({folder}/duplicates.csv)"
+        return f"{items} {verbs['repeat']} another with another label: {detail}; see {folder}/{DUPLICATES}"
     if kind == DROPPED:
-        return f"{count:,} of {of:,} classes have no usable example and were left out: {names}"
+        return f"{classes} {verbs['have']} no usable example and {verbs['were']} left out: {names}"
     if kind == RARE:
         least = f"fewer than {RARE_BELOW}, or than {RARE_SHARE:.0%} of the largest class's"
-        return f"{count:,} of {of:,} classes have few training examples ({least}): {names}"
+        return f"{classes} {verbs['have']} few training examples ({least}): {names}"
     if kind == NO_HOLDOUT:
-        return f"{count:,} of {of:,} classes have no holdout example: {names}"
-    amount = f", {values['amount']:,} samples of them beyond it" if "amount" in values else ""
-    one = f": {values['item']}" if count == 1 else f"; the most, {values['item']}" if values["worst"] else ""
-    one = one or f", such as {values['item']}"
-    detail = f" ({values['detail']})" if values["detail"] else ""
-    return f"{count:,} of {of:,} items {SAID.get(kind, kind)}{amount}{one}{detail}; see {folder}/{NOTES}"
+        return f"{classes} {verbs['have']} no holdout example: {names}"
+    what = SAID[kind].format(**verbs) if kind in SAID else kind
+    amount = f" ({values['amount']:,} samples)" if "amount" in values else ""
+    which = "it is" if count == 1 else "most of all" if values["worst"] else "the first is"
+    return f"{items} {what}{amount}; {which} {values['item']}{f': {detail}' if detail else ''}; see {folder}/{NOTES}"

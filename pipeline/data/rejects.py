@@ -35,7 +35,7 @@ REMEDIES = {
     "transparent": "set ingest.transparency to white or black",
     "another resolution": "set ingest.resize to stretch, center_crop or pad",
     "two sizes": "set ingest.resolution",
-    "two shapes": "set ingest.resize: stretch, or crop both halves alike",
+    "two shapes": "set ingest.resolution and ingest.resize: stretch, or crop both halves alike",
     "more than 8 bits a channel": "convert them to 8 bits",
     "unsupported colours": "convert them to RGB",
     "outside every class folder": "set ingest.source.labels: none, or sort them into class folders",

@@ -70,12 +70,11 @@ def _check_halves(x: Array, extra: dict[str, Array], settings: IngestSettings) -
         mine, others = x.shape[:2], other.shape[:2]
         shapes = f"{_shown(mine)}, and its {name} {_shown(others)}"
         alike = images.proportional(mine, others)
-        if settings.size is None and mine != others:
-            stretched = "" if alike else " and ingest.resize: stretch, or crop them alike"
-            raise Rejected("two sizes", f"{shapes}; set ingest.resolution{stretched}")
-        if settings.resize in ("center_crop", "pad") and not alike:
-            advice = "crop them alike, or set ingest.resize: stretch if both show the whole"
-            raise Rejected("two shapes", f"{shapes}; {settings.resize} would keep another region of each: {advice}")
+        if settings.size is None and mine != others and alike:
+            raise Rejected("two sizes", f"{shapes}; set ingest.resolution")
+        if not alike and (settings.size is None or settings.resize in ("center_crop", "pad")):
+            needed = "ingest.resize: stretch" if settings.size else "ingest.resolution and ingest.resize: stretch"
+            raise Rejected("two shapes", f"{shapes}; crop them alike, or set {needed}")
 
 
 def _shown(size: Sequence[int]) -> str:

@@ -188,8 +188,7 @@ def _within(values: NDArray[np.float64], beyond: Beyond) -> NDArray[np.float64]:
         over = int((np.abs(values) > 1).sum())
         what = f"peak {peak:.6g}, {100 * over / values.size:.3g} % of samples beyond ±1"
         if beyond == "reject":
-            advice = "set ingest.source.beyond: normalise (divided by its peak) or cut, or save it at full scale"
-            raise Rejected("louder than full scale", f"{what}; {advice}")
+            raise Rejected("louder than full scale", f"{what}; set ingest.source.beyond: normalise or cut")
         notes.leave(notes.NORMALISED if beyond == "normalise" else notes.CUT, what, peak, over)
         if beyond == "normalise":
             return values / peak
