@@ -204,7 +204,7 @@ def test_whole_frames_of_a_pipe(size: int, channels: int, told: int, matching: b
 
 
 def long(kind: bytes, data: int | None, told: int = 0xFFFFFFFF, whole: int | None = None) -> bytes:
-    """RF64 or BW64 with these sizes in its ds64 chunk; None: the true ones, and no such chunk for told = -1."""
+    """RF64 or BW64 with these sizes in its ds64 chunk, None: the true ones; told: the size in the data chunk."""
     sound = SOUND.astype("<i2").tobytes()
     sizes = struct.pack("<QQQI", 104 if whole is None else whole, len(sound) if data is None else data, 100, 0)
     form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
@@ -216,6 +216,8 @@ def long(kind: bytes, data: int | None, told: int = 0xFFFFFFFF, whole: int | Non
 def test_sizes_of_64_bits_are_read(kind: bytes, tmp_path: Path) -> None:
     for data in (long(kind, None), long(kind, 0, whole=0), long(kind, 2**64 - 1, whole=2**64 - 1), long(kind, 7, 200)):
         assert np.array_equal(both_ways(data, tmp_path) * 32_768, SOUND)
+    without = kind + sized(0xFFFFFFFF, 0xFFFFFFFF)[4:]  # no ds64 at all
+    assert np.array_equal(both_ways(without, tmp_path) * 32_768, SOUND)
     behind = long(kind, None) + b"LIST" + struct.pack("<I", 4) + b"note"
     assert np.array_equal(both_ways(behind, tmp_path) * 32_768, SOUND)
     with pytest.raises(Rejected, match="cut short: 200 of 5000000000 bytes"):
