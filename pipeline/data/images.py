@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from pipeline.data import notes
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits, Rejected
 
@@ -37,6 +38,7 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+STRONG = 1.5  # a picture that is stretched more than so much in one direction is noted
 MODES = {"1": "L", "L": "L", "LA": "RGBA", "La": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 
 
@@ -94,8 +96,18 @@ def _without_addresses(error: Exception) -> str:
 # --- fitting ----------------------------------------------------------------------------------
 
 
-def fit(pixels: Pixels, settings: IngestSettings) -> Pixels:
+def proportional(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two (height, width) have one aspect ratio, within one pixel of the smaller."""
+    (height, width), (larger_height, larger_width) = sorted((first, second), key=lambda size: size[0] * size[1])
+    return abs(height * larger_width - width * larger_height) <= max(larger_height, larger_width)
+
+
+def fit(pixels: Pixels, settings: IngestSettings, like: tuple[int, int] | None = None) -> Pixels:
     """(H, W, C) → contiguous (C', H', W') with the channels and resolution of `settings`.
+
+    Leaves notes where it enlarges, and where it stretches strongly.
+    like: (height, width) of the image that decides which region is kept, where this one shows the same at another
+        scale, `proportional` to it; None: its own.
 
     Raises:
         Rejected: where `transparency` or `resize` say that such an image is to be set aside.
@@ -104,7 +116,7 @@ def fit(pixels: Pixels, settings: IngestSettings) -> Pixels:
     pixels = with_channels(pixels, channels, settings.transparency)
     size = settings.size
     if size is not None and size != pixels.shape[:2]:
-        pixels = resized(pixels, size, settings)
+        pixels = resized(pixels, size, settings, like)
     if channels == 4:
         pixels = np.where(pixels[:, :, 3:] == 0, np.uint8(0), pixels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -131,29 +143,49 @@ def _opaque(pixels: Pixels, transparency: Literal["white", "black", "reject"]) -
     return ((pixels[:, :, :3] * alpha + ground * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def resized(pixels: Pixels, size: tuple[int, int], settings: IngestSettings) -> Pixels:
-    """(h, w, C) → (H, W, C) by `settings.resize`; RGBA is filtered with premultiplied alpha."""
+def resized(
+    pixels: Pixels, size: tuple[int, int], settings: IngestSettings, like: tuple[int, int] | None = None
+) -> Pixels:
+    """(h, w, C) → (H, W, C) by `settings.resize`; RGBA is filtered with premultiplied alpha; `like`: as in `fit`."""
     height, width = pixels.shape[:2]
     if settings.resize == "none":
         raise Rejected("another resolution", f"{height}×{width}, asked for is {size[0]}×{size[1]}")
     resample = FILTERS[settings.filter]
     image = _image(pixels)
+    whole = like or (height, width)
     if settings.resize == "stretch":
+        scales = sorted((size[0] / height, size[1] / width))
+        if scales[1] > STRONG * scales[0]:
+            notes.leave(notes.STRETCHED, _from_to(pixels, size, scales[1] / scales[0]), scales[1] / scales[0])
+        _note_enlarged(pixels, size, scales[1])
         return _array(image.resize((size[1], size[0]), resample))
     if settings.resize == "center_crop":
-        scale = min(height / size[0], width / size[1])
-        crop_height, crop_width = size[0] * scale, size[1] * scale
+        scale = min(whole[0] / size[0], whole[1] / size[1])
+        crop_height, crop_width = size[0] * scale * (height / whole[0]), size[1] * scale * (width / whole[1])
+        _note_enlarged(pixels, size, max(size[0] / crop_height, size[1] / crop_width))
         left, top = max(0.0, (width - crop_width) / 2), max(0.0, (height - crop_height) / 2)
         box = (left, top, min(width, left + crop_width), min(height, top + crop_height))
         return _array(image.resize((size[1], size[0]), resample, box=box))
-    scale = min(size[0] / height, size[1] / width)
-    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    scale = min(size[0] / whole[0], size[1] / whole[1])
+    inner = (max(1, round(whole[0] * scale)), max(1, round(whole[1] * scale)))
+    _note_enlarged(pixels, inner, scale * max(whole[0] / height, whole[1] / width))
     small = _array(image.resize((inner[1], inner[0]), resample))
     ground = 0 if pixels.shape[2] == 4 else settings.pad_value
     padded = np.full((*size, pixels.shape[2]), ground, dtype=np.uint8)
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     padded[top : top + inner[0], left : left + inner[1]] = small
     return padded
+
+
+def _note_enlarged(pixels: Pixels, size: tuple[int, int], times: float) -> None:
+    """Leave a note where an image of `pixels` becomes larger, `times` in the direction in which it grows most."""
+    if times > 1 + 1e-9:  # what a float adds is no enlargement
+        notes.leave(notes.ENLARGED, _from_to(pixels, size, times), times)
+
+
+def _from_to(pixels: Pixels, size: tuple[int, int], times: float) -> str:
+    before, after = ("×".join(map(str, sides)) for sides in (pixels.shape[:2], size))
+    return f"{before} to {after}, {times:.3g} times"
 
 
 def _image(pixels: Pixels) -> Image.Image:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import rejects, scanning
+from pipeline.data import classes, notes, rejects, scanning
 from pipeline.data.preview import check_fitting, open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
@@ -51,6 +51,7 @@ def ingest(
     source = source or open_source(settings)
     check_fitting(source, settings)
     source.check("ingest.source")
+    scanning.check_limit(source, settings)
     return pack(source, settings, out, map_shards=map_shards, progress=progress)
 
 
@@ -72,6 +73,7 @@ def pack(
     rejects.write_rejects(out, found.rejects)
     rejects.check_rejects(found.rejects, found.items, settings.max_rejected_fraction, out)
     spec = _spec(source, found)
+    spec = replace(spec, classes=classes.with_examples(source, settings, found))
     domains = _domains(source, settings, found)
     cuts = {name: order for cut, _ in domains.values() for name, order in cut.items()}
     repeats = [pair for _, pairs in domains.values() for pair in pairs]
@@ -79,17 +81,20 @@ def pack(
     tasks = [
         task
         for name, order in cuts.items()
-        for task in _tasks(PackTask(source, settings, stored, Path()), found, (name, order), out)
+        for task in _tasks(PackTask(source, settings, stored, Path(), spec.classes), found, (name, order), out)
     ]
     answers: Iterable[tuple[Shard, NDArray[np.int64]]] = mapping(pack_shard, tasks)
     packed = list(progress(answers) if progress else answers)
+    splits = {name: _split(name, packed, spec, out) for name in cuts}
+    notes.write(out, found.notes)
     manifest = Manifest(
         spec=spec,
-        splits={name: _split(name, packed, spec, out) for name in cuts},
+        splits=splits,
         source=source.describe(),
         packing=settings.describe(),
         duplicates=_duplicates(found, repeats, settings, out),
         rejects=rejects.counted(found.rejects),
+        notes=_notes(found, repeats, splits, source.classes()),
     )
     manifest.save(out)
     return manifest
@@ -99,7 +104,7 @@ def _clear(out: Path) -> None:
     """Remove an earlier packing, its manifest first, and nothing that ingest did not write."""
     out.mkdir(parents=True, exist_ok=True)
     (out / shards.MANIFEST).unlink(missing_ok=True)
-    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES}
+    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES, notes.NOTES}
     for path in out.iterdir():
         if path.name in written or shards.is_shard(path.name, EVERY):
             path.unlink()
@@ -120,6 +125,8 @@ Cut = tuple[dict[str, NDArray[np.int64]], list[tuple[int, int]]]
 
 def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> dict[str, Cut]:
     """Each domain's splits, as survey indices by split name, and its repeats: one domain for most sources."""
+    numbers = {name: number for number, name in enumerate(source.classes())}
+    labels = np.array([numbers.get(entry.label or "", -1) for entry in found.entries], dtype=np.int64)
     other = np.array([entry.unpaired for entry in found.entries], dtype=bool)
     chosen = {"": np.flatnonzero(~other)}
     if "unpaired" in source.fields:
@@ -129,7 +136,8 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
         if len(mine) == 0 and source.may_be_empty:
             cuts[prefix] = ({f"{prefix}{name}": mine for name in SPLITS}, [])
             continue
-        ranking = scanning.rank(found.hashes[mine], settings.holdout_fraction, settings.duplicates == "drop")
+        drop = settings.duplicates == "drop"
+        ranking = scanning.rank(found.hashes[mine], settings.holdout_fraction, drop, labels[mine])
         parts = np.split(mine[ranking.order], [ranking.train])
         repeats = [(int(mine[repeat]), int(mine[first])) for repeat, first in ranking.repeats]
         cuts[prefix] = ({f"{prefix}{name}": part for name, part in zip(SPLITS, parts, strict=True)}, repeats)
@@ -143,7 +151,7 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
 class PackTask:
     """One shard to be written: its path, and its examples' entries, hashes (n, 32), and ranks within the split.
 
-    fields: what is stored beside x.
+    fields: what is stored beside x. classes: names in the order of their numbers.
     """
 
     source: DataSource[Any]
@@ -160,14 +168,12 @@ def _tasks(like: PackTask, found: scanning.Survey, cut: tuple[str, NDArray[np.in
     split, order = cut
     size = like.settings.shard_examples
     fields = () if split.startswith(shards.UNPAIRED) else like.fields
-    classes = like.source.classes()
     for number, first in enumerate(range(0, len(order), size)):
         chosen = order[first : first + size]
         yield replace(
             like,
             fields=fields,
             path=out / shards.shard_name(split, number),
-            classes=classes,
             first=first,
             entries=tuple(found.entries[index] for index in chosen),
             hashes=found.hashes[chosen],
@@ -229,3 +235,18 @@ def _duplicates(
     rejects.write_csv(out / rejects.DUPLICATES, ("item", "label", "same_as", "label_of_that"), rows)
     kinds = Counter(repeat.label != first.label for repeat, first in pairs)
     return {"policy": settings.duplicates, "examples": len(pairs), "conflicting": kinds[True]}
+
+
+def _notes(
+    found: scanning.Survey, repeats: Sequence[tuple[int, int]], splits: dict[str, Split], named: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What there is to say of items and classes, by kind."""
+    noted = notes.counted(found.notes, len(found.entries))
+    pairs = [(found.entries[repeat], found.entries[first]) for repeat, first in repeats]
+    unlike = [(repeat, first) for repeat, first in pairs if repeat.label != first.label]
+    if unlike:
+        repeat, first = unlike[0]
+        detail = f"{repeat.key} is {repeat.label}, and {first.key} is {first.label}"
+        noted[notes.TWO_LABELS] = {"items": len(unlike), "of": len(found.entries), "detail": detail}
+    train, holdout = (splits[name].histogram for name in SPLITS)
+    return noted | notes.of_classes(train, holdout, [name for name in named if name not in train])

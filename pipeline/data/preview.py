@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import plugins
+from pipeline.data import scanning
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
 from pipeline.settings import SettingsError
@@ -54,6 +55,7 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
     source = source or open_source(settings)
     check_fitting(source, settings)
     source.check("ingest.source")
+    scanning.check_limit(source, settings)
     channels, *size = source.native_shape() or (None,)
     known = channels is not None
     resolution = settings.size or (tuple(size) if known else None)

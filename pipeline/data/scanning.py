@@ -9,13 +9,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import images
+from pipeline.data import images, notes
 from pipeline.data.rejects import Reject
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
@@ -24,6 +24,7 @@ from pipeline.types import Array, Modality, Progress
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
+KNOWN_ENLARGED = 2.0  # where all images of a source have one size that is known, enlarging by so much is not noted
 MapShards = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 """`map_shards(function, tasks)` gives the answers in the order of the tasks; both sides can be pickled."""
 
@@ -50,17 +51,34 @@ def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) ->
     if entry.problem is not None:
         raise Rejected(*entry.problem)
 
-    def fitted(read: Array) -> Array:
-        return images.fit(read, settings) if source.modality == "image" else np.ascontiguousarray(read)
-
     stored = source.fetch(entry, settings.limits)
-    x = fitted(source.decode(stored, settings.limits))
-    extra = {name: fitted(read) for name, read in sorted(source.decode_fields(stored, settings.limits).items())}
+    x = source.decode(stored, settings.limits)
+    extra = dict(sorted(source.decode_fields(stored, settings.limits).items()))
+    if source.modality != "image":
+        return Prepared(np.ascontiguousarray(x), {name: np.ascontiguousarray(each) for name, each in extra.items()})
+    _check_halves(x, extra, settings)
+    # The largest decides which region is kept of all, so that proportional positions stay together.
+    like = max((each.shape[:2] for each in (x, *extra.values())), key=lambda size: size[0] * size[1])
+    return Prepared(
+        images.fit(x, settings, like), {name: images.fit(each, settings, like) for name, each in extra.items()}
+    )
+
+
+def _check_halves(x: Array, extra: dict[str, Array], settings: IngestSettings) -> None:
+    """Reject an item whose halves, (H, W, C) each, cannot be brought to one shape with the same region in both."""
     for name, other in extra.items():
-        if other.shape[1:] != x.shape[1:]:
-            mine, others = ("×".join(map(str, each.shape[1:])) for each in (x, other))
-            raise Rejected("two sizes", f"{mine}, and its {name} {others}; set ingest.resolution")
-    return Prepared(x, extra)
+        mine, others = x.shape[:2], other.shape[:2]
+        shapes = f"{_shown(mine)}, and its {name} {_shown(others)}"
+        alike = images.proportional(mine, others)
+        if settings.size is None and mine != others and alike:
+            raise Rejected("two sizes", f"{shapes}; set ingest.resolution")
+        if not alike and (settings.size is None or settings.resize in ("center_crop", "pad")):
+            needed = "ingest.resize: stretch" if settings.size else "ingest.resolution and ingest.resize: stretch"
+            raise Rejected("two shapes", f"{shapes}; crop them alike, or set {needed}")
+
+
+def _shown(size: Sequence[int]) -> str:
+    return "×".join(map(str, size))
 
 
 def content_hash(x: Array, extra: dict[str, Array] | None = None) -> bytes:
@@ -83,23 +101,29 @@ class ScanTask:
 
 @dataclass(frozen=True)
 class Scanned:
-    """hashes: uint8 (n, 32), shapes: one an entry, zeros and () where it was rejected; fields: a shape each."""
+    """hashes: uint8 (n, 32), shapes: one an entry, zeros and () where it was rejected; fields: a shape each.
+
+    notes: of entries that are used, each with the entry's number.
+    """
 
     hashes: NDArray[np.uint8]
     shapes: tuple[tuple[int, ...], ...]
     rejected: tuple[tuple[int, Reject], ...]
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    notes: tuple[tuple[int, notes.Note], ...] = ()
 
 
 def scan(task: ScanTask) -> Scanned:
-    """Read, fit and hash the entries of a task."""
+    """Read, fit and hash the entries of a task, and collect what is noted of them."""
     hashes = np.zeros((len(task.entries), 32), dtype=np.uint8)
     shapes: list[tuple[int, ...]] = []
     rejected: list[tuple[int, Reject]] = []
     fields: list[tuple[str, tuple[int, ...]]] = []
+    noted: list[tuple[int, notes.Note]] = []
     for number, entry in enumerate(task.entries):
         try:
-            found = prepared(task.source, entry, task.settings)
+            with notes.collected() as left:
+                found = prepared(task.source, entry, task.settings)
         except Rejected as problem:
             rejected.append((number, Reject(entry.key, problem.reason, problem.detail)))
             shapes.append(())
@@ -107,12 +131,16 @@ def scan(task: ScanTask) -> Scanned:
         hashes[number] = np.frombuffer(content_hash(found.x, found.extra), dtype=np.uint8)
         shapes.append(found.x.shape)
         fields += [(name, values.shape) for name, values in found.extra.items()]
-    return Scanned(hashes, tuple(shapes), tuple(rejected), tuple(fields))
+        noted += [(number, note) for note in notes.worst(left)]
+    return Scanned(hashes, tuple(shapes), tuple(rejected), tuple(fields), tuple(noted))
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), all shapes."""
+    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), all shapes.
+
+    rejected: the entries that were set aside, as `rejects` lists them. notes: with the keys of their entries.
+    """
 
     entries: tuple[Entry, ...]
     hashes: NDArray[np.uint8]
@@ -120,6 +148,8 @@ class Survey:
     rejects: tuple[Reject, ...]
     items: int
     fields: dict[str, Counter[tuple[int, ...]]]
+    rejected: tuple[Entry, ...]
+    notes: tuple[tuple[str, notes.Note], ...]
 
 
 def survey(
@@ -135,16 +165,33 @@ def survey(
     shapes: Counter[tuple[int, ...]] = Counter()
     fields: dict[str, Counter[tuple[int, ...]]] = {}
     rejects: list[Reject] = []
+    rejected: list[Entry] = []
+    noted: list[tuple[str, notes.Note]] = []
+    same: dict[notes.Note, notes.Note] = {}  # a million equal notes are one in memory
     remaining = iter(entries)
     for answer in progress(answers) if progress else answers:
         good = np.array([bool(shape) for shape in answer.shapes], dtype=bool)
-        kept += [entry for entry, keep in zip(islice(remaining, len(good)), good, strict=True) if keep]
+        mine = list(islice(remaining, len(good)))
+        kept += [entry for entry, keep in zip(mine, good, strict=True) if keep]
+        rejected += [mine[number] for number, _ in answer.rejected]
+        noted += [(mine[number].key, same.setdefault(note, note)) for number, note in answer.notes]
         hashes.append(answer.hashes[good])
         shapes.update(shape for shape in answer.shapes if shape)
         for name, shape in answer.fields:
             fields.setdefault(name, Counter())[shape] += 1
         rejects += [reject for _, reject in answer.rejected]
-    return Survey(tuple(kept), np.concatenate(hashes), shapes, tuple(rejects), len(entries), fields)
+    if source.native_shape() is not None:  # one known size, for which the resolution was chosen
+        noted = [(key, note) for key, note in noted if note.kind != notes.ENLARGED or note.value > KNOWN_ENLARGED]
+    return Survey(
+        tuple(kept),
+        np.concatenate(hashes),
+        shapes,
+        tuple(rejects),
+        len(entries),
+        fields,
+        tuple(rejected),
+        tuple(noted),
+    )
 
 
 def limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
@@ -152,6 +199,36 @@ def limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
     if limit is None or limit >= len(entries):
         return entries
     return [entries[number * len(entries) // limit] for number in range(limit)]
+
+
+def check_limit(source: DataSource[Any], settings: IngestSettings) -> None:
+    """Refuse an `ingest.limit` below the number of classes, where each has to have an example.
+
+    Raises:
+        SettingsError: with a limit that would do.
+    """
+    if settings.limit is None or settings.empty_classes == "drop":
+        return
+    classes = source.expected_classes()
+    if settings.limit >= len(classes):
+        return
+    entries = source.entries()
+    if settings.limit < len(entries):
+        raise SettingsError(
+            f"ingest.limit: {settings.limit} items cannot hold one of each of the {len(classes)} classes; "
+            f"{reaching(entries)}, or set ingest.empty_classes: drop"
+        )
+
+
+def reaching(entries: Sequence[Entry]) -> str:
+    """What would let a limit reach every class that has an item: advice, without a full stop."""
+    longest: Counter[str] = Counter()
+    for label, run in groupby(entry.label if entry.problem is None else None for entry in entries):
+        if label is not None:
+            longest[label] = max(longest[label], sum(1 for _ in run))
+    # Gaps between the items that are used are as long as the shortest of the classes' longest runs, or shorter.
+    enough = -(-len(entries) // min(longest.values(), default=1))
+    return f"take {enough} or more" if enough < len(entries) else "leave ingest.limit out"
 
 
 def one_shape(found: Counter[tuple[int, ...]], modality: Modality = "image") -> tuple[int, ...]:
@@ -200,14 +277,17 @@ class Ranking:
     repeats: tuple[tuple[int, int], ...]
 
 
-def rank(hashes: NDArray[np.uint8], holdout_fraction: float, drop: bool) -> Ranking:
+def rank(
+    hashes: NDArray[np.uint8], holdout_fraction: float, drop: bool, labels: NDArray[np.int64] | None = None
+) -> Ranking:
     """Order examples by content hash, ties by source order, and cut: train is the first 1 - `holdout_fraction`.
 
     The cut moves up to the next change of content (down, where that was the last), so that no content
-    is in both splits; with `drop`, repeats of a content are left out.
+    is in both splits; with `drop`, repeats of a content are left out. Of a class of `labels` (n,) (-1: none) that
+    would have no example in train, the first content goes there, whole; the order within each split stays.
 
     Raises:
-        UserError: if there are too few different contents for two splits.
+        UserError: if there are too few different contents for two splits, or for train to see every class.
     """
     words = np.ascontiguousarray(hashes).view(">u8").reshape(len(hashes), 4)
     order = np.lexsort((words[:, 3], words[:, 2], words[:, 1], words[:, 0])).astype(np.int64)
@@ -223,8 +303,47 @@ def rank(hashes: NDArray[np.uint8], holdout_fraction: float, drop: bool) -> Rank
         changes = np.flatnonzero(new)[1:]
         if not len(changes):
             raise UserError(
-                f"{count} examples with 1 content between them cannot be cut into train and holdout; "
-                "bring more data, or set ingest.holdout_fraction to 0"
+                f"{count} examples with 1 content between them cannot be cut into train and holdout; bring more data"
             )
         train = int(changes[min(np.searchsorted(changes, train), len(changes) - 1)])
+        if labels is not None:
+            content = np.cumsum(new) - 1
+            moved = _needed_in_train(labels[order], content, train)
+            if moved.all():
+                raise UserError(_nothing_held_out(labels[order], content, changes, holdout_fraction))
+            places = train + np.flatnonzero(moved), train + np.flatnonzero(~moved)
+            order = order[np.concatenate([np.arange(train), *places])]
+            train += len(places[0])
     return Ranking(order, train, repeats)
+
+
+def _needed_in_train(labels: NDArray[np.int64], content: NDArray[np.int64], train: int) -> NDArray[np.bool_]:
+    """Which of the ranked examples from `train` on have to go there, so that it sees every class.
+
+    labels, content: (n,) in the order of rank; equal numbers of `content` are equal contents, and lie together.
+    """
+    held = labels[train:]
+    moved = np.zeros(len(held), dtype=bool)
+    seen = {*np.unique(labels[:train]).tolist(), -1}
+    classes, first = np.unique(held, return_index=True)
+    for label, place in sorted(zip(classes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
+        if label not in seen:
+            number = content[train + place]
+            begin, end = (int(np.searchsorted(content[train:], number, side)) for side in ("left", "right"))
+            moved[begin:end] = True
+            seen.update(held[begin:end].tolist())
+    return moved
+
+
+def _nothing_held_out(
+    labels: NDArray[np.int64], content: NDArray[np.int64], changes: NDArray[np.int64], fraction: float
+) -> str:
+    """What to say where every example that would be held out is the only one of its class."""
+    problem = "each example that would be held out is the last of its class, and training needs it"
+    for tenths in range(1, 10):
+        wider = tenths / 10
+        cut = len(labels) - round(len(labels) * wider)
+        cut = int(changes[min(np.searchsorted(changes, cut), len(changes) - 1)])
+        if wider > fraction and not _needed_in_train(labels, content, cut).all():
+            return f"{problem}; set ingest.holdout_fraction to {wider:g}, or bring more examples of these classes"
+    return f"{problem}; bring at least one more of another content, for a class that has one already"

@@ -38,6 +38,10 @@ class IngestSettings(Settings):
     duplicates: Literal["keep", "drop"] = Field(
         default="keep", description="drop: of examples with equal content, only the first is packed"
     )
+    empty_classes: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="a class without any usable example: refuse to go on, or drop it, and the others keep their order",
+    )
     holdout_fraction: float = Field(default=0.2, ge=0, lt=1, description="the share of contents kept out of training")
     max_rejected_fraction: float = Field(
         default=0.01, ge=0, le=1, description="ingest fails where more items than this are set aside"
@@ -64,4 +68,7 @@ class IngestSettings(Settings):
 
     def describe(self) -> dict[str, Any]:
         """What decides the content of the shards, besides the source, as the manifest records it."""
-        return self.model_dump(mode="json", exclude={"source", "max_rejected_fraction", "max_bytes", "max_pixels"})
+        left_out = {"source", "max_rejected_fraction", "max_bytes", "max_pixels"}
+        if self.empty_classes == "refuse":
+            left_out.add("empty_classes")  # so that manifests of before keep their bytes
+        return self.model_dump(mode="json", exclude=left_out)

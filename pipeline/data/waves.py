@@ -3,14 +3,19 @@
 What is done with unusual files is decided here, once:
 
     8, 16, 24, 32 bits      whole numbers over 2^(bits − 1); 8 bits are centred at 128
-    float, 32 and 64 bits   as they are, cut to [-1, 1]
+    float, 32 and 64 bits   as they are; beyond ±1, as `beyond` says, rejected, divided by the file's peak, or cut
+    RF64, BW64              read: RIFF with sizes of 64 bits
+    written by a pipe       a size that could not be filled in means up to the end of the file
+    RIFX, Wave64            rejected
     compressed              rejected (ADPCM, µ-law, MP3 in wav …)
     cut short               rejected: its header promises more than the file holds
 """
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,15 +23,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data import notes
 from pipeline.data.source import Rejected
 
 Samples = NDArray[np.float32]
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 NAMES = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
 SIZES = {PCM: (8, 16, 24, 32), FLOAT: (32, 64)}
+LONG = (b"RF64", b"BW64")
+OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\3": "MP3", b"ID3\4": "MP3", b"FORM": "AIFF", b"caff": "CAF"}
+UNKNOWN = 0xFFFF_FFFF  # a size of 32 bits that says: see ds64, or nobody knew
+NEAR = 2**16  # how far from 2^31 or 2^32 the sizes are that pipes write
+CHUNKS = 4096  # a file of more is none
+
+ROUNDING = 2.0**-15  # one step of 16 bits: so much beyond ±1 is no loudness, and so little is no sound
+FAINT, PARTLY = 0.01, 0.1  # shares of the channels' energy that are left when they are mixed
 
 Longer = Literal["start", "center", "reject"]
 Shorter = Literal["end", "both", "reject"]
+Beyond = Literal["reject", "normalise", "cut"]
+Mix = Literal["mean", "first"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +67,56 @@ def header_of(data: bytes, size: int) -> Header:
     Raises:
         Rejected: for what is no wav, or one that the table above rejects.
     """
-    if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise Rejected("not a wav file")
-    place, form = 12, b""
-    while place + 8 <= len(data):
-        name, length = struct.unpack_from("<4sI", data, place)
+    return _header_of(lambda place, count: data[place : place + count], size)
+
+
+def _header_of(read: Callable[[int, int], bytes], size: int) -> Header:
+    """read: gives `count` bytes from `place` on, fewer at the end of the file."""
+    start = read(0, 12)
+    kind = start[:4]
+    if kind == b"RIFX":
+        raise Rejected("big-endian wav file", "RIFX; save it as RIFF, the usual wav")
+    if kind == b"riff":
+        raise Rejected("Wave64 file", "save it as RIFF, the usual wav, or as RF64")
+    if len(start) < 12 or kind not in (b"RIFF", *LONG) or start[8:] != b"WAVE":
+        raise Rejected("not a wav file", f"{OTHERS[kind]}; save it as PCM in wav" if kind in OTHERS else "")
+    (whole,) = struct.unpack_from("<I", start, 4)
+    place, form, ds64 = 12, b"", b""
+    for _ in range(CHUNKS):
+        head = read(place, 8)
+        if len(head) < 8:
+            break
+        name, length = struct.unpack("<4sI", head)
         place += 8
         if name == b"fmt ":
-            form = data[place : place + length]
+            form = read(place, min(length, 64))
+        elif name == b"ds64" and kind in LONG:
+            ds64 = read(place, min(length, 16))
         elif name == b"data":
-            return _header(form, place, length, size)
+            if len(ds64) == 16 and length == UNKNOWN:
+                whole, length = struct.unpack("<QQ", ds64)
+            return _header(form, place, _told(length, whole, place, size), size)
         place += length + length % 2
     raise Rejected("damaged wav file", "it holds no sound")
+
+
+def _told(length: int, whole: int, place: int, size: int) -> int:
+    """Bytes of sound, from `place` on: `length` as the header tells, or all there is where its writer could not know.
+
+    ffmpeg, sox, arecord and others write the header first, with sizes of 0 or near 2^31, 2^32 (2^64 in ds64). They go
+    back to fill them in, which a pipe does not allow; nor does a crash. Then the size of the `whole` file is of the
+    same kind, and it is not the true one.
+    """
+    fitting = (length + place - 8) % 2**32
+    unfilled = whole in (0, fitting, length + place - 8) or _beyond_all(whole)
+    if unfilled and (length == 0 or (_beyond_all(length) and place + length > size)):
+        return max(0, size - place)
+    return length
+
+
+def _beyond_all(length: int) -> bool:
+    """Whether it is a size that is written where the true one is not known."""
+    return abs(length - 2**31) <= NEAR or 2**32 - NEAR <= length < 2**32 or length >= 2**63 - NEAR
 
 
 def _header(form: bytes, begin: int, length: int, size: int) -> Header:
@@ -82,30 +136,32 @@ def _header(form: bytes, begin: int, length: int, size: int) -> Header:
     return Header(encoding, channels, rate, bits, (begin, length))
 
 
-def read_header(path: Path, first: int = 65_536) -> Header:
-    """The header of a file, of which only the beginning is read.
+def read_header(path: Path) -> Header:
+    """The header of a file, of which only the beginnings of its chunks are read.
 
     Raises:
         Rejected: as `header_of`, and if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            begin, size = file.read(first), path.stat().st_size
-            try:
-                return header_of(begin, size)
-            except Rejected:
-                if begin[:4] != b"RIFF" or size <= first:
-                    raise
-                return header_of(begin + file.read(), size)  # behind a long block of notes
+
+            def read(place: int, count: int) -> bytes:
+                file.seek(place)
+                return file.read(count)
+
+            return _header_of(read, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise Rejected("cannot be read", error.strerror or "") from None
 
 
-def decode(data: bytes) -> tuple[Samples, int]:
+def decode(data: bytes, beyond: Beyond = "reject") -> tuple[Samples, int]:
     """Bytes of a wav file → samples (channels, n) in [-1, 1], and their rate.
 
+    beyond: what is done with floats beyond ±1 by more than rounding: reject the file, divide it by its peak, or cut
+        them; the last two leave a note.
+
     Raises:
-        Rejected: as `header_of`, and for numbers that are none.
+        Rejected: as `header_of`, for numbers that are none, and as `beyond` says.
     """
     header = header_of(data, len(data))
     begin, _ = header.data
@@ -122,25 +178,59 @@ def decode(data: bytes) -> tuple[Samples, int]:
         values = raw.view(f"<i{width}") / 2.0 ** (header.bits - 1)
     if not np.isfinite(values).all():
         raise Rejected("damaged wav file", "it holds numbers that are not finite")
-    return np.clip(values, -1, 1).astype(np.float32).reshape(-1, header.channels).T, header.rate
+    return _within(values, beyond).astype(np.float32).reshape(-1, header.channels).T, header.rate
+
+
+def _within(values: NDArray[np.float64], beyond: Beyond) -> NDArray[np.float64]:
+    """Samples in [-1, 1]."""
+    peak = float(np.abs(values).max(initial=0))
+    if peak > 1 + ROUNDING:
+        over = int((np.abs(values) > 1).sum())
+        what = f"peak {peak:.6g}, {100 * over / values.size:.3g} % of samples beyond ±1"
+        if beyond == "reject":
+            raise Rejected("louder than full scale", f"{what}; set ingest.source.beyond: normalise or cut")
+        notes.leave(notes.NORMALISED if beyond == "normalise" else notes.CUT, what, peak, over)
+        if beyond == "normalise":
+            return values / peak
+    return np.clip(values, -1, 1)
 
 
 # --- fitting ----------------------------------------------------------------------------------
 
 
-def with_channels(x: Samples, channels: int) -> Samples:
-    """(c, n) → (channels, n): mono is the mean, and is repeated to make more of it.
+def with_channels(x: Samples, channels: int, mix: Mix = "mean") -> Samples:
+    """(c, n) → (channels, n): mono is the mean, or the first of them, as `mix` says, and is repeated to make more.
+
+    Leaves a note where a mean keeps less than a tenth of the channels' energy.
 
     Raises:
-        Rejected: for more channels made fewer, but not one.
+        Rejected: for more channels made fewer, but not one; and where a mean keeps next to nothing, as opposite
+            channels cancel.
     """
     if len(x) == channels:
         return x
+    if channels == 1 and mix == "first":
+        return x[:1]
     if channels == 1:
-        return x.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+        mean = x.mean(axis=0, keepdims=True, dtype=np.float64)
+        _check_mixed(x, mean)
+        return mean.astype(np.float32)
     if len(x) == 1:
         return np.repeat(x, channels, axis=0)
     raise Rejected("other channels", f"{len(x)}, asked for are {channels}")
+
+
+def _check_mixed(x: Samples, mean: NDArray[np.float64]) -> None:
+    energy = float(np.square(x, dtype=np.float64).mean())
+    if energy <= ROUNDING**2:
+        return
+    left = float(np.square(mean).mean()) / energy
+    what = f"{100 * left:.2g} % of the energy of {len(x)} channels is left in their mean"
+    if left < FAINT:
+        keep = f", or ingest.source.channels: {len(x)}" if len(x) <= 8 else ""
+        raise Rejected("channels cancel", f"{what}; set ingest.source.mix: first{keep}")
+    if left < PARTLY:
+        notes.leave(notes.CANCELLING, what, 1 - left)
 
 
 def with_length(x: Samples, length: int, longer: Longer, shorter: Shorter) -> Samples:
@@ -161,6 +251,11 @@ def with_length(x: Samples, length: int, longer: Longer, shorter: Shorter) -> Sa
         before = 0 if shorter == "end" else -excess // 2
         return np.pad(x, ((0, 0), (before, -excess - before)))
     return x
+
+
+def silent(x: Samples) -> bool:
+    """Whether nothing moves in any channel of (c, n) by more than one step of 16 bits either way."""
+    return bool((x.max(axis=1) - x.min(axis=1)).max() <= 2 * ROUNDING)
 
 
 def to_peak(x: Samples) -> Samples:

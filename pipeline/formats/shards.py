@@ -15,7 +15,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ MADE_BY = "the ingest stage"
 MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
+LATER = ("notes",)  # fields of the manifest that came later: without them it has the bytes it had before
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Manifest:
     packing: how examples were fitted to the spec (resize, filter, transparency …).
     duplicates: `policy`, `examples` (repeats of an earlier content), `conflicting` (those with another label).
     rejects: how many items were set aside, by reason; rejects.csv beside the manifest names them.
+    notes: what a person should know of items that are used, by kind: how many, the worst, plain values; notes.csv
+        beside the manifest names them.
     """
 
     spec: DataSpec
@@ -72,6 +75,7 @@ class Manifest:
     packing: dict[str, Any]
     duplicates: dict[str, int | str]
     rejects: dict[str, int]
+    notes: dict[str, dict[str, Any]] = field(default_factory=lambda: {})
     format_version: int = FORMAT_VERSION
 
     @property
@@ -90,8 +94,9 @@ class Manifest:
         return self.splits[name]
 
     def to_json(self) -> dict[str, Any]:
-        """As manifest.json holds it."""
-        return {**asdict(self), "spec": self.spec.to_json()}
+        """As manifest.json holds it; fields that older manifests lack are left out where they are empty."""
+        found = {**asdict(self), "spec": self.spec.to_json()}
+        return {name: value for name, value in found.items() if value or name not in LATER}
 
     def save(self, folder: Path) -> None:
         """Write manifest.json; every file it names must be there already."""

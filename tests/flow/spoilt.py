@@ -171,6 +171,24 @@ def only(**files: bytes) -> Callable[[Path], None]:
     return spoil
 
 
+def wavs(peak: float = 0.5, bits: int = 16, channels: int = 1, head: bytes = b"RIFF") -> Callable[[Path], None]:
+    """Six tones, and nothing else, in root/data; of 32 bits floats; the second channel is the first, turned round."""
+
+    def spoil(root: Path) -> None:
+        remove(root / "data")
+        (root / "data").mkdir()
+        for number in range(6):
+            tone = peak * np.sin(np.arange(64) * (number + 1) / 9)
+            values = np.stack([tone, -tone][:channels], axis=1)
+            sound = values.astype("<f4").tobytes() if bits == 32 else np.rint(values * 32_767).astype("<i2").tobytes()
+            width = channels * bits // 8
+            form = struct.pack("<HHIIHH", 3 if bits == 32 else 1, channels, 8_000, 8_000 * width, width, bits)
+            body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(sound)) + sound
+            (root / "data" / f"{number}.wav").write_bytes(head + struct.pack("<I", len(body)) + body)
+
+    return spoil
+
+
 def csv(text: bytes) -> Callable[[Path], None]:
     """A table of labels beside the good folder."""
 

@@ -33,6 +33,10 @@ STAGES = {"reference": reference, "tune": tune, "train": train, "evaluate": eval
 DCGAN_LR = "families.dcgan.generator.lr"
 SPACE = "tune.space"
 FOLDER = {"name": "image_folder", "folder": "data"}
+PAIRS = {"name": "paired_folder", "folder": "data"}
+WAVS = {"name": "wav_folder", "folder": "data", "length": 16_384, "labels": "none"}
+SOUND = {"ingest.source": WAVS, "ingest.resolution": None, "train.family": "wavegan", SPACE: {}}
+FOUR = ("a__1", "a__2", "b__3", "b__4")
 LABELS = {**FOLDER, "labels": "labels.csv"}
 IDX = {"name": "idx", "images": "images.idx", "labels": "labels.idx"}
 CIFAR = {"name": "cifar10", "path": "cifar.tar.gz"}
@@ -313,15 +317,29 @@ FOLDERS = {
     "all broken": data(
         spoilt.only(a__1_png=b"x", a__2_png=b"", b__3_png=b"y"),
         "3 of 3 items cannot be used",
+        "3 × not an image",
         "a/1.png",
-        "not an image",
+        "name a folder of JPEG, PNG or WebP images",
+        "max_rejected_fraction would not help",
+    ),
+    "a class of broken images": data(
+        spoilt.extra(b"", "birds/a.png"),
+        "1 of 3 classes has no example to train on",
+        "birds: 1 item was set aside, birds/a.png: not an image",
+        "ingest.empty_classes: drop",
+        max_rejected_fraction=0.5,
+    ),
+    "an example a class": data(
+        spoilt.only(a__1_png=spoilt.image(1), b__2_png=spoilt.image(2)),
+        "the last of its class",
+        "bring at least one more",
     ),
     "truncated JPEG": data(spoilt.extra(spoilt.image(1, "JPEG")[:400]), "1 of 13", "damaged image", *REJECTED),
     "truncated PNG": data(spoilt.extra(spoilt.image(1)[:100]), "cats/odd.png: damaged image", *REJECTED),
     "not an image": data(spoilt.extra(b"MZ\x90\0"), "cats/odd.png: not an image", *REJECTED),
     "GIF": data(spoilt.extra(spoilt.image(1, "GIF")), "not an image (neither JPEG, PNG nor WebP)", *REJECTED),
     "decompression bomb": data(spoilt.extra(spoilt.bomb()), "too many pixels", *REJECTED),
-    "large file": data(None, "12 of 12", "too many bytes", max_bytes=10),
+    "large file": data(None, "12 of 12", "too many bytes", "raise ingest.max_bytes", max_bytes=10),
     "16 bits": data(spoilt.extra(spoilt.deep()), "more than 8 bits a channel", "convert it to 8 bits", *REJECTED),
     "CMYK": data(spoilt.extra(spoilt.image(1, "JPEG", mode="CMYK")), "unsupported colours (mode CMYK", *REJECTED),
     "animated": data(spoilt.extra(spoilt.animated()), "animated (2 frames)", *REJECTED),
@@ -341,7 +359,7 @@ FOLDERS = {
     ),
     "mixed channels": data(spoilt.extra(spoilt.image(mode="L")), "ingest.channels: the images differ: 3 (12), 1 (1)"),
     "odd resolution": data(
-        spoilt.only(a__1_png=spoilt.image(1, height=15, width=15), b__2_png=spoilt.image(2, height=15, width=15)),
+        spoilt.only(**{f"{name}_png": spoilt.image(number, height=15, width=15) for number, name in enumerate(FOUR)}),
         "families.dcgan: 15×15 is no base·2^k",
         "ingest.resolution: 16",
         resolution=None,
@@ -358,7 +376,26 @@ FOLDERS = {
         {"ingest.source": FOLDER | {"labels": "none"}, "families.dcgan.conditional": False, **BY_LABELS},
         data=lambda _: None,
     ),
-    "limit of one": data(None, "1 content", "cannot be cut into train and holdout", limit=1),
+    "limit of one": data(
+        None, "ingest.limit: 1 items cannot hold one of each of the 2 classes; take 2 or more", "empty_classes", limit=1
+    ),
+    "limit of one, whatever is left out": data(
+        None, "1 content", "cannot be cut into train and holdout", limit=1, empty_classes="drop"
+    ),
+    "halves of two shapes": Case(
+        ("1: two shapes (8×8, and its pair 16×8; crop them alike, or set ingest.resize: stretch)",),
+        {"ingest.source": PAIRS, "ingest.resize": "center_crop", "families.dcgan.conditional": False},
+        data=spoilt.only(input__1_png=spoilt.image(1, height=16), target__1_png=spoilt.image(2)),
+    ),
+    "floats beyond full scale": Case(
+        ("6 of 6 items", "0.wav: louder than full scale (peak 32", "ingest.source.beyond: normalise or cut"),
+        SOUND,
+        data=spoilt.wavs(peak=32_767.0, bits=32),
+    ),
+    "opposite channels": Case(
+        ("0.wav: channels cancel (0 %", "ingest.source.mix: first"), SOUND, data=spoilt.wavs(channels=2)
+    ),
+    "big-endian wav": Case(("no wav file that can be read", "RIFX; save it"), SOUND, data=spoilt.wavs(head=b"RIFX")),
     "csv missing": data(None, "ingest.source.labels: 'labels.csv' does not exist", source=LABELS),
     "csv without columns": data(spoilt.csv(b"a,b\n1,2\n"), "needs the columns file,label, not a,b", source=LABELS),
     "csv without rows": data(spoilt.csv(b"file,label\n"), "ingest.source.labels", "holds no rows", source=LABELS),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from pipeline.data import waves
+from pipeline.data import notes, waves
 from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import Settings, SettingsError
@@ -31,11 +31,19 @@ class Config(Settings):
     sample_rate: int | None = Field(
         default=None, ge=1, description="others are set aside; null: all files must have one, whichever it is"
     )
-    channels: int = Field(default=1, ge=1, le=8, description="1: mono, the mean of what there is")
+    channels: int = Field(default=1, ge=1, le=8, description="1: mono, made as `mix` says")
+    mix: waves.Mix = Field(default="mean", description="mono of several channels: their mean, or the first (left)")
+    beyond: waves.Beyond = Field(
+        default="reject",
+        description="a file of floats beyond ±1: reject sets it aside, normalise divides it by its peak, cut cuts them",
+    )
     length: int | None = Field(default=None, ge=1, description="samples; null: all files must have one length")
     longer: waves.Longer = Field(default="start", description="what is kept of a longer file; reject: set it aside")
     shorter: waves.Shorter = Field(default="end", description="where a shorter file is padded with silence")
-    level: Literal["as_is", "peak"] = Field(default="as_is", description="peak: each file's loudest sample becomes 1")
+    level: Literal["as_is", "peak"] = Field(
+        default="as_is",
+        description="peak: each file's loudest sample becomes 1; what `beyond` would reject is then divided as well",
+    )
 
     @field_validator("labels")
     @classmethod
@@ -126,10 +134,17 @@ class Source(DataSource[Config]):
         return _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
 
     def decode(self, stored: bytes, limits: Limits) -> NDArray[np.float32]:
-        x, _ = waves.decode(stored)
-        x = waves.with_channels(x, self.config.channels)
+        beyond = self.config.beyond
+        if self.config.level == "peak" and beyond == "reject":
+            beyond = "normalise"  # every file is divided by its peak then
+        whole, _ = waves.decode(stored, beyond)
+        x = whole = waves.with_channels(whole, self.config.channels, self.config.mix)
         if self.config.length is not None:
-            x = waves.with_length(x, self.config.length, self.config.longer, self.config.shorter)
+            x = waves.with_length(whole, self.config.length, self.config.longer, self.config.shorter)
+        if waves.silent(whole):
+            notes.leave(notes.SILENT, "nothing moves in it")
+        elif waves.silent(x):
+            notes.leave(notes.SILENT, f"in the {x.shape[1]} of its {whole.shape[1]} samples that are kept")
         return np.ascontiguousarray(waves.to_peak(x) if self.config.level == "peak" else x)
 
     @functools.cached_property

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from webdataset.compat import WebDataset
 
-from pipeline.data import packing, preview, scanning
+from pipeline.data import packing, preview, rejects, scanning
 from pipeline.data.batches import Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
@@ -203,15 +203,50 @@ def test_nothing_but_rejects_fails_at_any_limit(tmp_path: Path, pack: Pack) -> N
         pack(images(tmp_path / "x"), max_rejected_fraction=1.0)
 
 
-def test_a_class_of_rejects_shows_in_the_histogram(folder_of: Folder, pack: Pack) -> None:
-    folder = folder_of(cats=5)
-    (folder / "dogs").mkdir()
-    (folder / "dogs" / "a.png").touch()
-    _, manifest = pack(images(folder), max_rejected_fraction=0.5)
-    assert {name: split.histogram for name, split in manifest.splits.items()} == {
-        "train": {"cats": 4, "dogs": 0},
-        "holdout": {"cats": 1, "dogs": 0},
-    }
+def test_the_most_frequent_reason_comes_first(folder_of: Folder, pack: Pack) -> None:
+    folder = folder_of(cats=14)
+    (folder / "cats" / "a.png").write_bytes((folder / "cats" / "0.png").read_bytes()[:60])
+    for number in range(6):
+        (folder / "cats" / f"bad{number}.png").touch()
+    with pytest.raises(UserError) as caught:
+        pack(images(folder))
+    head, counts, *shown = str(caught.value).splitlines()
+    assert head.startswith("7 of 21 items cannot be used")
+    assert counts == "  6 × not an image, 1 × damaged image"
+    assert [line.partition(":")[0].strip() for line in shown[:5]] == [
+        *(f"cats/bad{number}.png" for number in range(4)),
+        "cats/a.png",
+    ]
+    assert shown[5] == "  … and 2 more"
+    assert "raise the limit to 0.334" in shown[6]
+    pack(images(folder), max_rejected_fraction=0.334)
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_the_limit_that_is_named_is_enough(bad: int, good: int) -> None:
+    items = bad + good
+    enough = rejects._enough(bad, items)
+    rejects.check_rejects([rejects.Reject("x", "y")] * bad, items, float(f"{enough:g}"), Path())
+    with pytest.raises(UserError):
+        rejects.check_rejects([rejects.Reject("x", "y")] * bad, items, max(0, enough - 0.001), Path())
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("louder than full scale", "set ingest.source.beyond: normalise or cut"),
+        ("too many bytes", "raise ingest.max_bytes"),
+        ("damaged image", "mend or replace them"),
+    ],
+)
+def test_no_limit_is_advised_where_all_are_set_aside(reason: str, says: str) -> None:
+    found = [rejects.Reject("a", "another reason"), *[rejects.Reject(name, reason) for name in "bcd"]]
+    with pytest.raises(UserError) as caught:
+        rejects.check_rejects(found, 4, 1.0, Path("out"))
+    last = str(caught.value).splitlines()[-1]
+    assert says in last
+    assert "a higher ingest.max_rejected_fraction would not help" in last
+    assert "raise the limit" not in last
 
 
 def duplicated(folder_of: Folder, png: Png, noise: Noise) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import webdataset  # pyright: ignore[reportMissingTypeStubs]
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import plugins
-from pipeline.data import packing, preview
+from pipeline.data import images, packing, preview
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.formats import shards
@@ -140,6 +143,105 @@ def test_halves_of_two_sizes_are_set_aside_until_a_resolution_is_named(tmp_path:
         packing.ingest(chosen("paired_folder", root), tmp_path / "out")
     fitted = chosen("paired_folder", root).model_copy(update={"resolution": (8, 6)})
     assert packing.ingest(fitted, tmp_path / "out").rejects == {}
+
+
+def placed(height: int, width: int, number: int) -> Image.Image:
+    """Red tells how far from the left a pixel is, green how far from the top; blue is `number`."""
+    down, right = ((np.arange(side) + 0.5) / side * 255 for side in (height, width))
+    pixels = np.full((height, width, 3), 10.0 + number)
+    pixels[:, :, 0], pixels[:, :, 1] = right, down[:, None]
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def two_scales(root: Path, target: tuple[int, int], half: tuple[int, int], count: int = 6) -> Path:
+    """Pairs of the same picture at two (height, width)."""
+    for side, size in (("target", target), ("input", half)):
+        (root / side).mkdir(parents=True)
+        for number in range(count):
+            placed(*size, number).save(root / side / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("resize", ["stretch", "center_crop", "pad"])
+@pytest.mark.parametrize(
+    ("target", "half"),
+    [
+        ((32, 32), (128, 128)),
+        ((160, 96), (40, 24)),
+        ((60, 240), (15, 60)),
+        ((67, 101), (33, 50)),
+        ((33, 50), (67, 101)),
+    ],
+)
+@pytest.mark.parametrize("size", [32, (24, 40)])
+def test_one_picture_at_two_scales_keeps_one_region(
+    tmp_path: Path, target: tuple[int, int], half: tuple[int, int], resize: str, size: int | tuple[int, int]
+) -> None:
+    settings = chosen("paired_folder", two_scales(tmp_path / "pairs", target, half))
+    fitting = {"resolution": size, "resize": resize, "filter": "bilinear"}
+    manifest = packing.ingest(settings.model_copy(update=fitting), tmp_path / "out")
+    assert manifest.rejects == {}
+    found = Reader(tmp_path / "out", "train").examples(np.arange(3))
+    assert np.array_equal(found["x"][:, 2] == 0, found["pair"][:, 2] == 0), "the same border is padded"
+    x, pair = (found[name].astype(int)[:, :2, 2:-2, 2:-2] for name in ("x", "pair"))
+    assert np.abs(x - pair).max() <= 3  # of 255: how far apart in the picture equal places are
+
+
+@pytest.mark.parametrize("resize", ["center_crop", "pad"])
+@pytest.mark.parametrize(("target", "half"), [((16, 16), (8, 16)), ((16, 8), (8, 16)), ((64, 48), (30, 24))])
+def test_halves_of_two_shapes_are_set_aside(
+    tmp_path: Path, target: tuple[int, int], half: tuple[int, int], resize: str
+) -> None:
+    settings = chosen("paired_folder", two_scales(tmp_path / "pairs", target, half))
+    shapes = f"{target[0]}×{target[1]}, and its pair {half[0]}×{half[1]}"
+    fitting = {"resolution": 16, "resize": resize}
+    with pytest.raises(UserError, match=rf"0: two shapes \({shapes}; crop them alike, or set ingest.resize: stretch\)"):
+        packing.ingest(settings.model_copy(update=fitting), tmp_path / "out")
+    with pytest.raises(UserError, match=r"or set ingest\.resolution and ingest\.resize: stretch\)"):
+        packing.ingest(settings, tmp_path / "out")
+    fitting["resize"] = "stretch"
+    packing.ingest(settings.model_copy(update=fitting), tmp_path / "out")
+    found = Reader(tmp_path / "out", "train").examples(np.arange(3))
+    assert np.abs(found["x"].astype(int) - found["pair"])[:, :2, 2:-2, 2:-2].max() <= 12
+
+
+def test_both_halves_keep_a_red_edge(tmp_path: Path) -> None:
+    """Of inputs of 8×16 and targets of 16×16, a crop kept the edge of one only."""
+    for side, height in (("input", 8), ("target", 16)):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.full((height, 16, 3), number, np.uint8)
+            pixels[:, :2] = (255, 0, 0)
+            Image.fromarray(pixels).save(tmp_path / "pairs" / side / f"{number}.png")
+    settings = chosen("paired_folder", tmp_path / "pairs").model_copy(update={"resolution": 16})
+    with pytest.raises(UserError, match="two shapes"):
+        packing.ingest(settings, tmp_path / "out")
+    packing.ingest(settings.model_copy(update={"resize": "stretch"}), tmp_path / "out")
+    found = Reader(tmp_path / "out", "train").examples(np.arange(4))
+    for name in ("x", "pair"):
+        assert (found[name][:, 0, :, :2] == 255).all(), name
+        assert (found[name][:, 0, :, 4:] < 10).all(), name
+
+
+def test_halves_of_one_size_are_fitted_each_as_by_itself() -> None:
+    for size in ((9, 7), (40, 31), (31, 40)):
+        pixels = np.asarray(picture(5, size))
+        for resize in ("stretch", "center_crop", "pad"):
+            settings = IngestSettings.model_validate({"resolution": [12, 16], "resize": resize})
+            together = images.fit(pixels, settings, pixels.shape[:2])
+            assert np.array_equal(together, images.fit(pixels, settings))
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 6))
+def test_what_is_scaled_and_rounded_is_proportional(height: int, width: int, by: int) -> None:
+    for rounded in (math.floor, math.ceil, round):
+        smaller = max(1, rounded(height / by)), max(1, rounded(width / by))
+        if min(height, width) >= by:
+            assert images.proportional((height, width), smaller)
+            assert images.proportional(smaller, (height, width))
+    assert images.proportional((height, width), (2 * height + 2, 2 * width)) == (
+        2 * width <= max(2 * height + 2, 2 * width)
+    )
 
 
 def test_pairs_of_two_sizes_ask_for_one(tmp_path: Path) -> None:

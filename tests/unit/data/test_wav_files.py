@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import plugins
-from pipeline.data import packing, preview, waves
+from pipeline.data import notes, packing, preview, waves
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Rejected
@@ -64,7 +64,7 @@ def spoken(folder: Path, lengths: tuple[int, ...] = (900, 1024, 1300), rate: int
     ],
 )
 def test_every_width_is_read(bits: int, encoding: int, stored: list[float], read: list[float]) -> None:
-    found, rate = waves.decode(pcm(np.array([stored]), bits, 11_025, encoding))
+    found, rate = waves.decode(pcm(np.array([stored]), bits, 11_025, encoding), "cut")
     assert rate == 11_025
     assert found.dtype == np.float32
     assert found.tolist() == [np.array(read, dtype=np.float32).tolist()]
@@ -118,6 +118,260 @@ def test_what_cannot_be_used_is_rejected_with_a_reason(data: bytes, reason: str,
         waves.decode(data)
     assert raised.value.reason == reason
     assert detail in raised.value.detail
+
+
+# --- headers that pipes leave, and those of large files -------------------------------------------
+
+SOUND = np.arange(1, 101)[None] * 100
+
+
+def sized(data: int, riff: int | None = None, sound: bytes = SOUND.astype("<i2").tobytes()) -> bytes:
+    """A mono file of 16 bits whose header tells these sizes; riff None: the true one."""
+    form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
+    body = b"WAVE" + b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", data) + sound
+    return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
+
+
+def both_ways(data: bytes, folder: Path) -> NDArray[np.float32]:
+    """What is decoded, after the header read of the file's beginning has told as much."""
+    (folder / "a.wav").write_bytes(data)
+    told = waves.read_header(folder / "a.wav")
+    assert told == waves.header_of(data, len(data))
+    found, rate = waves.decode(data)
+    assert (told.samples, told.rate) == (found.shape[1], rate)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("data", "riff"),
+    [
+        pytest.param(0xFFFFFFFF, 0xFFFFFFFF, id="ffmpeg"),
+        pytest.param(0x7FFFF000, 0x7FFFF024, id="sox"),
+        pytest.param(0x80000000, 0x80000024, id="arecord"),
+        pytest.param(0x7FFFFF00, 0x7FFFFF24, id="arecord without a limit"),
+        pytest.param(0xFFFFFFFF, 0x00000023, id="a sum that overflows"),
+        pytest.param(0xFFFFFFDB, 0xFFFFFFFF, id="the largest that fits"),
+        pytest.param(0xFFFFFFFF, 0, id="no size of the whole"),
+        pytest.param(0, 0, id="none filled in"),
+        pytest.param(0, 36, id="as if it were empty"),
+        pytest.param(0, 0xFFFFFFFF, id="none of the sound"),
+    ],
+)
+def test_sizes_that_were_never_filled_in_mean_all_there_is(data: int, riff: int, tmp_path: Path) -> None:
+    assert np.array_equal(both_ways(sized(data, riff), tmp_path) * 32_768, SOUND)
+    torn = both_ways(sized(data, riff) + b"x", tmp_path)  # the last frame was not written whole
+    assert np.array_equal(torn * 32_768, SOUND)
+
+
+@pytest.mark.parametrize(
+    ("data", "riff", "reason", "detail"),
+    [
+        (201, None, "damaged wav file", "cut short: 200 of 201 bytes"),
+        (10**6, 10**6 + 36, "damaged wav file", "cut short: 200 of 1000000 bytes"),
+        (0xFFFFFFFF, None, "damaged wav file", "cut short"),  # the size of the whole is true: no pipe
+        (0, None, "empty wav file", "no sample"),
+        (1, None, "empty wav file", "no sample"),
+    ],
+)
+def test_sizes_that_were_filled_in_are_believed(data: int, riff: int | None, reason: str, detail: str) -> None:
+    with pytest.raises(Rejected) as raised:
+        waves.decode(sized(data, riff))
+    assert raised.value.reason == reason
+    assert detail in raised.value.detail
+
+
+def test_a_pipe_that_wrote_nothing_is_empty() -> None:
+    for data, riff in ((0, 0), (0, 36), (0xFFFFFFFF, 0xFFFFFFFF)):
+        with pytest.raises(Rejected, match="empty wav file"):
+            waves.decode(sized(data, riff, b""))
+
+
+@given(st.integers(0, 60), st.integers(1, 3), st.sampled_from([0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_whole_frames_of_a_pipe(size: int, channels: int, told: int, matching: bool) -> None:
+    plain = bytearray(pcm(np.zeros((channels, 0)))) + bytes(range(size))
+    plain[40:44] = struct.pack("<I", told)
+    plain[4:8] = struct.pack("<I", (told + 36) % 2**32 if matching else 0)
+    frames = size // (2 * channels)
+    if not frames:
+        with pytest.raises(Rejected, match="empty wav file"):
+            waves.decode(bytes(plain))
+        return
+    found, _ = waves.decode(bytes(plain))
+    assert found.shape == (channels, frames)
+    expected = np.frombuffer(bytes(range(frames * channels * 2)), "<i2").reshape(frames, channels).T
+    assert np.array_equal(found * 32_768, expected)
+
+
+def long(kind: bytes, data: int | None, told: int = 0xFFFFFFFF, whole: int | None = None) -> bytes:
+    """RF64 or BW64 with these sizes in its ds64 chunk, None: the true ones; told: the size in the data chunk."""
+    sound = SOUND.astype("<i2").tobytes()
+    sizes = struct.pack("<QQQI", 104 if whole is None else whole, len(sound) if data is None else data, 100, 0)
+    form = struct.pack("<HHIIHH", 1, 1, 8_000, 16_000, 2, 16)
+    body = b"WAVE" + b"ds64" + struct.pack("<I", 28) + sizes + b"fmt " + struct.pack("<I", 16) + form
+    return kind + b"\xff\xff\xff\xff" + body + b"data" + struct.pack("<I", told) + sound
+
+
+@pytest.mark.parametrize("kind", [b"RF64", b"BW64"])
+def test_sizes_of_64_bits_are_read(kind: bytes, tmp_path: Path) -> None:
+    for data in (long(kind, None), long(kind, 0, whole=0), long(kind, 2**64 - 1, whole=2**64 - 1), long(kind, 7, 200)):
+        assert np.array_equal(both_ways(data, tmp_path) * 32_768, SOUND)
+    without = kind + sized(0xFFFFFFFF, 0xFFFFFFFF)[4:]  # no ds64 at all
+    assert np.array_equal(both_ways(without, tmp_path) * 32_768, SOUND)
+    behind = long(kind, None) + b"LIST" + struct.pack("<I", 4) + b"note"
+    assert np.array_equal(both_ways(behind, tmp_path) * 32_768, SOUND)
+    with pytest.raises(Rejected, match="cut short: 200 of 5000000000 bytes"):
+        waves.decode(long(kind, 5 * 10**9, whole=5 * 10**9 + 80))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (b"RIFX" + pcm(np.ones((1, 9)))[4:], "big-endian wav file", "RIFX; save it as RIFF"),
+        (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0" + bytes(90), "Wave64 file", "save it as RIFF"),
+        (b"fLaC" + bytes(90), "not a wav file", "FLAC; save it as PCM in wav"),
+        (b"FORM\0\0\0\x40AIFF" + bytes(90), "not a wav file", "AIFF"),
+        (b"RIFF\0\0\0\x40AVI " + bytes(90), "not a wav file", ""),
+        (b"RIFF\0\0\0\x40WAVE" + bytes(10**6), "damaged wav file", "holds no sound"),
+    ],
+)
+def test_other_containers_are_named(data: bytes, reason: str, detail: str, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(data)
+    for read in (lambda: waves.decode(data), lambda: waves.read_header(tmp_path / "a.wav")):
+        with pytest.raises(Rejected) as raised:
+            read()
+        assert raised.value.reason == reason
+        assert detail in raised.value.detail
+
+
+def test_a_folder_of_piped_files_is_packed(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "wavs", (1024,))
+    packing.ingest(settings_for(folder), tmp_path / "whole")
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        path.write_bytes(data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:])
+    packing.ingest(settings_for(folder), tmp_path / "piped")
+    for name in ("train-000000.tar", "manifest.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "piped" / name).read_bytes()
+
+
+# --- louder than full scale -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_floats_beyond_full_scale_are_rejected_divided_or_cut(bits: int) -> None:
+    data = pcm(np.array([[0.5, -8.0, 2.0, 0.25]]), bits, encoding=3)
+    with pytest.raises(Rejected) as raised:
+        waves.decode(data)
+    assert raised.value.reason == "louder than full scale"
+    assert raised.value.detail == "peak 8, 50 % of samples beyond ±1; set ingest.source.beyond: normalise or cut"
+    with notes.collected() as left:
+        assert waves.decode(data, "normalise")[0].tolist() == [[0.0625, -1.0, 0.25, 0.03125]]
+        assert waves.decode(data, "cut")[0].tolist() == [[0.5, -1.0, 1.0, 0.25]]
+    assert [(note.kind, note.value, note.amount) for note in left] == [("normalised", 8.0, 2), ("cut", 8.0, 2)]
+
+
+def test_what_rounding_adds_is_cut_without_a_word() -> None:
+    with notes.collected() as left:
+        for peak in (1.0, 1 + 2.0**-16, -1 - 2.0**-15):
+            found, _ = waves.decode(pcm(np.array([[peak, 0.5]]), 64, encoding=3))
+            assert found.tolist() == [[np.sign(peak), 0.5]]
+    assert left == []
+    with pytest.raises(Rejected, match="louder"):
+        waves.decode(pcm(np.array([[1 + 2.0**-14, 0.5]]), 64, encoding=3))
+
+
+def loud(folder: Path, count: int = 8) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        sound = tone(1024, 200 + 30 * number) * (65_534 if number else 1)
+        (folder / f"{number}.wav").write_bytes(pcm(sound, 32, encoding=3))
+    return folder
+
+
+def test_loud_files_are_set_aside_until_it_is_said_what_is_done_with_them(tmp_path: Path) -> None:
+    folder = loud(tmp_path / "wavs")
+    with pytest.raises(UserError, match=r"7 of 8 items cannot be used.*\n  7 × louder than full scale"):
+        packing.ingest(settings_for(folder, labels="none"), tmp_path / "out")
+    divided = packing.ingest(settings_for(folder, labels="none", beyond="normalise"), tmp_path / "divided")
+    found = divided.notes["normalised"]
+    assert (found["items"], found["of"], found["worst"]) == (7, 8, 32_767.0)
+    assert found["amount"] > 6 * 1000
+    rows = (tmp_path / "divided" / "notes.csv").read_text().splitlines()
+    assert rows[0] == "item,note,detail"
+    assert [row.partition(",")[0] for row in rows[1:]] == [f"{number}.wav" for number in range(1, 8)]
+    x = Reader(tmp_path / "divided", "train").examples(np.arange(3))["x"]
+    assert float(np.abs(x).max()) == 1.0
+    assert float((np.abs(x) == 1).mean()) < 0.05, "a sine, and no square wave"
+    cut = packing.ingest(settings_for(folder, labels="none", beyond="cut"), tmp_path / "cut")
+    assert {kind: values["items"] for kind, values in cut.notes.items()} == {"cut": 7}
+    peaks = packing.ingest(settings_for(folder, labels="none", level="peak"), tmp_path / "peaks")
+    assert peaks.rejects == {}
+    x = Reader(tmp_path / "peaks", "train").examples(np.arange(6))["x"]
+    assert np.abs(x).max(axis=(1, 2)).tolist() == [1.0] * 6
+
+
+# --- channels and silence -------------------------------------------------------------------------
+
+
+def energies(stereo: list[list[float]]) -> NDArray[np.float32]:
+    """Two channels of one tone, each as (factor of the tone)."""
+    return (np.array(stereo) @ tone(512)).astype(np.float32)
+
+
+def test_channels_that_cancel_are_not_mixed() -> None:
+    opposite = energies([[1.0], [-1.0]])
+    with pytest.raises(Rejected) as raised:
+        waves.with_channels(opposite, 1)
+    assert raised.value.reason == "channels cancel"
+    assert "set ingest.source.mix: first, or ingest.source.channels: 2" in raised.value.detail
+    assert np.array_equal(waves.with_channels(opposite, 1, "first"), opposite[:1])
+    assert waves.with_channels(opposite, 2) is opposite
+    assert waves.with_channels(np.zeros((2, 9), dtype=np.float32), 1).tolist() == [[0.0] * 9]
+
+
+@pytest.mark.parametrize(
+    ("factors", "kinds"),
+    [
+        ([[1.0], [1.0]], []),
+        ([[1.0], [0.0]], []),
+        ([[1.0], *[[0.0]] * 7], []),
+        ([[1.0], [-0.6]], ["cancelling_channels"]),  # 0.04 / 0.68 is left
+        ([[1.0], [-0.3]], []),  # 0.1225 / 0.545
+    ],
+)
+def test_channels_that_partly_cancel_are_noted(factors: list[list[float]], kinds: list[str]) -> None:
+    with notes.collected() as left:
+        mixed = waves.with_channels(energies(factors), 1)
+    assert [note.kind for note in left] == kinds
+    assert np.allclose(mixed, np.mean(factors) * tone(512), atol=1e-6)
+    if kinds:
+        assert left[0].value == pytest.approx(1 - 0.04 / 0.68, abs=1e-4)
+
+
+def test_a_file_of_opposite_channels_is_set_aside(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "wavs", (1024,))
+    both = np.rint(np.concatenate([tone(1024), -tone(1024)]) * 32_767)
+    (folder / "0_bob_0.wav").write_bytes(pcm(both))
+    chosen = settings_for(folder).model_copy(update={"max_rejected_fraction": 0.1})
+    assert packing.ingest(chosen, tmp_path / "out").rejects == {"channels cancel": 1}
+    assert packing.ingest(settings_for(folder, mix="first"), tmp_path / "out").rejects == {}
+
+
+def test_silence_is_noted(tmp_path: Path) -> None:
+    folder = spoken(tmp_path / "wavs", (1024,))
+    late = np.concatenate([np.zeros((1, 1024)), np.rint(tone(1024) * 32_767)], axis=1)
+    (folder / "0_bob_0.wav").write_bytes(pcm(np.full((1, 1024), 300)))  # an offset is no sound
+    (folder / "0_bob_1.wav").write_bytes(pcm(late))
+    manifest = packing.ingest(settings_for(folder), tmp_path / "out")
+    assert manifest.rejects == {}
+    assert {kind: values["items"] for kind, values in manifest.notes.items() if kind == "silent"} == {"silent": 2}
+    assert (tmp_path / "out" / "notes.csv").read_text().splitlines()[1:] == [
+        "0_bob_0.wav,silent,nothing moves in it",
+        "0_bob_1.wav,silent,in the 1024 of its 2048 samples that are kept",
+    ]
+    manifest = packing.ingest(settings_for(folder, longer="center"), tmp_path / "out")
+    assert manifest.notes["silent"]["items"] == 1
 
 
 # --- fitting ------------------------------------------------------------------------------------
