@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.cluster import room, spread
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.session import session
-from pipeline.data import packing
+from pipeline.data import listing, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from stages import _checks, _outside, _stage
@@ -71,6 +71,8 @@ def describe(manifest: Manifest) -> None:
         print(f"duplicates: {manifest.duplicates['examples']} ({manifest.duplicates['policy']})")
     for reason, count in manifest.rejects.items():
         print(f"set aside: {count} × {reason} (artifacts/shards/rejects.csv)")
+    if manifest.passed_over:
+        print(f"passed over: {listing.described(manifest.passed_over)} (artifacts/shards/passed_over.csv)")
 
 
 if __name__ == "__main__":

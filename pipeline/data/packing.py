@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import rejects, scanning
+from pipeline.data import listing, rejects, scanning
 from pipeline.data.preview import check_fitting, open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
@@ -83,6 +83,8 @@ def pack(
     ]
     answers: Iterable[tuple[Shard, NDArray[np.int64]]] = mapping(pack_shard, tasks)
     packed = list(progress(answers) if progress else answers)
+    passed = source.passed_over()
+    rejects.write_passed_over(out, passed)
     manifest = Manifest(
         spec=spec,
         splits={name: _split(name, packed, spec, out) for name in cuts},
@@ -90,6 +92,7 @@ def pack(
         packing=settings.describe(),
         duplicates=_duplicates(found, repeats, settings, out),
         rejects=rejects.counted(found.rejects),
+        passed_over=listing.counted(passed),
     )
     manifest.save(out)
     return manifest
@@ -99,7 +102,7 @@ def _clear(out: Path) -> None:
     """Remove an earlier packing, its manifest first, and nothing that ingest did not write."""
     out.mkdir(parents=True, exist_ok=True)
     (out / shards.MANIFEST).unlink(missing_ok=True)
-    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES}
+    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES, rejects.PASSED_OVER}
     for path in out.iterdir():
         if path.name in written or shards.is_shard(path.name, EVERY):
             path.unlink()

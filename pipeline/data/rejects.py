@@ -1,4 +1,4 @@
-"""What was set aside, and why: rejects.csv, duplicates.csv, and the limit on how much may be."""
+"""What was set aside or passed over, and why: rejects.csv, duplicates.csv, passed_over.csv, the limit on rejects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.settings import UserError
 
 REJECTS = "rejects.csv"
 DUPLICATES = "duplicates.csv"
+PASSED_OVER = "passed_over.csv"
 SHOWN = 5
 
 
@@ -46,6 +47,12 @@ def write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
     write_csv(folder / REJECTS, ("item", "reason", "detail"), rows)
 
 
+def write_passed_over(folder: Path, passed: Sequence[tuple[str, str]]) -> None:
+    """passed_over.csv; no file where nothing was passed over."""
+    if passed:
+        write_csv(folder / PASSED_OVER, ("item", "why"), passed)
+
+
 def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path) -> None:
     """Refuse to go on where more than the fraction `allowed` of `items`, or all of them, were set aside.
 
@@ -57,5 +64,8 @@ def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder:
     lines = [f"  {reject.key}: {reject.reason}{f' ({reject.detail})' if reject.detail else ''}" for reject in rejects]
     more = [f"  … and {len(rejects) - SHOWN} more"] if len(rejects) > SHOWN else []
     problem = f"{len(rejects)} of {items} items cannot be used; ingest.max_rejected_fraction allows {allowed:g}"
-    advice = f"mend or remove them, or raise the limit; all reasons are in {folder / REJECTS}"
+    what = (
+        "none can be used, whatever the limit" if len(rejects) == items else "mend or remove them, or raise the limit"
+    )
+    advice = f"{what}; all reasons are in {folder / REJECTS}"
     raise UserError("\n".join([problem, *lines[:SHOWN], *more, advice]))

@@ -224,7 +224,7 @@ def rank(hashes: NDArray[np.uint8], holdout_fraction: float, drop: bool) -> Rank
         if not len(changes):
             raise UserError(
                 f"{count} examples with 1 content between them cannot be cut into train and holdout; "
-                "bring more data, or set ingest.holdout_fraction to 0"
+                "bring more data, or raise ingest.limit if it is set"
             )
         train = int(changes[min(np.searchsorted(changes, train), len(changes) - 1)])
     return Ranking(order, train, repeats)

@@ -15,7 +15,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +64,8 @@ class Manifest:
     packing: how examples were fitted to the spec (resize, filter, transparency …).
     duplicates: `policy`, `examples` (repeats of an earlier content), `conflicting` (those with another label).
     rejects: how many items were set aside, by reason; rejects.csv beside the manifest names them.
+    passed_over: how many files and folders among the source's were none of its items, by name or ending;
+    passed_over.csv names them. Left out of manifest.json where there were none, as in manifests of older versions.
     """
 
     spec: DataSpec
@@ -73,6 +75,7 @@ class Manifest:
     duplicates: dict[str, int | str]
     rejects: dict[str, int]
     format_version: int = FORMAT_VERSION
+    passed_over: dict[str, int] = field(default_factory=lambda: {})
 
     @property
     def sha256(self) -> str:
@@ -91,7 +94,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it."""
-        return {**asdict(self), "spec": self.spec.to_json()}
+        found = {**asdict(self), "spec": self.spec.to_json()}
+        if not self.passed_over:
+            del found["passed_over"]
+        return found
 
     def save(self, folder: Path) -> None:
         """Write manifest.json; every file it names must be there already."""
@@ -164,9 +170,9 @@ def write_shard(
                 extension, data = encode(example.x, png_level)
                 row = [_add(tar, f"{example.key}.{extension}", data), len(data)]
                 row.append(-1 if example.label is None else example.label)
-                for field in fields:
-                    extension, data = encode(example.extra[field], png_level)
-                    row += [_add(tar, f"{example.key}.{field}.{extension}", data), len(data)]
+                for name in fields:
+                    extension, data = encode(example.extra[name], png_level)
+                    row += [_add(tar, f"{example.key}.{name}.{extension}", data), len(data)]
                 if example.label is not None:
                     _add(tar, f"{example.key}.cls", str(example.label).encode())
                 rows.append(row)

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import LocalPath, Settings, SettingsError, UserError
 
 RECORD = 1 + 3 * 32 * 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -33,7 +33,7 @@ META = "batches.meta.txt"
 class Config(Settings):
     """Where it is and which part of it."""
 
-    path: str = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
+    path: LocalPath = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
     part: Literal["train", "test", "all"] = "train"
     max_unpacked_bytes: int = Field(default=2**30, ge=1, description="the archive may not unpack to more")
 
