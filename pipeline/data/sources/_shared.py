@@ -142,7 +142,7 @@ def require_items(found: Listing, folder: Path | str, where: str) -> None:
 
 def require_followed(found: Listing, where: str) -> None:
     """Raise a `SettingsError` where class folders are links that are not followed: a whole class would be missing."""
-    names = [name for name in found.unfollowed if "/" not in name]
+    names = sorted((name for name in found.unfollowed if "/" not in name), key=natural)
     if not names:
         return
     shown = ", ".join(f"{printable(name)} → {found.unfollowed[name]}" for name in names[:SHOWN])

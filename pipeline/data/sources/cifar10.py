@@ -8,6 +8,7 @@ never read. Archives are read as a stream: nothing in them is ever written to a 
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tarfile
 import zlib
@@ -54,6 +55,12 @@ class Source(DataSource[Config]):
         if path.is_dir() and not any(_wanted(self.config.part, child.name) for child in path.iterdir()):
             hint = f"; '{path / UNPACKED}' may: set path: {path / UNPACKED}" if (path / UNPACKED).is_dir() else ""
             raise SettingsError(f"{where}.path: '{path}' holds no {WANTED[self.config.part]} files{hint}")
+        if path.is_dir() and self._opened.refused:
+            name, (reason, detail) = self._opened.refused[0]
+            told = f" ({detail})" if detail else ""
+            raise SettingsError(
+                f"{where}.path: '{path / name}', all the records of a batch, cannot be read: {reason}{told}"
+            )
 
     def native_shape(self) -> tuple[int, int, int]:
         return 3, 32, 32
@@ -137,7 +144,7 @@ def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str, int, i
     refused: list[tuple[str, tuple[str, str]]] = []
     for child in sorted(path.iterdir()):
         if _wanted(part, child.name):
-            target = child.resolve()
+            target = Path(os.path.realpath(child))  # `resolve` raises for a link to itself
             if child.is_symlink() and not target.exists():
                 refused.append((child.name, ("broken symlink", "")))
             elif child.is_symlink() and not followed.may(str(target), target.is_dir()):

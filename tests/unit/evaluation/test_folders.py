@@ -23,7 +23,8 @@ def test_images_come_in_the_order_of_their_paths_with_their_classes(tmp_path: Pa
     (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / ".hidden.png").write_text("not seen")
     found, said = open_folder(tmp_path, "--real")
-    assert (found.names, said) == (("a/0.png", "a/1.png", "b/2.png"), [])
+    assert found.names == ("a/0.png", "a/1.png", "b/2.png")
+    assert said == ["--real: 2 other files passed over: 1 × .hidden.png, 1 × .txt"]
     assert found.spec.classes == ("a", "b")
     assert found.labels.tolist() == [0, 0, 1]
     assert found.examples(np.arange(3))["x"].shape == (3, 3, 6, 8)
@@ -69,5 +70,5 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--real .* is empty"):
         open_folder(tmp_path, "--real")
     (tmp_path / "readme.md").write_text("text")
-    with pytest.raises(UserError, match="holds 1 other files and no images"):
+    with pytest.raises(UserError, match=r"holds 1 other file and no images \(1 × \.md\)"):
         open_folder(tmp_path, "--real")
