@@ -137,9 +137,7 @@ def test_links_out_of_a_folder_are_refused_unless_they_are_allowed(tmp_path: Pat
     (tmp_path / "secret").write_bytes(records(1))
     (tmp_path / "folder" / "data_batch_1.bin").write_bytes(records(2))
     (tmp_path / "folder" / "data_batch_2.bin").symlink_to(tmp_path / "secret")
-    with pytest.raises(
-        SettingsError, match=r"data_batch_2\.bin', all the records of a batch, .*leaving the folder"
-    ) as raised:
+    with pytest.raises(SettingsError, match=r"data_batch_2\.bin', all the .* leaving the folder") as raised:
         opened(tmp_path / "folder")
     assert f"links: [{tmp_path}] would follow it" in str(raised.value)
     source = opened(tmp_path / "folder", links=(str(tmp_path),))
