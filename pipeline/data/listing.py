@@ -17,6 +17,7 @@ from __future__ import annotations
 import configparser
 import errno
 import functools
+import json
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.data.source import Problem, Rejected, printable
 from pipeline.settings import home
@@ -40,7 +41,7 @@ LEAVING = "symlink leaving the folder"
 HIDDEN, LEFT, GRID, OTHER, CIRCLE = (
     "hidden",
     "left by the operating system or a tool",
-    "a grid of the samples beside it",
+    "a grid that zerosum made",
     "no {}",
     "a link back to a folder that holds it",
 )
@@ -277,9 +278,7 @@ class _Walk:
         except OSError as error:
             self.found.items.append((folder.name.rstrip("/") or ".", ("cannot be read", error.strerror or "")))
             return
-        grid = any(child.name == "grid.png" for child in children) and any(
-            NUMBERED.fullmatch(child.name) for child in children
-        )
+        grids = _grids(folder.path, [child.name for child in children])
         for child in children:
             name = folder.name + child.name
             try:
@@ -291,7 +290,7 @@ class _Walk:
                     self._enter(child.path, name, folder)
                 elif not child.is_file(follow_symlinks=False):
                     self.found.items.append((name, ("not a regular file", "")))
-                elif grid and child.name == "grid.png":
+                elif child.name in grids:
                     self._pass(name, GRID)
                 else:
                     self._file(child.path, child.name, name)
@@ -360,6 +359,20 @@ class _Walk:
             self.found.unfollowed[name] = place
         advice = self.allow.format(place)
         self.found.items.append((name, (LEAVING, f"to {place}{f'; {advice}' if advice else ''}")))
+
+
+def _grids(folder: str, names: Sequence[str]) -> frozenset[str]:
+    """What of a folder are grids that `zerosum generate` and `explore` made, of many pictures each."""
+    found: set[str] = set()
+    if "grid.png" in names and any(NUMBERED.fullmatch(name) for name in names):
+        found.add("grid.png")
+    if "explore.json" in names:
+        try:
+            record: Any = json.loads(read(Path(folder) / "explore.json", 2**20))
+            found.update(f"{name}.png" for name in record["grids"] if "exploration" in record)
+        except (Rejected, ValueError, KeyError, TypeError):
+            pass  # of someone else
+    return frozenset(found)
 
 
 def _why_passed(name: str) -> str | None:

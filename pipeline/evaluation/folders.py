@@ -96,7 +96,7 @@ def open_folder(
     if passed:
         said.append(f"{where}: {others} passed over: {listing.described(passed)}")
     if any(why == listing.GRID for _, why in found.passed):
-        said.append(f"{where}: grid.png shows the samples beside it in one picture, and is no sample")
+        said.append(f"{where}: grids that zerosum made show many samples in one picture, and are no samples")
     if listing.are_splits(found.folders):
         held = ", ".join(f"{name} ({found.folders[name]:,})" for name in sorted(found.folders, key=natural))
         said.append(f"{where} holds splits, and all of them are scored together: {held}; name one of them to score it")

@@ -100,7 +100,7 @@ class Source(DataSource[Config]):
     def _opened(self) -> _Opened:
         path = Path(self.config.path)
         if path.is_dir():
-            files = tuple(sorted(_shared.identity(child) for child in path.iterdir() if child.is_file()))
+            files = tuple(sorted((*_shared.identity(c), os.path.realpath(c)) for c in path.iterdir() if c.is_file()))
             return _folder(path, self.config.part, self.config.links, files)
         return _archive(*_shared.identity(path), self.config.part, self.config.max_unpacked_bytes)
 
@@ -138,7 +138,7 @@ def _class_names(text: bytes, where: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4)
-def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str, int, int], ...]) -> _Opened:
+def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str | int, ...], ...]) -> _Opened:
     followed = Followed((path,), links)
     found: dict[str, _shared.Bytes] = {}
     refused: list[tuple[str, tuple[str, str]]] = []

@@ -109,6 +109,14 @@ def test_our_own_grid_is_no_sample_but_another_grid_is(tmp_path: Path) -> None:
     assert passed(tmp_path)["ours/grid.png"] == passed(tmp_path, SOUNDS)["sounds/grid.png"] == listing.GRID
 
 
+def test_the_grids_of_an_exploration_are_no_samples(tmp_path: Path) -> None:
+    put(tmp_path, "found/interpolation.png", "found/0.png")
+    (tmp_path / "found/explore.json").write_text('{"exploration": "interpolation", "grids": {"interpolation": [2, 3]}}')
+    put(tmp_path, "mine/0.png")
+    (tmp_path / "mine/explore.json").write_text('["0"]')
+    assert sorted(items(tmp_path)) == ["found/0.png", "mine/0.png"]
+
+
 def test_counts_go_by_what_it_is_and_stay_few(tmp_path: Path) -> None:
     rows = [(f"a/{number}.txt", "no image") for number in range(60)]
     rows += [

@@ -93,7 +93,7 @@ def test_what_sources_take_is_scored_too(tmp_path: Path) -> None:
     assert len(found) == 3
     assert said == [
         "--fake: 1 other file passed over: 1 × grid.png",
-        "--fake: grid.png shows the samples beside it in one picture, and is no sample",
+        "--fake: grids that zerosum made show many samples in one picture, and are no samples",
     ]
 
 
