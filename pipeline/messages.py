@@ -227,6 +227,8 @@ def _tags(member: Any, tag: str | int) -> bool:
         return False
     validated = re.fullmatch(r"function-\w+\[.*, (.*)\]", tag)
     plain = (validated[1] if validated else tag).removeprefix("constrained-").partition("[")[0]
+    if typing.get_origin(member) is Literal:
+        return plain == "literal"
     return plain == getattr(typing.get_origin(member) or member, "__name__", "")
 
 

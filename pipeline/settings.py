@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from pipeline.messages import SettingsError, UserError, sentences, shown, stand_in, suggest
 
-__all__ = ["Settings", "SettingsError", "UserError", "at", "override", "shown", "suggest", "validate"]
+__all__ = [
+    "LocalPath",
+    "Settings",
+    "SettingsError",
+    "UserError",
+    "UserPath",
+    "at",
+    "home",
+    "override",
+    "shown",
+    "suggest",
+    "validate",
+]
+
+
+def home(path: str) -> str:
+    """The path with a leading `~` or `~name` replaced by that home folder; all else, addresses too, as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111 (Path would turn "s3://x" into "s3:/x")
+
+
+def _local(path: str) -> str:
+    if not path.strip():
+        raise ValueError(f"{shown(path)} is not allowed; it must name a file or folder")
+    if "\0" in path:
+        raise ValueError(f"{shown(path)} is not allowed; a path holds no zero byte")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        raise ValueError(
+            f"'{path}' is an address, and files and folders of this machine are read; download it, or mount it, and "
+            "name the path here"
+        )
+    return home(path)
+
+
+UserPath = Annotated[str, AfterValidator(home)]
+"""A path as people write it, `~` for their home folder: replaced once, here, so that all uses agree."""
+
+LocalPath = Annotated[str, AfterValidator(_local)]
+"""A `UserPath` that names a file or folder of this machine: not empty, and no s3:// or http:// address."""
 
 
 class Settings(BaseModel):

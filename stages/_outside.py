@@ -58,6 +58,13 @@ def source(params: Params) -> DataSource[Any]:
     return parcels.Parcelled(opened, folder) if folder else opened
 
 
+def written_out(params: Params) -> dict[str, str]:
+    """The source's settings that begin with `~`, with this machine's home folder: another machine's is another."""
+    given, config = params.ingest.source, open_source(params.ingest).config
+    tilded = (key for key, value in given.items() if isinstance(value, str) and value.startswith("~"))
+    return {f"ingest.source.{key}": str(getattr(config, key)) for key in tilded if key != "name"}
+
+
 def source_is_here(params: Params) -> bool:
     """Whether what `ingest` reads is files of this machine."""
     return bool(_files_of_source(params))

@@ -20,7 +20,7 @@ from pipeline.cluster.addresses import Address
 from pipeline.formats import files
 from pipeline.formats.store import Store
 from pipeline.params import Params
-from pipeline.settings import UserError
+from pipeline.settings import UserError, override
 from pipeline.training.health import TrainingFailed
 from stages import _outside, _project
 from stages._recording import Recording
@@ -94,6 +94,7 @@ def _submitted(
     jobs: Any, store: Store, name: str, sent: dict[str, Any], params: Params, project: _project.Project
 ) -> str:
     raw = {**params.raw, "run": {**params.run.model_dump(exclude_defaults=True), "address": "env"}}
+    raw = override(raw, _outside.written_out(params))
     job = str(jobs.following(name))
     ticket = f"jobs/{job}/ticket.json"
     origin = _lineage(params, project)

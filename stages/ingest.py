@@ -9,7 +9,7 @@ from pipeline import preflight
 from pipeline.cluster import room, spread
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.session import session
-from pipeline.data import notes, packing
+from pipeline.data import listing, notes, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from stages import _outside, _stage
@@ -72,6 +72,8 @@ def describe(manifest: Manifest) -> None:
         print(f"duplicates: {manifest.duplicates['examples']} ({manifest.duplicates['policy']})")
     for reason, count in manifest.rejects.items():
         print(f"set aside: {count} × {reason} (artifacts/shards/rejects.csv)")
+    if manifest.passed_over:
+        print(f"passed over: {listing.described(manifest.passed_over)} (artifacts/shards/passed_over.csv)")
     for sentence in notes.sentences(manifest.notes, "artifacts/shards"):
         print(f"note: {sentence}")
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from pipeline.cli import project
 from pipeline.formats import files
 from pipeline.formats.report import ScoreRecord, load_scores, parse, unlike
-from pipeline.settings import UserError
+from pipeline.settings import UserError, home
 
 REPORT = Path("artifacts") / "report"
 MARK = "≠"
@@ -60,7 +60,7 @@ def records(run: str) -> list[ScoreRecord]:
     Raises:
         UserError: if it is none of these.
     """
-    path = Path(run).expanduser()
+    path = Path(home(run))
     if path.is_dir():
         folder = next(
             (each for each in (path, path / REPORT, path / "report") if (each / "scores.json").is_file()), None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.settings import UserError
+from pipeline.settings import UserError, home
 
 app = typer.Typer(
     help="Reproducible GAN training: the registry's models, and the project's health.",
@@ -64,7 +64,8 @@ def generate(
     """Write samples of a model as PNG files, and one grid of them."""
     from pipeline.cli import generate as work
 
-    written = work.generate(model, out, n, work.Request(seed, truncation, tuple(label or ())))
+    out = Path(home(str(out)))
+    written = work.generate(home(model), out, n, work.Request(seed, truncation, tuple(label or ())))
     print(f"{n} samples and {written.grid.name} in {out.resolve()}")
     if written.older:
         print(f"it also holds {written.older} samples of an earlier run")
@@ -134,8 +135,8 @@ def score(
         ("path_length", "epsilon"): epsilon,
     }
     options = work.Options(
-        real=real,
-        fake=fake,
+        real=None if real is None else home(real),
+        fake=home(fake),
         extractor=extractor,
         extractor_keys={
             "weights": weights,
@@ -178,6 +179,7 @@ def compare(
     """Put runs' scores side by side; refuses what was measured by unlike protocols."""
     from pipeline.cli import compare as work
 
+    runs = [home(run) for run in runs]
     work.show(work.compare(runs, anyway), runs, as_json)
 
 
@@ -258,7 +260,7 @@ def explore(
         for name, sentence in work.names():
             print(f"{name:<20} {sentence}")
         return
-    for path in work.explore(model, how, out, settings or ()):
+    for path in work.explore(home(model), how, Path(home(str(out))), settings or ()):
         print(path)
 
 
@@ -281,7 +283,7 @@ def fetch_weights(
     """Download a network's public weights once, verified, and keep them as safetensors."""
     from pipeline.cli import weights as work
 
-    fetched = work.fetch(name, source, to, sha256)
+    fetched = work.fetch(name, source, None if to is None else Path(home(str(to))), sha256)
     print(f"{'written' if fetched.new else 'here already'}: {fetched.path.resolve()}")
     if to is not None or sha256 is not None:
         print(f"use it as reference.extractor: {{name: {name}, weights: {fetched.path.resolve()}}}")

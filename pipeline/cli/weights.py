@@ -12,7 +12,7 @@ from filelock import FileLock
 from pipeline.cli.download import Download, Progress
 from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import files
-from pipeline.settings import UserError, suggest
+from pipeline.settings import UserError, home, suggest
 
 KNOWN = ("inception",)
 
@@ -77,7 +77,7 @@ def _source(
 ) -> Generator[Path, None, None]:
     """The verified .pth file: a file of the user's own, or one fetched and removed again."""
     if "://" not in source:
-        path = Path(source).expanduser()
+        path = Path(home(source))
         if not path.is_file():
             raise UserError(f"--from {source}: there is no such file (a URL begins with https://)")
         found = files.sha256_file(path)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.cluster import addresses
-from pipeline.settings import Settings
+from pipeline.settings import Settings, UserPath
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -21,7 +21,7 @@ class RunSettings(Settings):
         description="empty = a private local Ray; host:port = join that cluster; http://head:8265 = submit jobs; "
         "env = what RAY_ADDRESS says",
     )
-    storage: str = Field(
+    storage: UserPath = Field(
         default=".work",
         min_length=1,
         description="scratch and checkpoints: a folder, shared by all nodes of a cluster, or s3://bucket/prefix",

@@ -39,6 +39,9 @@ class StandIn(DataSource[Any]):
     def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
         return self._source.decode_fields(stored, limits)
 
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        return self._source.passed_over()
+
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
 

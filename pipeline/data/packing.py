@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import classes, notes, rejects, scanning
+from pipeline.data import classes, listing, notes, rejects, scanning
 from pipeline.data.preview import check_fitting, open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
@@ -87,6 +87,8 @@ def pack(
     packed = list(progress(answers) if progress else answers)
     splits = {name: _split(name, packed, spec, out) for name in cuts}
     notes.write(out, found.notes)
+    passed = source.passed_over()
+    rejects.write_passed_over(out, passed)
     manifest = Manifest(
         spec=spec,
         splits=splits,
@@ -95,6 +97,7 @@ def pack(
         duplicates=_duplicates(found, repeats, settings, out),
         rejects=rejects.counted(found.rejects),
         notes=_notes(found, repeats, splits, source.classes()),
+        passed_over=listing.counted(passed),
     )
     manifest.save(out)
     return manifest
@@ -104,7 +107,8 @@ def _clear(out: Path) -> None:
     """Remove an earlier packing, its manifest first, and nothing that ingest did not write."""
     out.mkdir(parents=True, exist_ok=True)
     (out / shards.MANIFEST).unlink(missing_ok=True)
-    written = {*(shards.index_name(split) for split in EVERY), rejects.REJECTS, rejects.DUPLICATES, notes.NOTES}
+    own = {rejects.REJECTS, rejects.DUPLICATES, rejects.PASSED_OVER, notes.NOTES}
+    written = {*(shards.index_name(split) for split in EVERY), *own}
     for path in out.iterdir():
         if path.name in written or shards.is_shard(path.name, EVERY):
             path.unlink()

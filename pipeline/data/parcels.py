@@ -63,7 +63,13 @@ def send(source: DataSource[Any], settings: IngestSettings, store: Store, progre
                 parcels.append(put(content))
                 content.clear()
                 progress(number, len(entries))
-        known = (source.native_shape(), source.rate(), source.classes(), source.expected_classes())
+        known = (
+            source.native_shape(),
+            source.rate(),
+            source.classes(),
+            source.expected_classes(),
+            source.passed_over(),
+        )
         return put(_packed((known, parcels, rows)))
 
 
@@ -104,6 +110,9 @@ class Parcelled(carrying.StandIn):
     def entries(self) -> list[Entry]:
         return list(_known(self._folder).entries)
 
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        return _known(self._folder).passed_over
+
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         parcel, first, size = _known(self._folder).places[entry]
         with (Path(self._folder) / parcel).open("rb") as file:
@@ -124,6 +133,7 @@ class _Known:
     expected_classes: tuple[str, ...]
     entries: tuple[Entry, ...]
     places: dict[Entry, tuple[str, int, int]]
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 @functools.lru_cache(maxsize=2)
@@ -131,8 +141,10 @@ def _known(folder: str) -> _Known:
     known, parcels, rows = _unpacked((Path(folder) / LISTING).read_bytes())
     entries = tuple(Entry(*entry) for *entry, _ in rows)
     places = {entry: (parcels[row[-1][0]], *row[-1][1:]) for entry, row in zip(entries, rows, strict=True)}
-    shape, rate, classes, expected = known
-    return _Known(shape, rate, classes, expected, entries, places)
+    shape, rate, classes, expected, *passed = (
+        known  # a listing of an older version tells nothing of what was passed over
+    )
+    return _Known(shape, rate, classes, expected, entries, places, *passed)
 
 
 def _ends(entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""What was set aside, and why: rejects.csv, duplicates.csv, and the limit on how much may be."""
+"""What was set aside or passed over, and why: rejects.csv, duplicates.csv, passed_over.csv, the limit on rejects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.settings import UserError
 
 REJECTS = "rejects.csv"
 DUPLICATES = "duplicates.csv"
+PASSED_OVER = "passed_over.csv"
 SHOWN = 5
 
 
@@ -74,6 +75,12 @@ def write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
     """rejects.csv, in the order of the source; only a header where nothing was set aside."""
     rows = ((reject.key, reject.reason, reject.detail) for reject in rejects)
     write_csv(folder / REJECTS, ("item", "reason", "detail"), rows)
+
+
+def write_passed_over(folder: Path, passed: Sequence[tuple[str, str]]) -> None:
+    """passed_over.csv; no file where nothing was passed over."""
+    if passed:
+        write_csv(folder / PASSED_OVER, ("item", "why"), passed)
 
 
 def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path) -> None:

@@ -303,7 +303,8 @@ def rank(
         changes = np.flatnonzero(new)[1:]
         if not len(changes):
             raise UserError(
-                f"{count} examples with 1 content between them cannot be cut into train and holdout; bring more data"
+                f"{count} examples with 1 content between them cannot be cut into train and holdout; "
+                "bring more data, or raise ingest.limit if it is set"
             )
         train = int(changes[min(np.searchsorted(changes, train), len(changes) - 1)])
         if labels is not None:

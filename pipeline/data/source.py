@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pipeline.settings import Settings
 from pipeline.types import Array, Modality
 
+Problem = tuple[str, str]
+"""Why an item cannot be used: a short reason that can be counted, and details."""
+
 
 class Rejected(Exception):
     """One item cannot be used and is set aside, with a short reason that can be counted, and details."""
@@ -43,7 +46,7 @@ class Entry:
     key: str
     where: str | tuple[int, ...]
     label: str | None = None
-    problem: tuple[str, str] | None = None
+    problem: Problem | None = None
     unpaired: bool = False
 
 
@@ -103,6 +106,10 @@ class DataSource(ABC, Generic[ConfigT]):
         """Folders outside of its own that links within it lead to, resolved: DVC has to watch them too."""
         return ()
 
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        """(item, why) of what lies among its files and is none of its items, such as captions beside images."""
+        return ()
+
     @abstractmethod
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         """What is stored of one entry, such as a file's bytes: bytes, text, numbers, arrays, and tuples of them.
@@ -137,9 +144,12 @@ class DataSource(ABC, Generic[ConfigT]):
         return self.decode(self.fetch(entry, limits), limits)
 
     def describe(self) -> dict[str, Any]:
-        """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) nothing."""
+        """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) and `links`
+        nothing, since what came of them is recorded."""
         dumped = self.config.model_dump(mode="json")
-        settings = {field: value for field, value in dumped.items() if not field.startswith("max_")}
+        settings = {
+            field: value for field, value in dumped.items() if not field.startswith("max_") and field != "links"
+        }
         for field in self.paths:
             if settings.get(field):
                 settings[field] = Path(settings[field]).name

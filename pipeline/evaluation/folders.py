@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,22 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import images
-from pipeline.data.source import Limits, Rejected
+from pipeline.data import images, listing
+from pipeline.data.source import Limits, Rejected, printable
+from pipeline.natural import natural
 from pipeline.settings import UserError
 from pipeline.types import DataSpec
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-OTHER_IMAGES = frozenset({".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic"})
 SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """Every image below `root`, in the order of their paths, decoded when asked for.
+    """Every image below `root`, in the order of their paths' bytes, decoded when asked for.
 
-    shapes: (C, H, W) of each. labels (n,): the first sub-folder, -1 = in none. sha256: of the files'
-    contents in this order; names play no part.
+    shapes: (C, H, W) of each. labels (n,): the first sub-folder by its place in natural order, -1 = in none.
+    sha256: of the files' contents in this order; names play no part.
     """
 
     root: Path
@@ -61,70 +59,63 @@ def open_folder(
 ) -> tuple[ImageFolder, list[str]]:
     """Read every image once, so that a broken one is known before any work; and what else is to be said.
 
+    Links are followed as sources do by default (`links: auto`); one that is broken or not followed is a broken image.
     skip: leave broken images out instead of refusing them.
 
     Raises:
         UserError: for a folder without images, or with broken ones.
     """
-    names, others = _listed(root)
-    if not names:
-        held = f"holds {others:,} other files and no images" if others else "is empty"
+    found = listing.listed(root, listing.IMAGES)
+    passed = listing.counted(found.named())
+    others = f"{sum(passed.values()):,} other file{'s' if sum(passed.values()) > 1 else ''}" if passed else ""
+    if not found.items:
+        held = f"holds {others} and no images ({listing.described(passed)})" if passed else "is empty"
         raise UserError(f"{where} {root} {held}; images are PNG, JPEG or WebP")
     digest = hashlib.sha256()
     shapes: dict[str, tuple[int, int, int]] = {}
     broken: list[str] = []
-    for done, name in enumerate(names, 1):
+    for done, (name, problem) in enumerate(found.items, 1):
         try:
+            if problem is not None:
+                raise Rejected(*problem)
             image, sha256 = _read(root / name)
             shapes[name] = (image.shape[2], image.shape[0], image.shape[1])
             digest.update(sha256)
         except Rejected as error:
-            broken.append(f"{name} ({error.reason}{f': {error.detail}' if error.detail else ''})")
-        progress(done, len(names))
+            broken.append(f"{printable(name)} ({error.reason}{f': {error.detail}' if error.detail else ''})")
+        progress(done, len(found.items))
     if broken and not (skip and shapes):
         more = ", …" if len(broken) > SHOWN else ""
+        them = "them" if len(broken) > 1 else "it"
+        advice = f"remove {them}, or give --skip-broken" if len(broken) < len(found.items) else "none can be read"
         raise UserError(
-            f"{where} {root} holds {len(broken):,} broken image{'s' if len(broken) > 1 else ''} of {len(names):,}: "
-            f"{', '.join(broken[:SHOWN])}{more}; remove {'them' if len(broken) > 1 else 'it'}, or give --skip-broken"
+            f"{where} {root} holds {len(broken):,} broken image{'s' if len(broken) > 1 else ''} of "
+            f"{len(found.items):,}: {', '.join(broken[:SHOWN])}{more}; {advice}"
         )
     said = [f"{len(broken):,} broken image{'s' if len(broken) > 1 else ''} of {where} left out"] if broken else []
+    if passed:
+        said.append(f"{where}: {others} passed over: {listing.described(passed)}")
+    if any(why == listing.GRID for _, why in found.passed):
+        said.append(f"{where}: grids that zerosum made show many samples in one picture, and are no samples")
+    if listing.are_splits(found.folders):
+        held = ", ".join(f"{name} ({found.folders[name]:,})" for name in sorted(found.folders, key=natural))
+        said.append(f"{where} holds splits, and all of them are scored together: {held}; name one of them to score it")
     return _folder(root, list(shapes), list(shapes.values()), digest.hexdigest()), said
 
 
 def _folder(root: Path, names: Sequence[str], shapes: Sequence[tuple[int, int, int]], sha256: str) -> ImageFolder:
-    tops = [name.partition("/")[0] if "/" in name else "" for name in names]
-    classes = tuple(sorted(set(tops) - {""}))
-    labels = np.array([classes.index(top) if top else -1 for top in tops], dtype=np.int64)
+    tops = [printable(name.partition("/")[0]) if "/" in name else "" for name in names]
+    classes = tuple(sorted(set(tops) - {""}, key=natural))
+    number = {name: index for index, name in enumerate(classes)}
+    labels = np.array([number.get(top, -1) for top in tops], dtype=np.int64)
     spec = DataSpec("image", Counter(shapes).most_common(1)[0][0], classes)
     return ImageFolder(root, tuple(names), tuple(shapes), labels, spec, sha256)
-
-
-def _listed(root: Path) -> tuple[list[str], int]:
-    """Images below `root` by their relative paths, sorted, hidden ones left out; and how many other files there are."""
-    names: list[str] = []
-    others = 0
-    for folder, inner, found in os.walk(root):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        for name in found:
-            path = Path(folder) / name
-            if name.startswith("."):
-                continue
-            if path.suffix.lower() in SUFFIXES | OTHER_IMAGES:
-                names.append(path.relative_to(root).as_posix())
-            else:
-                others += 1
-    return sorted(names, key=os.fsencode), others
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], bytes]:
     """uint8 (H, W, C) and the sha256 of the file."""
     limits = Limits()
-    try:
-        if path.stat().st_size > limits.max_bytes:
-            raise Rejected("too many bytes", f"{path.stat().st_size}, allowed are {limits.max_bytes}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise Rejected("cannot be read", error.strerror or "") from None
+    data = listing.read(path, limits.max_bytes)
     return images.decode(data, limits), hashlib.sha256(data).digest()
 
 

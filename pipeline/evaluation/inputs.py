@@ -22,7 +22,7 @@ from pipeline.formats.moments import Gaussian
 from pipeline.formats.reference import Reference
 from pipeline.metrics._predictions import Predictions, are_probabilities
 from pipeline.metrics._shared import choose, shuffled
-from pipeline.settings import UserError
+from pipeline.settings import UserError, home
 
 REGISTERED = "models:/"
 KINDS = "a folder of images or shards, a model, a reference, statistics (.npz) or features (.npy)"
@@ -140,10 +140,10 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
 def _path(address: str) -> tuple[Path, Split | None]:
     """`folder:holdout` names a split of shards or of a reference."""
     for split in ("train", "holdout"):
-        folder = Path(address.removesuffix(f":{split}")).expanduser()
+        folder = Path(home(address.removesuffix(f":{split}")))
         if address.endswith(f":{split}") and folder.is_dir():
             return folder, split
-    return Path(address).expanduser(), None
+    return Path(home(address)), None
 
 
 def _shards(path: Path, split: Split) -> Pictures:

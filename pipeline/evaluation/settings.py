@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from pipeline import plugins
 from pipeline.evaluation.path_length import PathLengthSettings
-from pipeline.settings import Settings
+from pipeline.settings import LocalPath, Settings
 
 METRICS: list[dict[str, Any]] = [
     {"name": "frechet"},
@@ -30,8 +30,8 @@ class ReferenceSettings(Settings):
         default=2, ge=1, description="of the extractor, here and wherever it is used: part of the bits"
     )
 
-    statistics: str | None = Field(
-        default=None, min_length=1, description="foreign reals for the Fréchet distance: an .npz of mu and sigma"
+    statistics: LocalPath | None = Field(
+        default=None, description="foreign reals for the Fréchet distance: an .npz of mu and sigma"
     )
 
     @field_validator("extractor")

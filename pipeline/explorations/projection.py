@@ -12,21 +12,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pipeline.data import listing
 from pipeline.data.images import decode, fit
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Rejected
+from pipeline.data.source import Problem, Rejected
 from pipeline.evaluation.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
 from pipeline.explorations import _shared
-from pipeline.settings import Settings, UserError
+from pipeline.settings import LocalPath, Settings, UserError
 from pipeline.types import Batch
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 class Config(Settings):
     """Several starts for every picture; the best of them is the answer."""
 
-    images: str = Field(description="a picture, or a folder of them")
+    images: LocalPath = Field(description="a picture, or a folder of them")
     limit: int = Field(default=8, ge=1, le=64, description="pictures taken of a folder, in the order of their names")
     candidates: int = Field(default=8, ge=1, le=64, description="starts a picture; with classes, each class in turn")
     steps: int = Field(default=300, ge=1)
@@ -166,8 +165,11 @@ def _pictures(path: Path, limit: int, source: SampleSource) -> tuple[Pixels, lis
     """
     if source.spec.modality != "image":
         raise UserError(f"projection: this model makes {source.spec.modality}, and pictures are projected")
-    files = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
+    files: list[tuple[Path, Problem | None]] = [(path, None)]
+    if path.is_dir():
+        found = listing.listed(path, listing.IMAGES).items
+        files = [(path / name, problem) for name, problem in found if "/" not in name]
+    if not files or not path.exists():
         raise UserError(f"images: there is no picture (PNG, JPEG, WebP) at {path}")
     channels, height, width = source.spec.shape
     settings = IngestSettings.model_validate(
@@ -178,10 +180,13 @@ def _pictures(path: Path, limit: int, source: SampleSource) -> tuple[Pixels, lis
             "resize": "center_crop",
         }
     )
-    found: list[Pixels] = []
-    for file in files[:limit]:
+    pictures: list[Pixels] = []
+    for file, problem in files[:limit]:
         try:
-            found.append(fit(decode(file.read_bytes(), settings.limits), settings))
+            if problem is not None:
+                raise Rejected(*problem)
+            pictures.append(fit(decode(listing.read(file, settings.max_bytes), settings.limits), settings))
         except Rejected as error:
-            raise UserError(f"images: {file} cannot be read: {error}") from None
-    return np.stack(found), [file.name for file in files[:limit]]
+            why = ": ".join(filter(None, (error.reason, error.detail)))
+            raise UserError(f"images: {file} cannot be read: {why}") from None
+    return np.stack(pictures), [file.name for file, _ in files[:limit]]

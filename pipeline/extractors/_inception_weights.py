@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.formats import files
 from pipeline.networks.inception import LAYERS, TAPS, Tap, fold, shapes
-from pipeline.settings import UserError
+from pipeline.settings import UserError, home
 
 PUBLIC_URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -61,7 +61,7 @@ class Weights:
 
 def place(weights: str) -> Path:
     """Where the file is to be that `weights` stands for."""
-    return files.cache_folder() / CACHED if weights == "auto" else Path(weights).expanduser()
+    return files.cache_folder() / CACHED if weights == "auto" else Path(home(weights))
 
 
 def resolve(weights: str) -> Path:

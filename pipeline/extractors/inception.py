@@ -14,14 +14,14 @@ from pipeline.extractors import _inception_weights
 from pipeline.extractors._resizing import Resize, network_input
 from pipeline.formats.extraction import Examples
 from pipeline.networks.inception import Inception, Tap
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import LocalPath, Settings, SettingsError
 from pipeline.types import DataSpec
 
 
 class Config(Settings):
     """Which weights, how deep, and how images come to the network's size."""
 
-    weights: str = Field(default="auto", min_length=1, description="auto = what `zerosum weights fetch` got; or a path")
+    weights: LocalPath = Field(default="auto", description="auto = what `zerosum weights fetch` got; or a path")
     sha256: str | None = Field(default=None, description="what the weights file must be; null = what its name promises")
     tap: Tap = Field(default=2048, description="numbers in a feature vector: 64, 192, 768 or 2048 (and logits)")
     resize: Resize = Field(default="legacy_torch", description="legacy_torch, legacy_tf or clean: part of the protocol")

@@ -32,7 +32,7 @@ MADE_BY = "the ingest stage"
 MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
-LATER = ("notes",)  # fields of the manifest that came later: without them it has the bytes it had before
+LATER = ("notes", "passed_over")  # fields of the manifest that came later: without them it has the bytes it had before
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class Manifest:
     rejects: how many items were set aside, by reason; rejects.csv beside the manifest names them.
     notes: what a person should know of items that are used, by kind: how many, the worst, plain values; notes.csv
         beside the manifest names them.
+    passed_over: how many files and folders among the source's were none of its items, by name or ending;
+    passed_over.csv names them.
     """
 
     spec: DataSpec
@@ -77,6 +79,7 @@ class Manifest:
     rejects: dict[str, int]
     notes: dict[str, dict[str, Any]] = field(default_factory=lambda: {})
     format_version: int = FORMAT_VERSION
+    passed_over: dict[str, int] = field(default_factory=lambda: {})
 
     @property
     def sha256(self) -> str:
@@ -169,9 +172,9 @@ def write_shard(
                 extension, data = encode(example.x, png_level)
                 row = [_add(tar, f"{example.key}.{extension}", data), len(data)]
                 row.append(-1 if example.label is None else example.label)
-                for field in fields:
-                    extension, data = encode(example.extra[field], png_level)
-                    row += [_add(tar, f"{example.key}.{field}.{extension}", data), len(data)]
+                for name in fields:
+                    extension, data = encode(example.extra[name], png_level)
+                    row += [_add(tar, f"{example.key}.{name}.{extension}", data), len(data)]
                 if example.label is not None:
                     _add(tar, f"{example.key}.cls", str(example.label).encode())
                 rows.append(row)

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.settings import Settings, SettingsError, UserError, override, shown, suggest, validate
+from pipeline import params, plugins
+from pipeline.settings import (
+    LocalPath,
+    Settings,
+    SettingsError,
+    UserError,
+    UserPath,
+    override,
+    shown,
+    suggest,
+    validate,
+)
 
 Side = Annotated[int, Field(ge=1, le=99)]
 
@@ -188,6 +199,57 @@ def test_the_nearest_name_is_suggested(name: str, known: list[str], advice: str)
 )
 def test_values_are_shown_as_they_are_written(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+# --- paths ------------------------------------------------------------------------------------------
+
+
+class Paths(Settings):
+    one: UserPath = "x"
+    local: LocalPath = "x"
+    many: tuple[LocalPath, ...] = ()
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = validate(Paths, {"one": "~/a", "local": "~", "many": ["~/b", "c/~d"]}, "paths")
+    assert (found.one, found.local, found.many) == ("/home/me/a", "/home/me", ("/home/me/b", "c/~d"))
+    assert validate(Paths, {"one": "s3://b/~", "local": "~nobody-of-this-name/x"}, "paths").model_dump() == {
+        "one": "s3://b/~",
+        "local": "~nobody-of-this-name/x",
+        "many": (),
+    }
+
+
+def test_a_local_path_is_no_address_and_not_empty() -> None:
+    for key, value, says in (
+        ("local", "s3://b/x", "paths.local: 's3://b/x' is an address"),
+        ("local", "", "paths.local: '' is not allowed; it must name a file or folder"),
+        ("local", 3, "paths.local: 3 is not allowed; it must be text"),
+        ("many", ["x", "http://h/x"], "paths.many[1]: 'http://h/x' is an address"),
+        ("many", "x", "paths.many: 'x' is not allowed; it must be a list"),
+    ):
+        with pytest.raises(SettingsError) as raised:
+            validate(Paths, {key: value}, "paths")
+        assert says in str(raised.value)
+
+
+def test_every_path_of_params_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = params.check(
+        {
+            "ingest": {"source": {"name": "image_folder", "folder": "~/x", "labels": "~/l.csv", "links": ["~/y"]}},
+            "reference": {"statistics": "~/s.npz", "extractor": {"name": "inception", "weights": "~/w.safetensors"}},
+            "register": {"metric": "frechet_inception"},
+            "run": {"storage": "~/scratch"},
+        }
+    )
+    assert found.run.storage == "/home/me/scratch"
+    assert found.reference.statistics == "/home/me/s.npz"
+    config = plugins.configure("extractors", found.reference.extractor, "x")
+    assert config.model_dump()["weights"] == "/home/me/w.safetensors"
+    source = plugins.configure("data.sources", found.ingest.source, "x").model_dump()
+    assert (source["folder"], source["labels"], source["links"]) == ("/home/me/x", "/home/me/l.csv", ("/home/me/y",))
 
 
 # --- overrides ------------------------------------------------------------------------------------

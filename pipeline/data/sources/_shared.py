@@ -1,4 +1,4 @@
-"""What sources share: large files and unpacked streams as memory maps, errors about missing files."""
+"""What sources share: folders of files, large files and unpacked streams as memory maps, errors about missing files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import gzip
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.source import Limits, Rejected
-from pipeline.settings import SettingsError, UserError
+from pipeline.data import listing
+from pipeline.data.listing import Kind, Links, Listing
+from pipeline.data.source import Limits, printable
+from pipeline.natural import natural
+from pipeline.settings import LocalPath, SettingsError, UserError
 
 Bytes = NDArray[np.uint8]
-Problem = tuple[str, str]
 PIECE = 2**20
 
 
@@ -93,59 +95,98 @@ def file_bytes(path: Path, limits: Limits) -> bytes:
     """What a file holds.
 
     Raises:
-        Rejected: if it cannot be read, or is larger than one item may be.
+        Rejected: if it is no regular file, cannot be read, or is larger than one item may be.
     """
-    try:
-        if path.stat().st_size > limits.max_bytes:
-            raise Rejected("too many bytes", f"{path.stat().st_size}, allowed are {limits.max_bytes}")
-        return path.read_bytes()
-    except OSError as error:
-        raise Rejected("cannot be read", error.strerror or "") from None
+    return listing.read(path, limits.max_bytes)
 
 
-def walk(folder: Path, root: Path) -> Iterator[tuple[str, Problem | None]]:
-    """Every file below `folder`, as a path relative to `root`, and what is wrong with it, if anything is.
+# --- folders of files -------------------------------------------------------------------------------
 
-    Links to files within the root are followed; links out of it, and to folders, are not.
+LinksSetting = Literal["auto", "inside"] | tuple[LocalPath, ...]
+LINKS = (
+    "which links are followed. auto: to what lies in the folder, in folders beside it, and in the stores of DVC, "
+    "git-annex and model hubs; inside: to what lies in the folder; or a list of folders that they may lead to as well"
+)
+ALLOW = "ingest.source.links: [{}] would follow it"
+SHOWN = 3
+
+
+def listed(folder: str, kind: Kind, links: Links, below: str = "") -> Listing:
+    """What lies in a source's folder, or in its sub-folder `below`; links may lead anywhere within the folder.
+
+    Where a sub-folder that settings name is a link, `auto` takes its real place for a part of the folder.
     """
-    try:
-        children = list(os.scandir(folder))
-    except OSError as error:
-        yield folder.relative_to(root).as_posix(), ("cannot be read", error.strerror or "")
+    root = Path(folder)
+    within = (root, root / below) if below and links == "auto" else (root,)
+    return listing.listed(root / below, kind, links, within, ALLOW)
+
+
+def require_links(links: Links, where: str) -> None:
+    """Raise a `SettingsError` unless every folder in a list of `links` is there."""
+    if not isinstance(links, str):
+        for number, folder in enumerate(links):
+            require_folder(folder, f"{where}.links[{number}]")
+
+
+def require_items(found: Listing, folder: Path | str, where: str) -> None:
+    """Raise a `SettingsError` about the key `where` where a folder holds no item: it says what it holds instead."""
+    if found.items:
         return
-    for child in children:
-        name = Path(child.path).relative_to(root).as_posix()
-        if child.is_symlink():
-            yield name, _link_problem(Path(child.path), root)
-        elif child.is_dir():
-            yield from walk(Path(child.path), root)
-        else:
-            yield name, None if child.is_file() else ("not a regular file", "")
+    if not found.passed:
+        raise SettingsError(f"{where}: '{folder}' is empty")
+    held = listing.described(listing.counted(found.named()))
+    raise SettingsError(
+        f"{where}: '{folder}' holds no {found.kind.name}, only what is passed over ({held}); {found.kind.read} are read"
+    )
 
 
-def _link_problem(path: Path, root: Path) -> Problem | None:
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "broken symlink", ""
-    if not target.is_relative_to(root):
-        return "symlink leaving the folder", ""
-    return None if target.is_file() else ("symlink to a folder", "")
+def require_followed(found: Listing, where: str) -> None:
+    """Raise a `SettingsError` where class folders are links that are not followed: a whole class would be missing."""
+    names = sorted((name for name in found.unfollowed if "/" not in name), key=natural)
+    if not names:
+        return
+    shown = ", ".join(f"{printable(name)} → {found.unfollowed[name]}" for name in names[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    places = list(dict.fromkeys(found.unfollowed[name] for name in names))
+    if len(places) > SHOWN and len({os.path.isabs(place) for place in places}) == 1:  # noqa: PTH117
+        places = [os.path.commonpath(places) or "."]
+    whole = "all its" if not found.folders else f"{len(names)} of its"
+    raise SettingsError(
+        f"{where}.folder: {whole} class folders are links that are not followed, as they leave the folder: "
+        f"{shown}{more}; if that data is meant, set {where}.links: [{', '.join(places)}]"
+    )
 
 
-def listed(folder: Path) -> list[tuple[str, Problem | None]]:
-    """`walk` over a folder in the order of the names' bytes; hidden files are left out."""
-    root = folder.resolve()
-    found = [item for item in walk(root, root) if not any(part.startswith(".") for part in item[0].split("/"))]
-    return sorted(found, key=lambda item: os.fsencode(item[0]))
+def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder") -> None:
+    """Raise a `SettingsError` where the sub-folders are parts of a data set (train, val, test), not classes of it.
+
+    key: the setting that would name one of them.
+    """
+    if not listing.are_splits(found.folders):
+        return
+    names = sorted(found.folders, key=natural)
+    best = next((name for name in names if name.lower().startswith("train")), names[0])
+    held = ", ".join(f"'{name}' ({found.folders[name]:,} {found.kind.name}s)" for name in names)
+    told = f"{folder.rstrip('/')}/{best}"
+    what = "splits of one data set" if len(names) > 1 else "a split of a data set"
+    raise SettingsError(
+        f"{where}.{key}: '{folder}' holds {what}, not classes: {held}; name one of them, such as {key}: {told} "
+        "(ingest cuts its own holdout from it)"
+    )
 
 
-def require_subfolder(folder: str, name: str, where: str) -> None:
-    """Raise a `SettingsError` unless `folder` holds a sub-folder `name` with something in it."""
+def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
+    """Raise a `SettingsError` unless `folder` holds a sub-folder `name`, and `links` let it be where it is."""
     path = Path(folder) / name
     if not path.is_dir():
-        there = sorted(child.name for child in Path(folder).iterdir() if child.is_dir())
-        known = f"; there are {', '.join(there[:8])}" if there else ", nor any other"
-        raise SettingsError(f"{where}: '{folder}' holds no sub-folder '{name}'{known}")
-    if not any(files for _, _, files in os.walk(path)):
-        raise SettingsError(f"{where}: '{path}' is empty")
+        there = sorted((child.name for child in Path(folder).iterdir() if child.is_dir()), key=natural)
+        shown = [each for each in there if not each.startswith(".")]
+        known = f"; there are {', '.join(map(printable, shown[:8]))}" if shown else ", nor any other"
+        within = [each for each in shown if listing.are_splits([each]) and (path.parent / each / name).is_dir()]
+        advice = f"; '{within[-1]}' holds one: set folder: {Path(folder) / within[-1]}" if within else ""
+        raise SettingsError(f"{where}: '{folder}' holds no sub-folder '{name}'{known}{advice}")
+    target = os.path.realpath(path)
+    if links != "auto" and not listing.Followed((Path(folder),), links).may(target, is_folder=True):
+        raise SettingsError(
+            f"{where}: '{path}' is a link to {target}, which is not followed; set links: auto, or links: [{target}]"
+        )

@@ -8,6 +8,7 @@ never read. Archives are read as a stream: nothing in them is ever written to a 
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tarfile
 import zlib
@@ -20,21 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.data.listing import LEAVING, Followed, Links
 from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import LocalPath, Settings, SettingsError, UserError
 
 RECORD = 1 + 3 * 32 * 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 WANTED = {"train": r"data_batch_\d+\.bin", "test": r"test_batch\.bin", "all": r"(data_batch_\d+|test_batch)\.bin"}
 META = "batches.meta.txt"
+UNPACKED = "cifar-10-batches-bin"
 
 
 class Config(Settings):
     """Where it is and which part of it."""
 
-    path: str = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
+    path: LocalPath = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
     part: Literal["train", "test", "all"] = "train"
+    links: _shared.LinksSetting = Field(default="auto", description=f"of a folder, {_shared.LINKS}")
     max_unpacked_bytes: int = Field(default=2**30, ge=1, description="the archive may not unpack to more")
 
 
@@ -47,8 +51,16 @@ class Source(DataSource[Config]):
         path = Path(self.config.path)
         if not path.exists():
             raise SettingsError(f"{where}.path: '{path}' does not exist (paths are relative to {Path.cwd()})")
+        _shared.require_links(self.config.links, where)
         if path.is_dir() and not any(_wanted(self.config.part, child.name) for child in path.iterdir()):
-            raise SettingsError(f"{where}.path: '{path}' holds no {WANTED[self.config.part]} files")
+            hint = f"; '{path / UNPACKED}' may: set path: {path / UNPACKED}" if (path / UNPACKED).is_dir() else ""
+            raise SettingsError(f"{where}.path: '{path}' holds no {WANTED[self.config.part]} files{hint}")
+        if path.is_dir() and self._opened.refused:
+            name, (reason, detail) = self._opened.refused[0]
+            told = f" ({detail})" if detail else ""
+            raise SettingsError(
+                f"{where}.path: '{path / name}', all the records of a batch, cannot be read: {reason}{told}"
+            )
 
     def native_shape(self) -> tuple[int, int, int]:
         return 3, 32, 32
@@ -88,8 +100,8 @@ class Source(DataSource[Config]):
     def _opened(self) -> _Opened:
         path = Path(self.config.path)
         if path.is_dir():
-            files = tuple(sorted(_shared.identity(child) for child in path.iterdir() if child.is_file()))
-            return _folder(path, self.config.part, files)
+            files = tuple(sorted((*_shared.identity(c), os.path.realpath(c)) for c in path.iterdir() if c.is_file()))
+            return _folder(path, self.config.part, self.config.links, files)
         return _archive(*_shared.identity(path), self.config.part, self.config.max_unpacked_bytes)
 
 
@@ -126,13 +138,18 @@ def _class_names(text: bytes, where: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4)
-def _folder(path: Path, part: str, _files: tuple[tuple[str, int, int], ...]) -> _Opened:
+def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str | int, ...], ...]) -> _Opened:
+    followed = Followed((path,), links)
     found: dict[str, _shared.Bytes] = {}
     refused: list[tuple[str, tuple[str, str]]] = []
     for child in sorted(path.iterdir()):
         if _wanted(part, child.name):
-            if child.is_symlink() and not child.resolve().is_relative_to(path.resolve()):
-                refused.append((child.name, ("symlink leaving the folder", "")))
+            target = Path(os.path.realpath(child))  # `resolve` raises for a link to itself
+            if child.is_symlink() and not target.exists():
+                refused.append((child.name, ("broken symlink", "")))
+            elif child.is_symlink() and not followed.may(str(target), target.is_dir()):
+                advice = _shared.ALLOW.format(printable(str(target.parent)))
+                refused.append((child.name, (LEAVING, f"to {printable(str(target.parent))}; {advice}")))
             elif child.is_file():
                 found[child.name] = _shared.mapped(child)
             else:

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import LocalPath, Settings, SettingsError, UserError
 
 PARTS = {"train": ("train",), "t10k": ("t10k",), "all": ("train", "t10k")}
 
@@ -27,10 +27,10 @@ PARTS = {"train": ("train",), "t10k": ("t10k",), "all": ("train", "t10k")}
 class Config(Settings):
     """Either a folder with the official names, or the files themselves."""
 
-    folder: str | None = Field(default=None, description="holds train-images-idx3-ubyte(.gz) and so on")
+    folder: LocalPath | None = Field(default=None, description="holds train-images-idx3-ubyte(.gz) and so on")
     part: Literal["train", "t10k", "all"] = Field(default="train", description="which files of the folder")
-    images: str | None = Field(default=None, description="one images file, in place of a folder")
-    labels: str | None = Field(default=None, description="its labels file; null: unlabelled")
+    images: LocalPath | None = Field(default=None, description="one images file, in place of a folder")
+    labels: LocalPath | None = Field(default=None, description="its labels file; null: unlabelled")
     classes: tuple[str, ...] | None = Field(default=None, description="class names by number; null: the numbers")
     max_unpacked_bytes: int = Field(default=4 * 2**30, ge=1, description="no file may unpack to more")
 

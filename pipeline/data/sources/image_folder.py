@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,72 +11,75 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.data import images
-from pipeline.data.source import DataSource, Entry, Limits, printable
-from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError
-
-Problem = _shared.Problem
+from pipeline.data.listing import IMAGES, Listing
+from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
+from pipeline.data.sources import _labels, _shared
+from pipeline.natural import natural
+from pipeline.settings import LocalPath, Settings
 
 
 class Config(Settings):
     """Where the images are and where their classes come from."""
 
-    folder: str = Field(description="searched with its sub-folders")
-    labels: str = Field(
+    folder: LocalPath = Field(description="searched with its sub-folders")
+    labels: LocalPath = Field(
         default="folders",
         description="folders: the first sub-folder names the class (without sub-folders: unlabelled); "
         "none: unlabelled; else a csv file with the columns file (relative to the folder) and label",
     )
+    links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
 
 
 class Source(DataSource[Config]):
-    """Every file below the folder, sorted by path; what is no image is set aside when it is read."""
+    """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
     paths = ("folder", "labels")
 
     def check(self, where: str = "ingest.source") -> None:
-        _shared.require_folder(self.config.folder, f"{where}.folder")
-        if not any(Path(self.config.folder).iterdir()):
-            raise SettingsError(f"{where}.folder: '{self.config.folder}' is empty")
+        config = self.config
+        _shared.require_folder(config.folder, f"{where}.folder")
+        _shared.require_links(config.links, where)
         if self._csv is not None:
-            _shared.require_file(self.config.labels, f"{where}.labels")
-            _labels(*_shared.identity(self._csv))
+            _shared.require_file(config.labels, f"{where}.labels")
+            _labels.rows(self._csv)
+        _shared.require_items(self._listing, config.folder, f"{where}.folder")
+        if config.labels == "folders" or len(self._listing.unfollowed) == len(self._listing.items):
+            _shared.require_followed(self._listing, where)
+        if self._csv is None:
+            _shared.refuse_splits(self._listing, config.folder, where)
+        elif not self._labelled[0]:
+            files = [name for name, _ in self._listing.items]
+            raise _labels.never_met(_labels.rows(self._csv), files, self._csv, config.folder)
 
     def classes(self) -> tuple[str, ...]:
         if self._csv is not None:
-            return tuple(sorted(set(_labels(*_shared.identity(self._csv)).values()) - {""}))
+            return tuple(sorted(set(_labels.rows(self._csv).values()) - {""}, key=natural))
         if self.config.labels == "none":
             return ()
-        root = Path(self.config.folder)
-        return tuple(sorted(printable(child.name) for child in root.iterdir() if _holds_files(child)))
+        return tuple(sorted(map(printable, self._listing.folders), key=natural))
 
     def entries(self) -> list[Entry]:
         classes = frozenset(self.classes())
-        skipped = self._csv.resolve() if self._csv else None
-        root = Path(self.config.folder).resolve()
-        found = sorted(_shared.walk(root, root), key=lambda item: os.fsencode(item[0]))
-        listed = _labels(*_shared.identity(self._csv)) if self._csv else None
-        entries = [self._entry(name, problem, classes, listed) for name, problem in found if root / name != skipped]
-        if listed is not None:
-            present = {name for name, _ in found}
-            missing = sorted(set(listed) - present)
-            entries += [Entry(name, name, problem=_absent(name)) for name in missing]
+        if self._csv is None:
+            return [self._entry(name, problem, classes) for name, problem in self._listing.items]
+        labels, lost = self._labelled
+        entries = [_of_csv(name, problem, labels.get(name, "")) for name, problem in self._listing.items]
+        passed = dict(self._listing.passed)
+        for name in sorted(lost):
+            problem = ("passed over", f"named in the labels: {passed[name]}") if name in passed else None
+            entries.append(Entry(printable(name), name, problem=problem or _labels.absent(name)))
         return entries
 
-    def _entry(
-        self, name: str, problem: Problem | None, classes: frozenset[str], listed: dict[str, str] | None
-    ) -> Entry:
-        """One file below the folder; `listed` holds the labels of the csv, if there is one."""
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        return self._listing.named()
+
+    def _entry(self, name: str, problem: Problem | None, classes: frozenset[str]) -> Entry:
+        """One file below the folder."""
         key = printable(name)
-        if problem is not None:
+        if problem is not None or not classes:
             return Entry(key, name, problem=problem)
-        if listed is not None:
-            label = listed.get(name, "")
-            return Entry(key, name, label) if label else Entry(key, name, problem=("no label in the csv", ""))
-        if not classes:
-            return Entry(key, name)
         first = key.partition("/")[0]
-        if first not in classes:
+        if first not in classes or "/" not in key:
             return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
         return Entry(key, name, first)
 
@@ -93,44 +93,29 @@ class Source(DataSource[Config]):
     def _csv(self) -> Path | None:
         return None if self.config.labels in ("folders", "none") else Path(self.config.labels)
 
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        found = _shared.listed(self.config.folder, IMAGES, self.config.links)
+        if self._csv is not None:
+            own, root = self._csv.resolve(), Path(self.config.folder).resolve()
+            found.items = [
+                item for item in found.items if item[0].rpartition("/")[2] != own.name or root / item[0] != own
+            ]
+            found.passed = [
+                (item, "the labels") if item.endswith(own.name) and root / item == own else (item, why)
+                for item, why in found.passed
+            ]
+        return found
 
-def _holds_files(folder: Path) -> bool:
-    """Whether a folder can be a class: it holds something at any depth, and is neither hidden nor a link."""
-    if folder.name.startswith("."):
-        return False
-    return folder.is_dir() and not folder.is_symlink() and any(files for _, _, files in os.walk(folder))
+    @functools.cached_property
+    def _labelled(self) -> tuple[dict[str, str], list[str]]:
+        """The label of each file that the csv means, and its rows that mean none."""
+        csv = cast(Path, self._csv)
+        return _labels.met(_labels.rows(csv), (name for name, _ in self._listing.items), csv)
 
 
-def _absent(name: str) -> Problem:
-    path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts
-    return ("path leaving the folder", "named in the labels") if outside else ("missing file", "named in the labels")
-
-
-@functools.lru_cache(maxsize=4)
-def _labels(path: str, _size: int, _changed: int) -> dict[str, str]:
-    """File → label of a csv with these two columns.
-
-    Raises:
-        SettingsError: if it is no such csv, or gives one file two labels.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"ingest.source.labels: {path} is no csv in UTF-8 ({error})") from None
-    columns = reader.fieldnames or []
-    if "file" not in columns or "label" not in columns:
-        raise SettingsError(f"ingest.source.labels: {path} needs the columns file,label, not {','.join(columns)}")
-    labels: dict[str, str] = {}
-    for row in rows:
-        name = PurePosixPath((row["file"] or "").strip()).as_posix()
-        label = (row["label"] or "").strip()
-        if labels.setdefault(name, label) != label:
-            raise SettingsError(
-                f"ingest.source.labels: {path} gives '{name}' two labels, '{labels[name]}' and '{label}'"
-            )
-    if not labels:
-        raise SettingsError(f"ingest.source.labels: {path} holds no rows")
-    return labels
+def _of_csv(name: str, problem: Problem | None, label: str) -> Entry:
+    key = printable(name)
+    if problem is not None:
+        return Entry(key, name, problem=problem)
+    return Entry(key, name, label) if label else Entry(key, name, problem=("no label in the csv", ""))

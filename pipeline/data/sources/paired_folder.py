@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 
@@ -10,22 +11,24 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.data import images
+from pipeline.data.listing import IMAGES, Item, Listing
 from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import LocalPath, Settings, SettingsError
 from pipeline.types import Array
 
 
 class Config(Settings):
     """Where the pairs are, and which half is made from which: the target is x, the input its `pair`."""
 
-    folder: str = Field(description="searched with its sub-folders")
+    folder: LocalPath = Field(description="searched with its sub-folders")
     layout: Literal["folders", "side_by_side"] = Field(
         default="folders", description="two sub-folders with equal names, or one image a pair, cut in the middle"
     )
     input: str = Field(default="input", description="folders: the sub-folder of what is translated")
     target: str = Field(default="target", description="folders: the sub-folder of what is to come out")
     target_side: Literal["left", "right"] = Field(default="right", description="side_by_side: where the target is")
+    links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
 
     @model_validator(mode="after")
     def _two(self) -> Config:
@@ -41,18 +44,25 @@ class Source(DataSource[Config]):
     fields = ("pair",)
 
     def check(self, where: str = "ingest.source") -> None:
-        _shared.require_folder(self.config.folder, f"{where}.folder")
-        if self.config.layout == "side_by_side":
-            if not any(Path(self.config.folder).iterdir()):
-                raise SettingsError(f"{where}.folder: '{self.config.folder}' is empty")
+        config = self.config
+        _shared.require_folder(config.folder, f"{where}.folder")
+        _shared.require_links(config.links, where)
+        if config.layout == "side_by_side":
+            _shared.require_items(self._whole, config.folder, f"{where}.folder")
+            _shared.refuse_splits(self._whole, config.folder, where)
             return
-        for key in ("input", "target"):
-            _shared.require_subfolder(self.config.folder, getattr(self.config, key), f"{where}.{key}")
-        inputs, targets = (set(self._names(name)) for name in (self.config.input, self.config.target))
+        sides = {"input": config.input, "target": config.target}
+        for key, name in sides.items():
+            _shared.require_subfolder(config.folder, name, f"{where}.{key}", config.links)
+            _shared.require_items(self._side(name), Path(config.folder) / name, f"{where}.{key}")
+        for key, name in sides.items():
+            _shared.refuse_splits(self._side(name), name, where, key)
+        inputs, targets = (set(self._names(name)) for name in sides.values())
         if not inputs & targets:
+            one, other = printable(min(inputs)), printable(min(targets))
             raise SettingsError(
-                f"{where}.folder: no name stands in both '{self.config.input}' and '{self.config.target}'; pairs are "
-                f"matched by name without its ending, such as '{min(inputs)}' and '{min(targets)}'"
+                f"{where}.folder: no name stands in both '{config.input}' and '{config.target}'; pairs are "
+                f"matched by name without its ending, such as '{one}' and '{other}'"
             )
 
     def classes(self) -> tuple[str, ...]:
@@ -60,23 +70,42 @@ class Source(DataSource[Config]):
 
     def entries(self) -> list[Entry]:
         if self.config.layout == "side_by_side":
-            found = _shared.listed(Path(self.config.folder))
-            return [Entry(printable(name), name, problem=problem) for name, problem in found]
+            return [Entry(printable(name), name, problem=problem) for name, problem in self._whole.items]
         inputs, targets = self._names(self.config.input), self._names(self.config.target)
         return [self._entry(stem, inputs.get(stem, []), targets.get(stem, [])) for stem in sorted({*inputs, *targets})]
 
-    def _names(self, name: str) -> dict[str, list[tuple[str, _shared.Problem | None]]]:
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        if self.config.layout == "side_by_side":
+            return self._whole.named()
+        sides = (self.config.input, self.config.target)
+        return tuple((f"{name}/{item}", why) for name in sides for item, why in self._side(name).named())
+
+    @property
+    def _whole(self) -> Listing:
+        return self._side("")
+
+    @functools.cached_property
+    def _listings(self) -> dict[str, Listing]:
+        return {}
+
+    def _side(self, name: str) -> Listing:
+        """What a sub-folder holds, walked through once; "": the folder itself."""
+        if name not in self._listings:
+            self._listings[name] = _shared.listed(self.config.folder, IMAGES, self.config.links, name)
+        return self._listings[name]
+
+    def _names(self, name: str) -> dict[str, list[Item]]:
         """Files of a sub-folder by their name without its ending."""
-        found: dict[str, list[tuple[str, _shared.Problem | None]]] = {}
-        for file, problem in _shared.listed(Path(self.config.folder) / name):
+        found: dict[str, list[Item]] = {}
+        for file, problem in self._side(name).items:
             found.setdefault(str(PurePosixPath(file).with_suffix("")), []).append((file, problem))
         return found
 
     def _entry(
         self,
         stem: str,
-        inputs: list[tuple[str, _shared.Problem | None]],
-        targets: list[tuple[str, _shared.Problem | None]],
+        inputs: list[Item],
+        targets: list[Item],
     ) -> Entry:
         """One name, as it stands in either sub-folder."""
         key = printable(stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import cast
 
@@ -10,17 +11,19 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.data import images
+from pipeline.data.listing import IMAGES, Listing
 from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings
+from pipeline.settings import LocalPath, Settings
 
 
 class Config(Settings):
     """Where the domains are: the target is x, the domain that is made and scored; the input is `unpaired`."""
 
-    folder: str = Field(description="holds both")
+    folder: LocalPath = Field(description="holds both")
     input: str = Field(default="A", description="the sub-folder of the domain that is translated, as trainA")
     target: str = Field(default="B", description="the sub-folder of the domain that is to come out, as trainB")
+    links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
 
     @model_validator(mode="after")
     def _two(self) -> Config:
@@ -36,9 +39,15 @@ class Source(DataSource[Config]):
     fields = ("unpaired",)
 
     def check(self, where: str = "ingest.source") -> None:
-        _shared.require_folder(self.config.folder, f"{where}.folder")
-        for key in ("input", "target"):
-            _shared.require_subfolder(self.config.folder, getattr(self.config, key), f"{where}.{key}")
+        config = self.config
+        _shared.require_folder(config.folder, f"{where}.folder")
+        _shared.require_links(config.links, where)
+        sides = {"input": config.input, "target": config.target}
+        for key, name in sides.items():
+            _shared.require_subfolder(config.folder, name, f"{where}.{key}", config.links)
+            _shared.require_items(self._domains[name], Path(config.folder) / name, f"{where}.{key}")
+        for key, name in sides.items():
+            _shared.refuse_splits(self._domains[name], name, where, key)
 
     def classes(self) -> tuple[str, ...]:
         return ()
@@ -46,11 +55,20 @@ class Source(DataSource[Config]):
     def entries(self) -> list[Entry]:
         return [*self._domain(self.config.target, False), *self._domain(self.config.input, True)]
 
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        return tuple((f"{name}/{item}", why) for name, found in self._domains.items() for item, why in found.named())
+
+    @functools.cached_property
+    def _domains(self) -> dict[str, Listing]:
+        """What either sub-folder holds."""
+        config = self.config
+        sides = (config.target, config.input)
+        return {name: _shared.listed(config.folder, IMAGES, config.links, name) for name in sides}
+
     def _domain(self, name: str, unpaired: bool) -> list[Entry]:
-        found = _shared.listed(Path(self.config.folder) / name)
         return [
             Entry(f"{name}/{printable(file)}", f"{name}/{file}", problem=problem, unpaired=unpaired)
-            for file, problem in found
+            for file, problem in self._domains[name].items
         ]
 
     def fetch(self, entry: Entry, limits: Limits) -> bytes:

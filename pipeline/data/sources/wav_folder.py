@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline.data import notes, waves
-from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.listing import OTHER_SOUNDS, SOUNDS, Listing
+from pipeline.data.source import DataSource, Entry, Limits, Problem, Rejected, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import Settings, SettingsError
+from pipeline.natural import natural
+from pipeline.settings import LocalPath, Settings, SettingsError
 from pipeline.types import Modality
 
 
 class Config(Settings):
     """Where the sounds are, where their classes come from, and how each comes to one length."""
 
-    folder: str = Field(description="searched with its sub-folders")
+    folder: LocalPath = Field(description="searched with its sub-folders")
     labels: str = Field(
         default="folders",
         description="folders: the first sub-folder names the class (without sub-folders: unlabelled); none: "
@@ -44,6 +46,7 @@ class Config(Settings):
         default="as_is",
         description="peak: each file's loudest sample becomes 1; what `beyond` would reject is then divided as well",
     )
+    links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
 
     @field_validator("labels")
     @classmethod
@@ -60,7 +63,7 @@ class Config(Settings):
 
 
 class Source(DataSource[Config]):
-    """Every file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
+    """Every wav file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
 
     paths = ("folder",)
 
@@ -69,16 +72,21 @@ class Source(DataSource[Config]):
         return "waveform"
 
     def check(self, where: str = "ingest.source") -> None:
-        _shared.require_folder(self.config.folder, f"{where}.folder")
-        if not self._files:
-            raise SettingsError(f"{where}.folder: '{self.config.folder}' is empty")
+        config = self.config
+        _shared.require_folder(config.folder, f"{where}.folder")
+        _shared.require_links(config.links, where)
+        _shared.require_items(self._listing, config.folder, f"{where}.folder")
+        if config.labels == "folders" or len(self._listing.unfollowed) == len(self._listing.items):
+            _shared.require_followed(self._listing, where)
+        _shared.refuse_splits(self._listing, config.folder, where)
         rates = Counter(header.rate for header in self._headers.values() if isinstance(header, waves.Header))
         if not rates:
-            (first, problem), *_ = self._headers.items()
-            why = problem if isinstance(problem, tuple) else ("", "")
+            first, problem = self._listing.items[0]
+            known = self._headers.get(first, problem)
+            why = known if isinstance(known, tuple) else ("", "")
             raise SettingsError(
-                f"{where}.folder: '{self.config.folder}' holds no wav file that can be read; the first, {first}, is: "
-                f"{': '.join(filter(None, why))}"
+                f"{where}.folder: '{self.config.folder}' holds no wav file that can be read; the first, "
+                f"{printable(first)}, is: {': '.join(filter(None, why))}"
             )
         if self.config.sample_rate is None and len(rates) > 1:
             found = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(4))
@@ -100,14 +108,17 @@ class Source(DataSource[Config]):
 
     def classes(self) -> tuple[str, ...]:
         if self.config.labels == "folders":
-            return tuple(sorted({printable(name.partition("/")[0]) for name, _ in self._files if "/" in name}))
-        return tuple(sorted({found for name, _ in self._files if (found := self._label(name))}))
+            return tuple(sorted(map(printable, self._listing.folders), key=natural))
+        return tuple(sorted({found for name, _ in self._listing.items if (found := self._label(name))}, key=natural))
 
     def entries(self) -> list[Entry]:
         labelled = bool(self.classes())
-        return [self._entry(name, problem, labelled) for name, problem in self._files]
+        return [self._entry(name, problem, labelled) for name, problem in self._listing.items]
 
-    def _entry(self, name: str, problem: _shared.Problem | None, labelled: bool) -> Entry:
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        return self._listing.named()
+
+    def _entry(self, name: str, problem: Problem | None, labelled: bool) -> Entry:
         key, header = printable(name), self._headers.get(name)
         if problem is None and isinstance(header, tuple):
             problem = header
@@ -148,17 +159,19 @@ class Source(DataSource[Config]):
         return np.ascontiguousarray(waves.to_peak(x) if self.config.level == "peak" else x)
 
     @functools.cached_property
-    def _files(self) -> list[tuple[str, _shared.Problem | None]]:
-        return _shared.listed(Path(self.config.folder))
+    def _listing(self) -> Listing:
+        return _shared.listed(self.config.folder, SOUNDS, self.config.links)
 
     @functools.cached_property
-    def _headers(self) -> dict[str, waves.Header | _shared.Problem]:
+    def _headers(self) -> dict[str, waves.Header | Problem]:
         """Of every file its header, or why it has none."""
-        found: dict[str, waves.Header | _shared.Problem] = {}
-        for name, problem in self._files:
+        found: dict[str, waves.Header | Problem] = {}
+        for name, problem in self._listing.items:
             if problem is None:
                 try:
                     found[name] = waves.read_header(Path(self.config.folder) / name)
                 except Rejected as error:
-                    found[name] = (error.reason, error.detail)
+                    ending = PurePosixPath(name).suffix.lower()
+                    other = f"{ending} is not read; save it as wav" if ending in OTHER_SOUNDS else ""
+                    found[name] = (error.reason, error.detail or other)
         return found

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline import plugins
 from pipeline.cli import explore as work
+from pipeline.cli import main
 from pipeline.evaluation.samples import open_model
 from pipeline.formats.model import ModelCard, load_card, save_model
 from pipeline.settings import SettingsError, UserError
@@ -42,6 +43,32 @@ def test_pictures_and_a_record_are_written_and_repeat(model: Path, tmp_path: Pat
     assert record["weights_sha256"] == load_card(model).weights_sha256
     with Image.open(first[0]) as image:
         assert image.size == (3 * 48 + 4 * 2, 2 * 48 + 3 * 2)
+
+
+def test_a_tilde_in_any_path_is_the_home_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").symlink_to(model)
+
+    def zerosum(*arguments: str) -> None:
+        monkeypatch.setattr("sys.argv", ["zerosum", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert ended.value.code in (0, None), capsys.readouterr().err
+
+    zerosum("generate", "--model=~/model", "--out=~/samples", "--n", "18")
+    assert (tmp_path / "samples" / "00017.png").is_file()
+    zerosum("explore", "~/model", "projection", "--out=~/found", "-s", "images=~/samples/00000.png", "-s", "steps=1")
+    assert (tmp_path / "found" / "projection.png").is_file()
+    capsys.readouterr()
+    measured = ("score", "--quiet", "--extractor", "random_projection", "--metrics", "fid", "--json")
+    zerosum(*measured, "--real=~/samples", "--fake=~/samples", "--n", "16")
+    (tmp_path / "scores.json").write_text(capsys.readouterr().out)
+    zerosum("compare", "~/scores.json", "~/scores.json")
+    assert not (tmp_path / "~").exists()
 
 
 def test_classes_may_be_written_as_numbers(model: Path, tmp_path: Path) -> None:

@@ -132,14 +132,23 @@ def test_hostile_members_are_set_aside_and_touch_nothing(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
-def test_links_out_of_a_folder_are_set_aside(tmp_path: Path) -> None:
+def test_links_out_of_a_folder_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "secret").write_bytes(records(1))
     (tmp_path / "folder" / "data_batch_1.bin").write_bytes(records(2))
     (tmp_path / "folder" / "data_batch_2.bin").symlink_to(tmp_path / "secret")
-    source = opened(tmp_path / "folder")
-    assert usable(source) == [("data_batch_1/00000", "bird")]
-    assert refused(source) == {"data_batch_2.bin": "symlink leaving the folder"}
+    with pytest.raises(SettingsError, match=r"data_batch_2\.bin', all the .* leaving the folder") as raised:
+        opened(tmp_path / "folder")
+    assert f"links: [{tmp_path}] would follow it" in str(raised.value)
+    source = opened(tmp_path / "folder", links=(str(tmp_path),))
+    assert usable(source) == [("data_batch_1/00000", "bird"), ("data_batch_2/00000", "automobile")]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "secret").rename(tmp_path / "kept" / "data")
+    (tmp_path / "folder" / "data_batch_2.bin").unlink()
+    (tmp_path / "folder" / "data_batch_2.bin").symlink_to("../kept/data")
+    assert len(usable(opened(tmp_path / "folder"))) == 2, "auto: in a folder beside it"
+    with pytest.raises(SettingsError, match="leaving the folder"):
+        opened(tmp_path / "folder", links="inside")
 
 
 def test_an_archive_bomb_is_refused(tmp_path: Path) -> None:

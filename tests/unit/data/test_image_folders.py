@@ -90,17 +90,19 @@ def test_every_unusable_file_is_set_aside_with_its_reason(
     assert problems(source) == {
         "cats/away.png": "symlink leaving the folder",
         "cats/broken.png": "broken symlink",
-        "cats/circle": "symlink to a folder",
         "cats/loop.png": "broken symlink",
         "cats/cut.png": "damaged image",
-        "cats/notes.txt": "not an image",
-        "cats/.DS_Store": "not an image",
         "cats/empty.jpg": "not an image",
         "cats/pipe.png": "not a regular file",
         "stray.png": "outside every class folder",
-        ".hidden/x.png": "outside every class folder",
     }
-    assert len(source.entries()) == 14
+    assert len(source.entries()) == 10
+    assert source.passed_over() == (
+        (".hidden/", "hidden"),
+        ("cats/.DS_Store", "left by the operating system or a tool"),
+        ("cats/circle", "a link back to a folder that holds it"),
+        ("cats/notes.txt", "no image"),
+    )
 
 
 def test_a_large_file_is_rejected_unread(folder_of: Folder) -> None:
@@ -189,6 +191,122 @@ def test_what_is_not_there_is_refused(tmp_path: Path, folder_of: Folder) -> None
         opened(tmp_path / "empty")
     with pytest.raises(SettingsError, match=r"ingest\.source\.labels: 'no\.csv' does not exist"):
         opened(folder_of(a=1), "no.csv")
+
+
+def written(way: str, number: int) -> str:
+    """The name of images/<number>.png as someone may have written it."""
+    return {
+        "dot": f"./{number}.png",
+        "backslash": f".\\{number}.png",
+        "folder": f"images/{number}.png",
+        "absolute": f"/data/of/mine/and/yours/images/{number}.png",
+        "windows": f"C:\\data\\images\\{number}.png",
+        "no ending": f"{number}",
+        "another ending": f"{number}.jpg",
+        "capitals": f"{number}.PNG",
+    }[way]
+
+
+def numbered(folder: Folder, way: str, count: int = 4, other: int = 0) -> Source:
+    """images/0.png …, and a csv that names them in one way, `other` of them as they are."""
+    root = folder(images=count) / "images"
+    rows = [f"{number}.png" if number < other else written(way, number) for number in range(count)]
+    text = "file,label\n" + "".join(f"{row},{'ab'[number % 2]}\n" for number, row in enumerate(rows))
+    (root.parent / "names.csv").write_text(text)
+    return Source(Config(folder=str(root), labels=str(root.parent / "names.csv")))
+
+
+@pytest.mark.parametrize("way", ["dot", "backslash"])
+def test_names_written_otherwise_are_matched(folder_of: Folder, way: str) -> None:
+    source = numbered(folder_of, way)
+    source.check()
+    assert [(entry.key, entry.label) for entry in source.entries()] == [(f"{n}.png", "ab"[n % 2]) for n in range(4)]
+    assert problems(source) == {}
+
+
+@pytest.mark.parametrize(("stored", "named"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301")])
+def test_forms_of_unicode_are_matched_where_only_one_file_can_be_meant(
+    tmp_path: Path, noise: Noise, png: Png, stored: str, named: str
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / f"{stored}.png").write_bytes(png(noise(1)))
+    (tmp_path / "x" / "1.png").write_bytes(png(noise(2)))
+    (tmp_path / "l.csv").write_text(f"file,label\n{named}.png,a\n1.png,b\n", encoding="utf-8")
+    source = opened(tmp_path / "x", tmp_path / "l.csv")
+    assert {entry.key: entry.label for entry in source.entries()} == {f"{stored}.png": "a", "1.png": "b"}
+    (tmp_path / "x" / f"{named}.png").write_bytes(png(noise(3)))
+    source = opened(tmp_path / "x", tmp_path / "l.csv")
+    assert problems(source) == {f"{stored}.png": "no label in the csv"}, "the file of just that name is meant"
+
+
+def test_a_file_that_two_rows_mean_has_one_label(folder_of: Folder) -> None:
+    assert problems(with_csv(folder_of(x=1), "file,label\nx/0.png,a\nx\\0.png,a\n")) == {}
+    with pytest.raises(SettingsError, match=r"gives 'x/0\.png' two labels, 'a' and 'b'"):
+        with_csv(folder_of("third", x=1), "file,label\nx/0.png,a\nx\\0.png,b\n")
+
+
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        (
+            "folder",
+            "the csv says 'images/0.png', the folder holds '0.png'; leave 'images/' out of the names in the csv",
+        ),
+        ("absolute", "leave '/data/of/mine/and/yours/images/' out of the names in the csv"),
+        ("windows", "leave 'C:/data/images/' out of the names in the csv"),
+        ("no ending", "the csv says '0', the folder holds '0.png'; write the ending too, as in '0.png'"),
+        ("another ending", "the csv says '0.jpg', the folder holds '0.png'; write the ending of the files, '.png'"),
+        ("capitals", "the csv says '0.PNG', the folder holds '0.png'; write capitals and small letters as in"),
+    ],
+)
+def test_names_that_never_meet_are_refused_with_the_change_that_makes_them(
+    folder_of: Folder, way: str, says: str
+) -> None:
+    source = numbered(folder_of, way)
+    with pytest.raises(SettingsError) as raised:
+        source.check("ingest.source")
+    message = str(raised.value)
+    assert message.startswith("ingest.source.labels: no row of ")
+    assert says in message
+
+
+def test_rows_without_the_leading_folder_and_rows_of_something_else(folder_of: Folder, tmp_path: Path) -> None:
+    folder = folder_of(x=2, y=1)
+    with pytest.raises(SettingsError, match=r"the csv says '0\.png', the folder holds 'x/0\.png'; write 'x/' before"):
+        with_csv(folder, "file,label\n0.png,a\n1.png,b\n")
+    with pytest.raises(
+        SettingsError, match=r"the csv says 'cat\.png', the folder holds 'x/0\.png'; write the names as"
+    ):
+        with_csv(folder, "file,label\ndog.png,a\ncat.png,b\n")
+
+
+def test_where_some_rows_meet_the_others_are_set_aside(folder_of: Folder) -> None:
+    source = numbered(folder_of, "folder", other=2)
+    source.check()
+    assert problems(source) == {
+        "2.png": "no label in the csv",
+        "3.png": "no label in the csv",
+        "images/2.png": "missing file",
+        "images/3.png": "missing file",
+    }
+
+
+def test_a_row_for_what_is_passed_over_says_so(folder_of: Folder) -> None:
+    folder = folder_of(x=1)
+    (folder / "x" / "notes.txt").write_text("no image")
+    source = with_csv(folder, "file,label\nx/0.png,a\nx/notes.txt,a\n")
+    assert problems(source) == {"x/notes.txt": "passed over"}
+    assert source.passed_over() == (("labels.csv", "the labels"), ("x/notes.txt", "no image"))
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_csv_without_commas_is_named(folder_of: Folder, mark: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"needs the columns .* separated by {name}: save it with commas"):
+        with_csv(folder_of(x=1), f"file{mark}label\nx/0.png{mark}a\n")
+
+
+def test_blanks_around_the_columns_names_are_nothing(folder_of: Folder) -> None:
+    assert with_csv(folder_of(x=1), "file, label\nx/0.png, a\n").classes() == ("a",)
 
 
 # --- real folders -------------------------------------------------------------------------------

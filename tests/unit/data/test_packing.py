@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -167,16 +168,16 @@ def test_a_failed_ingest_leaves_no_manifest(folder_of: Folder, pack: Pack) -> No
 
 def test_rejects_are_counted_and_listed(folder_of: Folder, pack: Pack) -> None:
     folder = folder_of(cats=8)
-    (folder / "cats" / "notes, long.txt").write_text("x")
-    (folder / "cats" / "z.txt").write_text("x")
+    (folder / "cats" / "notes, long.png").write_text("x")
+    (folder / "cats" / "z.jpg").write_text("x")
     out, manifest = pack(images(folder), max_rejected_fraction=0.2)
     assert manifest.rejects == {"not an image": 2}
     with (out / "rejects.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
         ["item", "reason", "detail"],
-        ["cats/notes, long.txt", "not an image", "neither JPEG, PNG nor WebP"],
-        ["cats/z.txt", "not an image", "neither JPEG, PNG nor WebP"],
+        ["cats/notes, long.png", "not an image", "neither JPEG, PNG nor WebP"],
+        ["cats/z.jpg", "not an image", "neither JPEG, PNG nor WebP"],
     ]
     assert sum(split.examples for split in manifest.splits.values()) == 8
 
@@ -198,9 +199,43 @@ def test_too_many_rejects_fail_with_the_first_reasons(folder_of: Folder, pack: P
 
 def test_nothing_but_rejects_fails_at_any_limit(tmp_path: Path, pack: Pack) -> None:
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "a.txt").touch()
-    with pytest.raises(UserError, match="1 of 1 items cannot be used"):
+    (tmp_path / "x" / "a.png").touch()
+    with pytest.raises(UserError, match="1 of 1 items cannot be used") as raised:
         pack(images(tmp_path / "x"), max_rejected_fraction=1.0)
+    assert "raise the limit" not in str(raised.value)
+
+
+def test_what_is_passed_over_is_counted_and_listed(folder_of: Folder, pack: Pack) -> None:
+    folder = folder_of(cats=8)
+    before, clean = pack(images(folder))
+    assert "passed_over" not in json.loads((before / "manifest.json").read_text())
+    assert not (before / "passed_over.csv").exists()
+    for name in (".DS_Store", "cats/.DS_Store", "cats/Thumbs.db", "cats/0.txt", "cats/1.txt", "README"):
+        (folder / name).write_text("x")
+    (folder / "cats" / ".ipynb_checkpoints").mkdir()
+    (folder / "cats" / ".ipynb_checkpoints" / "0-checkpoint.png").write_bytes(b"x")
+    out, manifest = pack(images(folder))
+    assert manifest.rejects == {}
+    assert manifest.splits == clean.splits
+    assert manifest.passed_over == {".DS_Store": 2, ".ipynb_checkpoints/": 1, ".txt": 2, "README": 1, "Thumbs.db": 1}
+    assert Manifest.load(out) == manifest
+    assert manifest.sha256 != clean.sha256
+    assert (out / "passed_over.csv").read_text().splitlines() == [
+        "item,why",
+        ".DS_Store,left by the operating system or a tool",
+        "README,no image",
+        "cats/.DS_Store,left by the operating system or a tool",
+        "cats/.ipynb_checkpoints/,left by the operating system or a tool",
+        "cats/0.txt,no image",
+        "cats/1.txt,no image",
+        "cats/Thumbs.db,left by the operating system or a tool",
+    ]
+    shutil.rmtree(folder / "cats" / ".ipynb_checkpoints")
+    for name in (".DS_Store", "cats/.DS_Store", "cats/Thumbs.db", "cats/0.txt", "cats/1.txt", "README"):
+        (folder / name).unlink()
+    again, manifest = pack(images(folder))
+    assert manifest == clean
+    assert not (again / "passed_over.csv").exists()
 
 
 def test_the_most_frequent_reason_comes_first(folder_of: Folder, pack: Pack) -> None:

@@ -461,6 +461,7 @@ def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("hello")
     (folder / "hum.wav").write_bytes(pcm(np.ones((1, 1024))))
     chosen = settings_for(folder)
+    (folder / "song.mp3").write_bytes(b"ID3\3")
     with pytest.raises(UserError, match="4 of 22 items cannot be used"):
         packing.ingest(chosen, tmp_path / "out")
     manifest = packing.ingest(chosen.model_copy(update={"max_rejected_fraction": 0.5}), tmp_path / "out")
@@ -470,6 +471,8 @@ def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
         "no label in the name": 1,
         "not a wav file": 1,
     }
+    assert "song.mp3,not a wav file,.mp3 is not read; save it as wav" in (tmp_path / "out/rejects.csv").read_text()
+    assert manifest.passed_over == {".txt": 1}
 
 
 @pytest.mark.parametrize(
@@ -491,7 +494,10 @@ def test_folders_without_sound_are_refused(tmp_path: Path) -> None:
         packing.ingest(settings_for(tmp_path / "empty"), tmp_path / "out")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("x" * 60)
-    with pytest.raises(SettingsError, match=r"no wav file that can be read; the first, a\.txt, is: not a wav file"):
+    with pytest.raises(SettingsError, match=r"holds no wav file, only what is passed over \(1 × \.txt\)"):
+        packing.ingest(settings_for(tmp_path / "texts"), tmp_path / "out")
+    (tmp_path / "texts" / "a.wav").write_text("x" * 60)
+    with pytest.raises(SettingsError, match=r"no wav file that can be read; the first, a\.wav, is: not a wav file"):
         packing.ingest(settings_for(tmp_path / "texts"), tmp_path / "out")
 
 

@@ -163,3 +163,12 @@ def test_what_is_told_of_a_file_travels_with_it(here: Path) -> None:
 
 def test_an_extractor_without_files_sends_none(here: Path) -> None:
     assert _outside.sent(Store(str(here / "store")), settings({}), "reference") == {}
+
+
+def test_a_tilde_is_written_out_before_a_job_reads_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = settings({"ingest.source": {"name": "image_folder", "folder": "~/pictures", "labels": "none"}})
+    assert _outside.written_out(found) == {"ingest.source.folder": str(tmp_path / "pictures")}
+    assert _outside.written_out(settings({})) == {}

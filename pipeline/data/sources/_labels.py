@@ -1,0 +1,159 @@
+"""A csv of labels: its rows, and which file each of them means."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path, PurePosixPath
+
+from pipeline.data.source import Problem, printable
+from pipeline.data.sources import _shared
+from pipeline.settings import SettingsError
+
+WHERE = "ingest.source.labels"
+
+
+def rows(path: Path) -> dict[str, str]:
+    """File → label of a csv with these two columns, in its order.
+
+    Raises:
+        SettingsError: if it is no such csv, or gives one file two labels.
+    """
+    return _rows(*_shared.identity(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _rows(path: str, _size: int, _changed: int) -> dict[str, str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+        found = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{WHERE}: {path} is no csv in UTF-8 ({error})") from None
+    columns = reader.fieldnames
+    if "file" not in columns or "label" not in columns:
+        separated = _separated(text.partition("\n")[0])
+        raise SettingsError(f"{WHERE}: {path} needs the columns file,label, not {','.join(columns)}{separated}")
+    labels: dict[str, str] = {}
+    for row in found:
+        name = PurePosixPath((row["file"] or "").strip()).as_posix()
+        label = (row["label"] or "").strip()
+        if labels.setdefault(name, label) != label:
+            raise SettingsError(f"{WHERE}: {path} gives '{name}' two labels, '{labels[name]}' and '{label}'")
+    if not labels:
+        raise SettingsError(f"{WHERE}: {path} holds no rows")
+    return labels
+
+
+def _separated(header: str) -> str:
+    """What to say of a first line that holds no comma."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if mark in header and "," not in header:
+            return f"; its columns are separated by {name}: save it with commas"
+    return ""
+
+
+# --- rows and files ---------------------------------------------------------------------------------
+
+
+def met(labels: dict[str, str], files: Iterable[str], path: Path) -> tuple[dict[str, str], list[str]]:
+    """File → label for the files that a row means, and the rows that mean none.
+
+    A row means the file of just its name; else the one whose name is written otherwise: with `\\` for `/`, with `./`
+    before it, in another form of Unicode.
+
+    Raises:
+        SettingsError: if two rows mean one file and give it two labels.
+    """
+    present = dict.fromkeys(files)
+    found = {name: label for name, label in labels.items() if name in present}
+    if len(found) == len(labels):
+        return found, []
+    alike: dict[str, list[str]] = {}
+    for name in present:
+        alike.setdefault(plain(name), []).append(name)
+    lost: list[str] = []
+    for name, label in labels.items():
+        if name in present:
+            continue
+        meant = alike.get(plain(name), [])
+        if len(meant) != 1:
+            lost.append(name)
+        elif found.setdefault(meant[0], label) != label:
+            raise SettingsError(
+                f"{WHERE}: {path} gives '{printable(meant[0])}' two labels, '{found[meant[0]]}' and '{label}'"
+            )
+    return found, lost
+
+
+def plain(name: str) -> str:
+    """A name as others may have written it, in one way: `/` between folders, no `./`, composed characters (NFC)."""
+    return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
+
+
+def absent(name: str) -> Problem:
+    """Why a row that means no file cannot be used."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    outside = path.is_absolute() or ".." in path.parts
+    return ("path leaving the folder", "named in the labels") if outside else ("missing file", "named in the labels")
+
+
+def never_met(labels: Collection[str], files: Collection[str], path: Path, folder: str) -> SettingsError:
+    """What to say where no row means any file: one of each, and the one change by which they would meet."""
+    row, file = min(labels), min(files)
+    change, pair = _change([plain(name) for name in labels], [plain(name) for name in files])
+    if pair is not None:
+        row, file = pair
+    return SettingsError(
+        f"{WHERE}: no row of {path} names a file of '{folder}': the csv says '{printable(row)}', the folder holds "
+        f"'{printable(file)}'; {change or 'write the names as they are below the folder, such as that one'}"
+    )
+
+
+Meeting = tuple[str, tuple[str, str] | None]
+
+
+def _change(rows: list[str], files: list[str]) -> Meeting:
+    """The change that makes most rows meet a file, in words, with a row and a file that meet by it."""
+    ways: list[tuple[Callable[[str], str], Callable[[str], str], Callable[[str, str], str]]] = [
+        (str.casefold, str.casefold, lambda *_: "write capitals and small letters as in the files' names"),
+        (str, _without_ending, lambda _, file: f"write the ending too, as in '{PurePosixPath(file).name}'"),
+        (_without_ending, _without_ending, lambda _, file: f"write the ending of the files, '{_ending(file)}'"),
+        (_last, str, lambda row, file: f"leave '{row[: len(row) - len(file)]}' out of the names in the csv"),
+        (str, _last, lambda row, file: f"write '{file[: len(file) - len(row)]}' before the names in the csv"),
+        (_last, _last, lambda row, file: f"write '{_before(file)}' in place of '{_before(row)}' in the csv"),
+    ]
+    # Some leading folders may be right: those that most rows have more than the files are taken off.
+    for depth in range(1, min(4, max((name.count("/") for name in rows), default=0)) + 1):
+        ways.insert(4, (functools.partial(_cut, depth=depth), str, ways[3][2]))
+    best: tuple[int, Meeting] = (0, ("", None))
+    for of_row, of_file, says in ways:
+        known = {of_file(file): file for file in reversed(files)}
+        meeting = [(row, known[of_row(row)]) for row in rows if of_row(row) in known]
+        if len(meeting) > best[0]:
+            best = (len(meeting), (says(*meeting[0]), meeting[0]))
+    return best[1]
+
+
+def _without_ending(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _before(name: str) -> str:
+    return name[: len(name) - len(_last(name))]
+
+
+def _cut(name: str, depth: int) -> str:
+    return "/".join(name.split("/")[depth:])
