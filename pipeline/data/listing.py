@@ -120,12 +120,14 @@ class Listing:
 
     passed: (item, why) of what was passed over; a folder's name ends with `/`, and what is in it is not listed.
     unfollowed: links to folders that are not followed, and where they lead.
+    linked: the real places of this folder, and of those that links to folders within it lead to.
     """
 
     kind: Kind
     items: list[Item] = field(default_factory=lambda: [])
     passed: list[tuple[str, str]] = field(default_factory=lambda: [])
     unfollowed: dict[str, str] = field(default_factory=lambda: {})
+    linked: set[str] = field(default_factory=lambda: set())
 
     @property
     def folders(self) -> Counter[str]:
@@ -262,6 +264,7 @@ class _Walk:
         self.found = Listing(kind)
         self.portable = not folder.is_absolute()
         root = os.path.realpath(folder)
+        self.found.linked.add(root)
         self.waiting = [_Folder(root, "", root, root)]
 
     def done(self) -> Listing:
@@ -343,6 +346,7 @@ class _Walk:
             self.found.items.append((name, ("too many symlinks in a row", f"more than {LINKS_IN_A_ROW}")))
         elif stat.S_ISDIR(mode):
             links = (*folder.links, (folder.begin, folder.real))
+            self.found.linked.add(target)
             self.waiting.append(_Folder(target, f"{name}/", target, target, links))
         elif stat.S_ISREG(mode):
             self._file(target, own, name)

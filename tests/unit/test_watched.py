@@ -22,6 +22,11 @@ def chosen(source: dict[str, Any], **others: Any) -> Params:
     return params.check(override(RAW, {"ingest.source": source, **others}))
 
 
+def chosen_raw(name: str) -> Params:
+    """Settings whose source reads two sub-folders, whatever the family makes of them."""
+    return chosen({"name": name, "folder": "pairs", "input": "A", "target": "B"})
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with a folder of images inside and one beside it."""
@@ -76,6 +81,32 @@ def test_a_csv_has_a_place_of_its_own_unless_it_lies_within_the_data(root: Path)
     assert str(at(root, "ingest", "more").readlink()) == "../../labels.csv"
     watched.link(root, chosen({"name": "image_folder", "folder": "flowers", "labels": "flowers/labels.csv"}), "ingest")
     assert at(root, "ingest", "more").read_text() == watched.UNUSED
+
+
+def test_folders_that_links_lead_to_are_watched_too(root: Path) -> None:
+    outside = root.parent / "outside"
+    (root / "views").mkdir()
+    for name in ("cat", "dog"):
+        (root / "views" / name).symlink_to(outside / name)
+    source: dict[str, Any] = {"name": "image_folder", "folder": "views", "links": [str(outside)]}
+    watched.link(root, chosen(source), "ingest")
+    assert at(root, "ingest", "linked").resolve() == outside
+    before = watched.stamp(root, "ingest")
+    (outside / "dog/0.png").unlink()
+    assert watched.stamp(root, "ingest") != before
+    # Links between folders of the data itself need no place of their own.
+    (root / "flowers/lion").symlink_to(root / "flowers/cat")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert at(root, "ingest", "linked").read_text() == watched.UNUSED
+
+
+@pytest.mark.parametrize("name", ["two_folders", "paired_folder"])
+def test_a_domain_that_is_a_link_is_watched(root: Path, name: str) -> None:
+    (root / "pairs").mkdir()
+    for side in ("A", "B"):
+        (root / "pairs" / side).symlink_to(root.parent / "outside" / "cat")
+    watched.link(root, chosen_raw(name), "ingest")
+    assert at(root, "ingest", "linked").resolve() == root.parent / "outside/cat"
 
 
 def test_what_is_not_here_is_said_and_no_link_leads_nowhere(root: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import gzip
 import os
+import shlex
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -35,7 +36,14 @@ def require_folder(path: str, where: str) -> None:
     """Raise a `SettingsError` about the key `where` unless `path` is a folder."""
     if not Path(path).is_dir():
         kind = "is a file, not a folder" if Path(path).is_file() else "does not exist"
+        if Path(f"{path}.dvc").is_file():
+            raise SettingsError(f"{where}: '{path}' is not here; `dvc pull {shlex.quote(path)}.dvc` brings it")
         raise SettingsError(f"{where}: '{path}' {kind} (paths are relative to {Path.cwd()})")
+
+
+def linked(listings: Iterable[Listing]) -> tuple[Path, ...]:
+    """The real places of these folders, and of those that links within them lead to."""
+    return tuple(sorted({Path(place) for found in listings for place in found.linked}))
 
 
 def identity(path: Path) -> tuple[str, int, int]:

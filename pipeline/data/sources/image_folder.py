@@ -70,6 +70,9 @@ class Source(DataSource[Config]):
             entries.append(Entry(printable(name), name, problem=problem or _labels.absent(name)))
         return entries
 
+    def linked(self) -> tuple[Path, ...]:
+        return _shared.linked([self._listing])
+
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return self._listing.named()
 

@@ -74,6 +74,11 @@ class Source(DataSource[Config]):
         inputs, targets = self._names(self.config.input), self._names(self.config.target)
         return [self._entry(stem, inputs.get(stem, []), targets.get(stem, [])) for stem in sorted({*inputs, *targets})]
 
+    def linked(self) -> tuple[Path, ...]:
+        if self.config.layout == "side_by_side":
+            return _shared.linked([self._whole])
+        return _shared.linked(map(self._side, (self.config.input, self.config.target)))
+
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         if self.config.layout == "side_by_side":
             return self._whole.named()

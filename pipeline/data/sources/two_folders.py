@@ -55,6 +55,9 @@ class Source(DataSource[Config]):
     def entries(self) -> list[Entry]:
         return [*self._domain(self.config.target, False), *self._domain(self.config.input, True)]
 
+    def linked(self) -> tuple[Path, ...]:
+        return _shared.linked(self._domains.values())
+
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return tuple((f"{name}/{item}", why) for name, found in self._domains.items() for item, why in found.named())
 

@@ -115,6 +115,9 @@ class Source(DataSource[Config]):
         labelled = bool(self.classes())
         return [self._entry(name, problem, labelled) for name, problem in self._listing.items]
 
+    def linked(self) -> tuple[Path, ...]:
+        return _shared.linked([self._listing])
+
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return self._listing.named()
 
