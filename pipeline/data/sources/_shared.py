@@ -152,7 +152,7 @@ def require_followed(found: Listing, where: str) -> None:
         places = [os.path.commonpath(places) or "."]
     whole = "all its" if not found.folders else f"{len(names)} of its"
     raise SettingsError(
-        f"{where}.folder: {whole} class folders are links that are not followed, as they leave the folder: "
+        f"{where}.folder: {whole} class folders are links that are not followed ({listing.LEAVING}): "
         f"{shown}{more}; if that data is meant, set {where}.links: [{', '.join(places)}]"
     )
 
@@ -166,7 +166,8 @@ def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder") 
         return
     names = sorted(found.folders, key=natural)
     best = next((name for name in names if name.lower().startswith("train")), names[0])
-    held = ", ".join(f"'{name}' ({found.folders[name]:,} {found.kind.name}s)" for name in names)
+    counts = {name: f"{count:,} {found.kind.name}{'s' if count > 1 else ''}" for name, count in found.folders.items()}
+    held = ", ".join(f"'{printable(name)}' ({counts[name]})" for name in names)
     told = f"{folder.rstrip('/')}/{best}"
     what = "splits of one data set" if len(names) > 1 else "a split of a data set"
     raise SettingsError(

@@ -236,7 +236,7 @@ def test_a_csv_may_name_files_of_splits(tmp_path: Path) -> None:
 
 def test_splits_of_pairs_and_domains(tmp_path: Path) -> None:
     fill(tmp_path / "facades", "train/0.png", "val/1.png", "test/2.png")
-    with pytest.raises(SettingsError, match=r"'test' \(1 images\), 'train' .*folder: .*facades/train "):
+    with pytest.raises(SettingsError, match=r"'test' \(1 image\), 'train' .*folder: .*facades/train "):
         opened("paired_folder", tmp_path / "facades", layout="side_by_side")
     assert len(opened("paired_folder", tmp_path / "facades/train", layout="side_by_side").entries()) == 1
     fill(tmp_path / "outer", *(f"{split}/{side}/0.png" for split in ("train", "val") for side in ("input", "target")))
