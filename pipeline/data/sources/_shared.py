@@ -22,20 +22,27 @@ from pipeline.settings import LocalPath, SettingsError, UserError
 
 Bytes = NDArray[np.uint8]
 PIECE = 2**20
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".rar")
 
 
 def require_file(path: str, where: str) -> None:
     """Raise a `SettingsError` about the key `where` unless `path` is a file."""
     if not Path(path).is_file():
         kind = "is a folder, not a file" if Path(path).is_dir() else "does not exist"
-        raise SettingsError(f"{where}: '{path}' {kind} (paths are relative to {Path.cwd()})")
+        raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)})")
 
 
 def require_folder(path: str, where: str) -> None:
     """Raise a `SettingsError` about the key `where` unless `path` is a folder."""
     if not Path(path).is_dir():
         kind = "is a file, not a folder" if Path(path).is_file() else "does not exist"
-        raise SettingsError(f"{where}: '{path}' {kind} (paths are relative to {Path.cwd()})")
+        packed = "; unpack it, and name the folder" if Path(path).is_file() and path.endswith(ARCHIVES) else ""
+        raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)}){packed}")
+
+
+def _how_read(path: str) -> str:
+    variables = "; variables such as $HOME are not replaced, ~ is" if "$" in path else ""
+    return f"paths are relative to {Path.cwd()}{variables}"
 
 
 def identity(path: Path) -> tuple[str, int, int]:

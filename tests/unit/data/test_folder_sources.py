@@ -282,6 +282,17 @@ def test_addresses_are_no_folders(source: dict[str, Any], key: str, address: str
     assert "does not exist" not in str(raised.value)
 
 
+def test_what_is_not_there_is_told_with_what_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "flowers.zip").touch()
+    with pytest.raises(SettingsError, match=r"is a file, not a folder .*; unpack it, and name the folder"):
+        opened("image_folder", tmp_path / "flowers.zip")
+    with pytest.raises(SettingsError, match=r"does not exist .*variables such as \$HOME are not replaced, ~ is"):
+        opened("image_folder", "$HOME/flowers")
+    fill(tmp_path / "MNIST" / "raw", "train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    with pytest.raises(SettingsError, match=rf"holds no train-images-idx3-ubyte .*set folder: {tmp_path}/MNIST/raw"):
+        opened("idx", tmp_path)
+
+
 @pytest.mark.parametrize("path", ["", "  ", "a\0b"])
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.source\.folder: .* is not allowed"):
