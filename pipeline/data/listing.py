@@ -47,7 +47,7 @@ HIDDEN, LEFT, GRID, OTHER, CIRCLE = (
 )
 LEFT_BEHIND = frozenset(
     {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "folder.htt", "picasa.ini"}
-    | {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "recycler", "system volume information"}
+    | {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
     | {"lost+found", "found.000"}
 )
 WITHOUT_ENDING = frozenset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import struct
 import tarfile
 import zlib
@@ -158,13 +159,25 @@ def link(target: str) -> Callable[[Path], None]:
     return spoil
 
 
+def linked_classes(target: str) -> Callable[[Path], None]:
+    """Two class folders, both of them links to `target`."""
+
+    def spoil(root: Path) -> None:
+        remove(root / "data")
+        (root / "data").mkdir()
+        for name in "ab":
+            (root / "data" / name).symlink_to(target)
+
+    return spoil
+
+
 def only(**files: bytes) -> Callable[[Path], None]:
     """These files, and nothing else, in root/data; `__` in a name stands for `/`, `_` before the ending for `.`."""
 
     def spoil(root: Path) -> None:
         remove(root / "data")
         for name, content in files.items():
-            path = root / "data" / name.replace("__", "/").replace("_png", ".png")
+            path = root / "data" / re.sub("_(?=[a-z]{3}$)", ".", name.replace("__", "/"))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 

@@ -348,6 +348,34 @@ FOLDERS = {
     ),
     "link out of the folder": data(spoilt.link("../../secret.png"), "symlink leaving the folder", *REJECTED),
     "link to nothing": data(spoilt.link("nothing.png"), "broken symlink", *REJECTED),
+    "class folders that are links elsewhere": data(
+        spoilt.linked_classes("/proc/self"),
+        "ingest.source.folder: all its class folders are links that are not followed",
+        "a → /proc/",
+        "set ingest.source.links: [/proc/",
+    ),
+    "splits in place of classes": data(
+        spoilt.only(train__a__1_png=spoilt.image(1), VAL__a__2_png=spoilt.image(2)),
+        "ingest.source.folder: 'data' holds splits of one data set, not classes: 'VAL' (1 image), 'train' (1 image)",
+        "folder: data/train",
+    ),
+    "no images": data(spoilt.only(a__1_txt=b"x", a__2_npz=b"y"), "'data' holds no image", "1 × .npz, 1 × .txt"),
+    "a bucket": data(
+        None, "ingest.source.folder: 's3://b/x' is an address", "this machine", source=FOLDER | {"folder": "s3://b/x"}
+    ),
+    "no folder's name": data(None, "ingest.source.folder: '' is not allowed", source=FOLDER | {"folder": ""}),
+    "links that are no setting": data(
+        None, "ingest.source.links: 'all'", "auto or inside or a list", source=FOLDER | {"links": "all"}
+    ),
+    "csv with other names": data(
+        spoilt.csv(LISTED.replace(b".png", b"")),
+        "ingest.source.labels: no row of labels.csv names a file of 'data'",
+        "the csv says 'cats/0', the folder holds 'cats/0.png'; write the ending too",
+        source=LABELS,
+    ),
+    "csv with semicolons": data(
+        spoilt.csv(b"file;label\na;b\n"), "not file;label; its columns are separated by semicolons", source=LABELS
+    ),
     "outside every class": data(
         spoilt.extra(spoilt.image(), "odd.png"), "odd.png: outside every class folder", *REJECTED
     ),

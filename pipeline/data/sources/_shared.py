@@ -23,13 +23,14 @@ from pipeline.settings import LocalPath, SettingsError, UserError
 
 Bytes = NDArray[np.uint8]
 PIECE = 2**20
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".rar")
 
 
 def require_file(path: str, where: str) -> None:
     """Raise a `SettingsError` about the key `where` unless `path` is a file."""
     if not Path(path).is_file():
         kind = "is a folder, not a file" if Path(path).is_dir() else "does not exist"
-        raise SettingsError(f"{where}: '{path}' {kind} (paths are relative to {Path.cwd()})")
+        raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)})")
 
 
 def require_folder(path: str, where: str) -> None:
@@ -38,7 +39,13 @@ def require_folder(path: str, where: str) -> None:
         kind = "is a file, not a folder" if Path(path).is_file() else "does not exist"
         if Path(f"{path}.dvc").is_file():
             raise SettingsError(f"{where}: '{path}' is not here; `dvc pull {shlex.quote(path)}.dvc` brings it")
-        raise SettingsError(f"{where}: '{path}' {kind} (paths are relative to {Path.cwd()})")
+        packed = "; unpack it, and name the folder" if Path(path).is_file() and path.endswith(ARCHIVES) else ""
+        raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)}){packed}")
+
+
+def _how_read(path: str) -> str:
+    variables = "; variables such as $HOME are not replaced, ~ is" if "$" in path else ""
+    return f"paths are relative to {Path.cwd()}{variables}"
 
 
 def linked(listings: Iterable[Listing]) -> tuple[Path, ...]:
@@ -160,7 +167,7 @@ def require_followed(found: Listing, where: str) -> None:
         places = [os.path.commonpath(places) or "."]
     whole = "all its" if not found.folders else f"{len(names)} of its"
     raise SettingsError(
-        f"{where}.folder: {whole} class folders are links that are not followed, as they leave the folder: "
+        f"{where}.folder: {whole} class folders are links that are not followed ({listing.LEAVING}): "
         f"{shown}{more}; if that data is meant, set {where}.links: [{', '.join(places)}]"
     )
 
@@ -174,7 +181,8 @@ def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder") 
         return
     names = sorted(found.folders, key=natural)
     best = next((name for name in names if name.lower().startswith("train")), names[0])
-    held = ", ".join(f"'{name}' ({found.folders[name]:,} {found.kind.name}s)" for name in names)
+    counts = {name: f"{count:,} {found.kind.name}{'s' if count > 1 else ''}" for name, count in found.folders.items()}
+    held = ", ".join(f"'{printable(name)}' ({counts[name]})" for name in names)
     told = f"{folder.rstrip('/')}/{best}"
     what = "splits of one data set" if len(names) > 1 else "a split of a data set"
     raise SettingsError(

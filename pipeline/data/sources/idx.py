@@ -56,8 +56,11 @@ class Source(DataSource[Config]):
             for part in PARTS[self.config.part]:
                 for kind in ("images-idx3", "labels-idx1"):
                     if _official(self.config.folder, part, kind) is None:
-                        name = f"{part}-{kind}-ubyte"
-                        raise SettingsError(f"{where}.folder: '{self.config.folder}' holds no {name} or {name}.gz")
+                        name, folder = f"{part}-{kind}-ubyte", Path(self.config.folder)
+                        below = sorted(each for each in (*folder.glob("*"), *folder.glob("*/*")) if each.is_dir())
+                        held = next((each for each in below if _official(str(each), part, kind)), None)
+                        advice = f"; '{held}' does: set folder: {held}" if held else ""
+                        raise SettingsError(f"{where}.folder: '{folder}' holds no {name} or {name}.gz{advice}")
         if self.config.images is not None:
             _shared.require_file(self.config.images, f"{where}.images")
         if self.config.labels is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import numpy as np
@@ -66,8 +66,10 @@ class Source(DataSource[Config]):
         entries = [_of_csv(name, problem, labels.get(name, "")) for name, problem in self._listing.items]
         passed = dict(self._listing.passed)
         for name in sorted(lost):
-            problem = ("passed over", f"named in the labels: {passed[name]}") if name in passed else None
-            entries.append(Entry(printable(name), name, problem=problem or _labels.absent(name)))
+            above = (f"{folder}/" for folder in PurePosixPath(name).parents)
+            why = next((passed[item] for item in (name, *above) if item in passed), None)
+            problem = ("passed over", f"named in the labels, and {why}") if why else _labels.absent(name)
+            entries.append(Entry(printable(name), name, problem=problem))
         return entries
 
     def linked(self) -> tuple[Path, ...]:

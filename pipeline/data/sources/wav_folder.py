@@ -92,7 +92,7 @@ class Source(DataSource[Config]):
             found = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(4))
             raise SettingsError(
                 f"{where}.sample_rate: the files differ: {found} samples a second; say which one is to be used (others "
-                "are set aside), or resample them first"
+                "are set aside, and count against ingest.max_rejected_fraction), or resample them first"
             )
         if self.config.sample_rate is not None and self.config.sample_rate not in rates:
             found = ", ".join(str(rate) for rate, _ in rates.most_common(4))

@@ -236,7 +236,7 @@ def test_a_csv_may_name_files_of_splits(tmp_path: Path) -> None:
 
 def test_splits_of_pairs_and_domains(tmp_path: Path) -> None:
     fill(tmp_path / "facades", "train/0.png", "val/1.png", "test/2.png")
-    with pytest.raises(SettingsError, match=r"'test' \(1 images\), 'train' .*folder: .*facades/train "):
+    with pytest.raises(SettingsError, match=r"'test' \(1 image\), 'train' .*folder: .*facades/train "):
         opened("paired_folder", tmp_path / "facades", layout="side_by_side")
     assert len(opened("paired_folder", tmp_path / "facades/train", layout="side_by_side").entries()) == 1
     fill(tmp_path / "outer", *(f"{split}/{side}/0.png" for split in ("train", "val") for side in ("input", "target")))
@@ -280,6 +280,17 @@ def test_addresses_are_no_folders(source: dict[str, Any], key: str, address: str
     assert str(raised.value).startswith(f"ingest.source.{key}: '{address}' is an address")
     assert "this machine" in str(raised.value)
     assert "does not exist" not in str(raised.value)
+
+
+def test_what_is_not_there_is_told_with_what_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "flowers.zip").touch()
+    with pytest.raises(SettingsError, match=r"is a file, not a folder .*; unpack it, and name the folder"):
+        opened("image_folder", tmp_path / "flowers.zip")
+    with pytest.raises(SettingsError, match=r"does not exist .*variables such as \$HOME are not replaced, ~ is"):
+        opened("image_folder", "$HOME/flowers")
+    fill(tmp_path / "MNIST" / "raw", "train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    with pytest.raises(SettingsError, match=rf"holds no train-images-idx3-ubyte .*set folder: {tmp_path}/MNIST/raw"):
+        opened("idx", tmp_path)
 
 
 @pytest.mark.parametrize("path", ["", "  ", "a\0b"])

@@ -294,9 +294,11 @@ def test_where_some_rows_meet_the_others_are_set_aside(folder_of: Folder) -> Non
 def test_a_row_for_what_is_passed_over_says_so(folder_of: Folder) -> None:
     folder = folder_of(x=1)
     (folder / "x" / "notes.txt").write_text("no image")
-    source = with_csv(folder, "file,label\nx/0.png,a\nx/notes.txt,a\n")
-    assert problems(source) == {"x/notes.txt": "passed over"}
-    assert source.passed_over() == (("labels.csv", "the labels"), ("x/notes.txt", "no image"))
+    (folder / "x" / ".kept").mkdir()
+    (folder / "x" / ".kept" / "1.png").write_bytes((folder / "x" / "0.png").read_bytes())
+    source = with_csv(folder, "file,label\nx/0.png,a\nx/notes.txt,a\nx/.kept/1.png,b\n")
+    assert problems(source) == {"x/notes.txt": "passed over", "x/.kept/1.png": "passed over"}
+    assert source.passed_over() == (("labels.csv", "the labels"), ("x/.kept/", "hidden"), ("x/notes.txt", "no image"))
 
 
 @pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
