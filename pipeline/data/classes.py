@@ -63,7 +63,7 @@ class _Reasons:
     def of(self, name: str) -> str:
         rejects = self._rejects[name]
         if self._used[name]:
-            return f"all {self._used[name]} items repeat those of other classes, and ingest.duplicates is drop"
+            return "what it has repeats items of other classes, and ingest.duplicates is drop"
         left_out = self._all[name] - len(rejects)
         self.limited |= left_out > 0
         beyond = f"; ingest.limit left out {left_out} more" if left_out else ""
@@ -72,7 +72,7 @@ class _Reasons:
         if rejects:
             return f"{len(rejects)} items were set aside: {_counts(rejects)}, such as {rejects[0].key}{beyond}"
         if left_out:
-            return f"ingest.limit left out all {left_out} items"
+            return f"ingest.limit left out all it has ({left_out})"
         if self._items == self._limit:  # of items that were sent ahead, only those within the limit are known
             return f"none of the {self._items} items within ingest.limit"
         numbered = list(self._classes) == [str(number) for number in range(len(self._classes))]

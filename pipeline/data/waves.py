@@ -105,10 +105,10 @@ def _told(length: int, whole: int, place: int, size: int) -> int:
 
     ffmpeg, sox, arecord and others write the header first, with sizes of 0 or near 2^31, 2^32 (2^64 in ds64). They go
     back to fill them in, which a pipe does not allow; nor does a crash. Then the size of the `whole` file is of the
-    same kind, and it is not the true one.
+    same kind, or says that the file ends before its sound.
     """
-    fitting = (length + place - 8) % 2**32
-    unfilled = whole in (0, fitting, length + place - 8) or _beyond_all(whole)
+    ends_before = whole + 8 <= place
+    unfilled = ends_before or whole == length + place - 8 or _beyond_all(whole)
     if unfilled and (length == 0 or (_beyond_all(length) and place + length > size)):
         return max(0, size - place)
     return length

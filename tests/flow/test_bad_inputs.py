@@ -405,7 +405,7 @@ FOLDERS = {
         data=lambda _: None,
     ),
     "limit of one": data(
-        None, "ingest.limit: 1 items cannot hold one of each of the 2 classes; take 2 or more", "empty_classes", limit=1
+        None, "ingest.limit: 1 is below the number of classes, 2", "take 2 or more", "empty_classes: drop", limit=1
     ),
     "limit of one, whatever is left out": data(
         None, "1 content", "cannot be cut into train and holdout", limit=1, empty_classes="drop"

@@ -129,7 +129,7 @@ def test_a_class_of_nothing_but_repeats(folder_of: Folder, pack: Pack) -> None:
     folder = folder_of(cats=8, dogs=1)
     (folder / "dogs" / "0.png").write_bytes((folder / "cats" / "3.png").read_bytes())
     said = refused(pack, images(folder), duplicates="drop")
-    assert "  dogs: all 1 items repeat those of other classes, and ingest.duplicates is drop" in said
+    assert "  dogs: what it has repeats items of other classes, and ingest.duplicates is drop" in said
     _, manifest = pack(images(folder), duplicates="drop", empty_classes="drop")
     assert manifest.spec.classes == ("cats",)
     _, manifest = pack(images(folder))
@@ -142,7 +142,7 @@ def test_a_class_of_nothing_but_repeats(folder_of: Folder, pack: Pack) -> None:
 def test_a_limit_below_the_number_of_classes(folder_of: Folder, tmp_path: Path) -> None:
     chosen = IngestSettings(source=images(folder_of(a=6, b=6, c=6)), limit=2)
     for ask in (lambda: preview.preflight(chosen), lambda: packing.ingest(chosen, tmp_path / "out")):
-        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 items cannot hold .* 3 classes; take 3 or more"):
+        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 is below .* classes, 3, .*; take 3 or more"):
             ask()
     assert not (tmp_path / "out").exists()
     preview.preflight(chosen.model_copy(update={"empty_classes": "drop"}))
@@ -152,7 +152,7 @@ def test_a_limit_below_the_number_of_classes(folder_of: Folder, tmp_path: Path) 
 def test_a_limit_that_leaves_a_class_out(folder_of: Folder, pack: Pack) -> None:
     folder = folder_of(a=20, b=2, c=20)
     said = refused(pack, images(folder), limit=7)
-    assert "  b: ingest.limit left out all 2 items" in said
+    assert "  b: ingest.limit left out all it has (2)" in said
     assert "for ingest.limit, take 21 or more; mend or remove them, or set ingest.empty_classes: drop" in said
     _, manifest = pack(images(folder), limit=21)
     assert manifest.spec.classes == ("a", "b", "c")

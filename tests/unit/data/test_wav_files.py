@@ -155,6 +155,7 @@ def both_ways(data: bytes, folder: Path) -> NDArray[np.float32]:
         pytest.param(0, 0, id="none filled in"),
         pytest.param(0, 36, id="as if it were empty"),
         pytest.param(0, 0xFFFFFFFF, id="none of the sound"),
+        pytest.param(0, 8, id="a stand-in for the whole"),
     ],
 )
 def test_sizes_that_were_never_filled_in_mean_all_there_is(data: int, riff: int, tmp_path: Path) -> None:
