@@ -58,16 +58,29 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Below 1: nearer to the mean, less varied.")] = 1.0,
     label: Annotated[
-        list[str] | None, typer.Option(help="Class by name or index; may be repeated. Default: all in turn.")
+        list[str] | None,
+        typer.Option(help="Class by name (3 is the class named 3); may be repeated. Default: all in turn."),
     ] = None,
+    label_index: Annotated[
+        list[int] | None, typer.Option(help="Class by its index from 0, instead of --label; may be repeated.")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="PNG file of the grid. Default: beside the folder, OUT-grid.png.")
+    ] = None,
+    no_grid: Annotated[bool, typer.Option("--no-grid", help="Write no grid.")] = False,
 ) -> None:
-    """Write samples of a model as PNG files, and one grid of them."""
+    """Write samples of a model as PNG files, and beside their folder one grid of them."""
     from pipeline.cli import generate as work
 
-    written = work.generate(model, out, n, work.Request(seed, truncation, tuple(label or ())))
-    print(f"{n} samples and {written.grid.name} in {out.resolve()}")
+    if grid is not None and no_grid:
+        raise UserError("--grid and --no-grid: give one of them")
+    request = work.Request(seed, truncation, tuple(label or ()), tuple(label_index or ()))
+    written = work.generate(model, out, n, request, grid, with_grid=not no_grid)
+    print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))
     if written.older:
         print(f"it also holds {written.older} samples of an earlier run")
+    if written.stray:
+        print(f"it also holds {written.stray.name}, a grid of an earlier run, which is no sample: remove it")
 
 
 @app.command(rich_help_panel="Scores")
@@ -246,7 +259,7 @@ def explore(
         list[str] | None, typer.Option("--set", "-s", help="key=value of the exploration; may be repeated.")
     ] = None,
 ) -> None:
-    """Walk, mix, sweep, move codes or project with a trained model."""
+    """Walk, mix, sweep, move codes or project with a trained model. Classes by name; by index: label_index."""
     from pipeline.cli import explore as work
 
     if model is None or how is None:

@@ -26,6 +26,8 @@ from pipeline.settings import UserError
 
 REGISTERED = "models:/"
 KINDS = "a folder of images or shards, a model, a reference, statistics (.npz) or features (.npy)"
+# What other commands leave beside pictures that are no samples.
+NO_SAMPLES = {"explore.json": "pictures of `zerosum explore`, grids", "scores.json": "a report, charts and grids"}
 PREDICTED = ("probabilities", "logits")
 
 Split = Literal["train", "holdout"]
@@ -124,6 +126,9 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
         return Measured(str(path), Reference.load(path), split or "train")
     if (path / "model.json").is_file():
         return _model(address, path, opening)
+    for name, what in NO_SAMPLES.items():
+        if (path / name).is_file():
+            raise UserError(f"{where} {path} holds {what}, and those are no samples")
     folder, said = open_folder(path, where, opening.progress(f"reading {path.name}"), opening.skip_broken)
     if len(folder.sizes) > 1:
         sides = sorted({f"{height}×{width}" for _, height, width in folder.sizes})
