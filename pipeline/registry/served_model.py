@@ -71,9 +71,12 @@ class ServedModel(PythonModel):
         seed, truncation = checked(as_given(params or {}, self))
         try:
             labels = self._requested_labels(model_input)
-            count = len(model_input) if labels is not None else _rows(model_input)
+            count = len(labels) if labels is not None else _rows(model_input)
             if count < 1:
-                raise _refused("nothing is asked for: give one row a sample")
+                how = (
+                    "one row a sample" if self._conditional else "the column `n`, how many samples, or one row a sample"
+                )
+                raise _refused(f"nothing is asked for: give {how}")
             self._hand_in(model_input)
             made: NDArray[Any] = self._model.sample(count, labels, seed=seed, truncation=truncation)
         except self._settings.UserError as error:
@@ -191,8 +194,9 @@ def _is_gap(value: Any) -> bool:
 
 
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
-    """A column's values; none where it is missing."""
-    return list(model_input[name]) if name in model_input else []
+    """A column's values; none where it is missing. MLflow puts a dict's list of texts into one row: its items."""
+    values: list[Any] = list(model_input[name]) if name in model_input else []
+    return list(values[0]) if name == "label" and len(values) == 1 and isinstance(values[0], list) else values
 
 
 set_model(ServedModel())
