@@ -106,7 +106,9 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Of samples, subsets and choices.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Of a model's samples.")] = 1.0,
     splits: Annotated[int | None, typer.Option(min=1, help="Parts of the inception score (10).")] = None,
-    shuffle: Annotated[bool | None, typer.Option(help="Cut those parts from a shuffled order.")] = None,
+    shuffle: Annotated[
+        bool | None, typer.Option(help="Cut those parts from an order shuffled by the seed (default).")
+    ] = None,
     degree: Annotated[int | None, typer.Option(min=1, help="Of KID's polynomial kernel (3).")] = None,
     gamma: Annotated[float | None, typer.Option(help="Of KID's kernel (1 / dimension).")] = None,
     coef: Annotated[float | None, typer.Option(help="Of KID's kernel (1).")] = None,

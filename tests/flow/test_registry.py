@@ -287,7 +287,7 @@ def test_an_unconditional_model_draws_n_or_a_sample_a_row(tmp_path: Path) -> Non
         assert np.array_equal(drawn, np.moveaxis(generator.sample(5, seed=5), 1, -1))
         assert np.array_equal(served.model.predict([{"label": None}] * 2, params={"seed": 5}), drawn[:2])
         with pytest.raises(Exception, match="unconditional: leave `label` out"):
-            served.model.predict([{"label": 1}])
+            served.model.predict([{"label": "1"}])
 
 
 def test_a_changed_weight_file_is_refused(tmp_path: Path) -> None:
