@@ -85,7 +85,13 @@ def generate(
 
 @app.command(rich_help_panel="Scores")
 def score(
-    fake: Annotated[str, typer.Option(help="What is scored: images, shards, a model, .npy features, .npz statistics.")],
+    fake: Annotated[
+        str,
+        typer.Option(
+            help="What is scored: images, shards, a model, .npy features, .npz statistics (or features and labels, "
+            "which are indices of classes; everywhere else a class is its name)."
+        ),
+    ],
     real: Annotated[
         str | None,
         typer.Option(help="What it is held against: the same kinds, or a reference; folder:holdout a split."),
@@ -96,6 +102,10 @@ def score(
     ] = None,
     tap: Annotated[int | None, typer.Option(help="Its layer: 64, 192, 768 or 2048.")] = None,
     resize: Annotated[str | None, typer.Option(help="legacy_torch (default), legacy_tf or clean.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Bring images of both sides to this size first: 64, or 48x64 (bicubic, antialiased)."),
+    ] = None,
     alpha: Annotated[str | None, typer.Option(help="A fourth channel: drop (default), white or black.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the weights file must be.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images at once: 1, 2, 4 … 64; changes no score.")] = None,
@@ -171,6 +181,7 @@ def score(
         cache=cache,
         skip_broken=skip_broken,
         quiet=quiet,
+        size=size,
     )
     from pipeline.training.health import TrainingFailed
 

@@ -87,7 +87,7 @@ def test_wrong_requests_are_refused(n: int, labels: list[int] | None, message: s
 
 
 def test_labels_for_an_unconditional_model_are_refused() -> None:
-    with pytest.raises(UserError, match="has no classes"):
+    with pytest.raises(UserError, match="but this measured_toys model has no classes"):
         SampleSource(Toy(False), toy_networks(FAMILY), SPEC).sample(1, np.array([0]))
 
 
