@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 
 from pipeline import plugins
 from pipeline.cli import project
+from pipeline.cli.generate import SAMPLE
 from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.explorations._shared import Exploration, Findings
 from pipeline.formats import files
@@ -22,6 +23,8 @@ from pipeline.settings import UserError
 REGISTERED = "models:/"
 ROOM = "explorations"
 RECORD = "explore.json"
+CLASSES = ("label", "classes")
+INDICES = ("label_index", "class_indices")
 
 
 def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Path]:
@@ -32,7 +35,9 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
-    config = {"name": how, **_parsed(settings)}
+    if out.is_dir() and any(SAMPLE.fullmatch(file.name) for file in out.iterdir()):
+        raise UserError(f"--out {out} holds samples of `zerosum generate`, and grids are none; name another folder")
+    config = {"name": how, **_named(_parsed(settings), settings)}
     exploration: Exploration = plugins.load(ROOM, config, "explore")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
         source, card = open_model(_folder(model, Path(name)))
@@ -93,11 +98,26 @@ def _parsed(settings: Sequence[str]) -> dict[str, Any]:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set {text}: {value!r} is no value") from None
-    # Classes and labels may be written as numbers, and one of them without brackets.
-    for key in ("label", "classes"):
-        if key in found and found[key] is not None:
-            many = found[key] if isinstance(found[key], list) else [found[key]]
-            found[key] = [str(each) for each in many]
+    return found
+
+
+def _named(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The same, names of classes as they were written: `yes` and `03` are names; and one of them without brackets.
+
+    Raises:
+        UserError: for what is no name, nor a list of names.
+    """
+    found = dict(config)
+    for key in {*CLASSES, *INDICES} & set(found):
+        if found[key] is None:
+            del found[key]  # nothing is the default
+            continue
+        text = next(text for text in reversed(settings) if text.startswith(f"{key}=")).partition("=")[2]
+        value = yaml.load(text, yaml.BaseLoader) if key in CLASSES else found[key]
+        many = value if isinstance(value, list) else [value]
+        if key in CLASSES and not all(isinstance(each, str) for each in many):
+            raise UserError(f"--set {key}={text}: must be a class's name or a list of them, such as {key}=[3, cat]")
+        found[key] = many
     return found
 
 

@@ -1,7 +1,8 @@
-"""`zerosum generate`: samples of a registered or local model as PNG files and a grid."""
+"""`zerosum generate`: samples of a registered or local model as PNG files in a folder, and a grid beside it."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli import project
-from pipeline.evaluation.labels import label_indices
+from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.formats import files
 from pipeline.settings import UserError
 
 REGISTERED = "models:/"
-GRID = "grid.png"
+EXPLORED = "explore.json"
+OLD_GRID = "grid.png"
+SAMPLE = re.compile(r"\d{5,}\.(png|wav)")
 COLUMNS = 8
 
 Pixels = NDArray[np.uint8]
@@ -25,19 +28,25 @@ Draw = Callable[[int, "list[int] | None", "Request"], Pixels]
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: labels as people write them; none of them means every class in turn."""
+    """What to draw: labels are names of classes, indices their positions; none of either means every class in turn."""
 
     seed: int
     truncation: float
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a call left: the grid, and how many samples of an earlier call lie beside its own."""
+    """What a call left.
 
-    grid: Path
+    grid: of all samples, None where none was wanted. older: samples of an earlier call beside this one's. stray: a
+    grid that an earlier version left among the samples.
+    """
+
+    grid: Path | None
     older: int
+    stray: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,23 @@ class Source:
     rate: int | None = None
 
 
-def generate(model: str, out: Path, n: int, request: Request) -> Written:
-    """Write `00000.png` … (sound: `00000.wav` …) and the grid to `out`; the same request gives the same bytes.
+def generate(
+    model: str, out: Path, n: int, request: Request, grid: Path | None = None, *, with_grid: bool = True
+) -> Written:
+    """Write `00000.png` … (sound: `00000.wav` …) to `out` and a grid of them beside it; equal requests, equal bytes.
+
+    grid: where the grid goes instead, a PNG file outside `out`.
 
     Raises:
         UserError: if the model cannot be opened, draws no images, or the labels are not its own.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
+    if not math.isfinite(request.truncation):
+        raise UserError(f"--truncation {request.truncation} must be a finite number")
+    if (out / EXPLORED).is_file():
+        raise UserError(f"--out {out} holds pictures of `zerosum explore`, which are no samples; name another folder")
+    place = grid_place(out, grid) if with_grid else None
     made, rate = _draw(model, n, request)
     from pipeline.evaluation import gallery, pictures
 
@@ -66,14 +84,46 @@ def generate(model: str, out: Path, n: int, request: Request) -> Written:
         x = np.stack([pictures.spectrogram(each) for each in x])
     else:
         written = {f"{index:05d}.png": gallery.png(image) for index, image in enumerate(made)}
-    written[GRID] = gallery.grid(x, _columns(n))
+    if place is not None:
+        try:
+            files.write_bytes(place, gallery.grid(x, _columns(n)))
+        except OSError as error:
+            raise UserError(
+                f"the grid {place} cannot be written ({error.strerror}); name another place with --grid, or leave it "
+                "out with --no-grid"
+            ) from None
     try:
         for name, data in written.items():
             files.write_bytes(out / name, data)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
-    earlier = [file for file in out.iterdir() if re.fullmatch(r"\d{5,}\.(png|wav)", file.name)]
-    return Written(out / GRID, len(earlier) - n)
+    earlier = [file for file in out.iterdir() if SAMPLE.fullmatch(file.name)]
+    stray = out / OLD_GRID
+    return Written(place, len(earlier) - n, stray if stray.is_file() else None)
+
+
+def grid_place(out: Path, asked: Path | None) -> Path:
+    """Where the grid goes: beside the folder, since whatever reads the folder takes each picture in it for a sample.
+
+    Raises:
+        UserError: if that is no PNG file outside the folder.
+    """
+    # `.` and `x/..` have a name only by their whole path; any other folder is taken as it was named, links included.
+    folder = out.resolve() if out.name in {"", ".."} else out.absolute()
+    if asked is None:
+        if not folder.name:
+            raise UserError(f"--out {out} has nothing beside it for the grid; name a place with --grid, or --no-grid")
+        return folder.with_name(f"{folder.name}-grid.png")
+    if asked.suffix.lower() != ".png":
+        raise UserError(f"--grid {asked} must be the name of a PNG file, such as {asked.with_suffix('.png').name}")
+    if asked.is_dir():
+        raise UserError(f"--grid {asked} is a folder; name a file")
+    if asked.resolve().is_relative_to(out.resolve()):
+        raise UserError(
+            f"--grid {asked} lies among the samples, and would be taken for one; name a place outside {out}, or leave "
+            "--grid out: the grid is then written beside the folder"
+        )
+    return asked.absolute()
 
 
 def _draw(model: str, n: int, request: Request) -> tuple[Pixels, int | None]:
@@ -87,11 +137,20 @@ def _draw(model: str, n: int, request: Request) -> tuple[Pixels, int | None]:
 
 
 def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | None]:
-    if request.labels and not source.classes:
-        raise UserError("--label: this model is unconditional and knows no classes")
+    asked = "--label" if request.labels else "--label-index"
+    if request.labels and request.indices:
+        raise UserError("--label and --label-index: give classes by name or by index, not both")
+    if (request.labels or request.indices) and not source.classes:
+        raise UserError(f"{asked}: this model is unconditional and knows no classes")
     labels = None
     if source.classes:
-        chosen = label_indices(request.labels, source.classes) or list(range(len(source.classes)))
+        meant = as_indices(request.labels, source.classes) or ()
+        wording = Wording(asked, " ".join(f"--label-index {index}" for index in meant))
+        chosen = (
+            label_indices(request.labels, source.classes, wording)
+            or checked_indices(request.indices, source.classes, wording)
+            or list(range(len(source.classes)))
+        )
         labels = [chosen[index % len(chosen)] for index in range(n)]
     images = source.draw(n, labels, request)
     if images.ndim != 3 and (images.ndim != 4 or images.shape[-1] not in {1, 3, 4}):

@@ -58,22 +58,41 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Below 1: nearer to the mean, less varied.")] = 1.0,
     label: Annotated[
-        list[str] | None, typer.Option(help="Class by name or index; may be repeated. Default: all in turn.")
+        list[str] | None,
+        typer.Option(help="Class by name (3 is the class named 3); may be repeated. Default: all in turn."),
     ] = None,
+    label_index: Annotated[
+        list[int] | None, typer.Option(help="Class by its index from 0, instead of --label; may be repeated.")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="PNG file of the grid. Default: beside the folder, OUT-grid.png.")
+    ] = None,
+    no_grid: Annotated[bool, typer.Option("--no-grid", help="Write no grid.")] = False,
 ) -> None:
-    """Write samples of a model as PNG files, and one grid of them."""
+    """Write samples of a model as PNG files, and beside their folder one grid of them."""
     from pipeline.cli import generate as work
 
-    out = Path(home(str(out)))
-    written = work.generate(home(model), out, n, work.Request(seed, truncation, tuple(label or ())))
-    print(f"{n} samples and {written.grid.name} in {out.resolve()}")
+    if grid is not None and no_grid:
+        raise UserError("--grid and --no-grid: give one of them")
+    request = work.Request(seed, truncation, tuple(label or ()), tuple(label_index or ()))
+    out, place = Path(home(str(out))), None if grid is None else Path(home(str(grid)))
+    written = work.generate(home(model), out, n, request, place, with_grid=not no_grid)
+    print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))
     if written.older:
         print(f"it also holds {written.older} samples of an earlier run")
+    if written.stray:
+        print(f"it also holds {written.stray.name}, a grid of an earlier run, which is no sample: remove it")
 
 
 @app.command(rich_help_panel="Scores")
 def score(
-    fake: Annotated[str, typer.Option(help="What is scored: images, shards, a model, .npy features, .npz statistics.")],
+    fake: Annotated[
+        str,
+        typer.Option(
+            help="What is scored: images, shards, a model, .npy features, .npz statistics (or features and labels, "
+            "which are indices of classes; everywhere else a class is its name)."
+        ),
+    ],
     real: Annotated[
         str | None,
         typer.Option(help="What it is held against: the same kinds, or a reference; folder:holdout a split."),
@@ -84,6 +103,10 @@ def score(
     ] = None,
     tap: Annotated[int | None, typer.Option(help="Its layer: 64, 192, 768 or 2048.")] = None,
     resize: Annotated[str | None, typer.Option(help="legacy_torch (default), legacy_tf or clean.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Bring images of both sides to this size first: 64, or 48x64 (bicubic, antialiased)."),
+    ] = None,
     alpha: Annotated[str | None, typer.Option(help="A fourth channel: drop (default), white or black.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the weights file must be.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images at once: 1, 2, 4 … 64; changes no score.")] = None,
@@ -94,7 +117,9 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Of samples, subsets and choices.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Of a model's samples.")] = 1.0,
     splits: Annotated[int | None, typer.Option(min=1, help="Parts of the inception score (10).")] = None,
-    shuffle: Annotated[bool | None, typer.Option(help="Cut those parts from a shuffled order.")] = None,
+    shuffle: Annotated[
+        bool | None, typer.Option(help="Cut those parts from an order shuffled by the seed (default).")
+    ] = None,
     degree: Annotated[int | None, typer.Option(min=1, help="Of KID's polynomial kernel (3).")] = None,
     gamma: Annotated[float | None, typer.Option(help="Of KID's kernel (1 / dimension).")] = None,
     coef: Annotated[float | None, typer.Option(help="Of KID's kernel (1).")] = None,
@@ -157,6 +182,7 @@ def score(
         cache=cache,
         skip_broken=skip_broken,
         quiet=quiet,
+        size=size,
     )
     from pipeline.training.health import TrainingFailed
 
@@ -253,7 +279,7 @@ def explore(
         list[str] | None, typer.Option("--set", "-s", help="key=value of the exploration; may be repeated.")
     ] = None,
 ) -> None:
-    """Walk, mix, sweep, move codes or project with a trained model."""
+    """Walk, mix, sweep, move codes or project with a trained model. Classes by name; by index: label_index."""
     from pipeline.cli import explore as work
 
     if model is None or how is None:

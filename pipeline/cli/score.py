@@ -63,6 +63,7 @@ class Options:
     cache: bool = True
     skip_broken: bool = False
     quiet: bool = False
+    size: str | None = None
 
 
 def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
@@ -73,6 +74,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
     """
     from pipeline.evaluation import score as scoring
     from pipeline.evaluation.inputs import Opening
+    from pipeline.evaluation.sizes import parse_size
     from pipeline.formats.files import cache_folder
 
     with ExitStack() as stack:
@@ -90,6 +92,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
             seed=options.seed,
             truncation=options.truncation,
             cache=cache_folder() / "statistics" if options.cache else None,
+            size=None if options.size is None else parse_size(options.size),
         )
         fetch = stack.enter_context(_registered(options, scratch))
         opening = Opening(fetch, progress, options.skip_broken, 1)

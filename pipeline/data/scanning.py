@@ -215,7 +215,7 @@ def check_limit(source: DataSource[Any], settings: IngestSettings) -> None:
     entries = source.entries()
     if settings.limit < len(entries):
         raise SettingsError(
-            f"ingest.limit: {settings.limit} is below the number of classes, {len(classes)}, and each needs an example; "
+            f"ingest.limit: {settings.limit} is below the number of classes, {len(classes)}; each needs an example: "
             f"{reaching(entries)}, or set ingest.empty_classes: drop"
         )
 

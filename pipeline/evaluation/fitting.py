@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.evaluation.inputs import Input, Known, Measured, Pictures, Ready, size
+import numpy as np
+
+from pipeline.evaluation.inputs import Input, Known, Pictures, Ready, classes, labels_of, size
 from pipeline.evaluation.viewers import Viewer
 from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.metrics._shared import LAST_TAP, Need
@@ -73,8 +74,8 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
         return _no_predictions(needs, pair)
     if pair.real is None:
         return "it compares with reals, and there is no --real"
-    if "labels" in needs and (classes(pair.real) or classes(pair.fake)) != (classes(pair.fake) or classes(pair.real)):
-        return "it needs the same classes on both sides, and these are named otherwise"
+    if "labels" in needs and (absent := _absent(pair)):
+        return f"it needs the reals' classes on both sides, and the samples have no '{absent}'"
     if "holdout" in needs and not has_holdout:
         return "it needs a holdout beside the reals: give --real a folder of shards, or a reference"
     for where, side in pair.sides.items():
@@ -83,7 +84,7 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
             return f"it needs the features themselves, and {where} {side.name} holds mean and covariance alone"
         if isinstance(side, Ready) and side.rows is None:
             return f"it needs features, and {where} {side.name} holds class predictions alone"
-        if "labels" in needs and labels(side) is None:
+        if "labels" in needs and labels_of(side) is None:
             return f"it needs labels, and {where} {side.name} has none"
     return None
 
@@ -96,7 +97,7 @@ def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:
                 f"{fake.name} holds one table; where its rows are logits or probabilities, ask for this metric "
                 "alone, or put them in an .npz as `logits` or `probabilities` beside `features`"
             )
-        return "it needs labels, and --fake has none" if "labels" in needs and fake.labels is None else None
+        return _no_labels(fake) if "labels" in needs else None
     if isinstance(fake, Known) or pair.viewer is None:
         return f"it needs class predictions, and {fake.name} holds mean and covariance alone"
     identity = pair.viewer.identity
@@ -104,23 +105,28 @@ def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:
         return f"it needs the network's logits, which come after tap {identity.tap}; take --tap {LAST_TAP}"
     if identity.name not in {"inception", "classifier"}:
         return f"it needs a classifier, and '{identity.name}' is none"
-    if "labels" in needs and (identity.name == "inception" or labels(fake) is None):
+    if "labels" in needs and (identity.name == "inception" or labels_of(fake) is None):
         return "it needs a conditional model and the classifier of its classes"
+    return _no_labels(fake) if "labels" in needs else None
+
+
+def _no_labels(fake: Input) -> str | None:
+    """Why the labels of samples cannot be compared with what they are recognised as."""
+    labels = labels_of(fake)
+    if labels is None:
+        return "it needs labels, and --fake has none"
+    if (labels < 0).any():
+        return f"it needs a class of the reals for each sample, and {int((labels < 0).sum()):,} have none"
     return None
 
 
-def classes(side: Input | None) -> tuple[str, ...] | None:
-    """The names of its classes, where it has any."""
-    if isinstance(side, Pictures):
-        return side.examples.spec.classes or None
-    return side.reference.card.spec.classes or None if isinstance(side, Measured) else None
-
-
-def labels(side: Input | None) -> Any:
-    """Each row's class (n,), where they are known."""
-    if isinstance(side, Pictures | Ready):
-        return side.labels
-    return side.reference.labels(side.split) if isinstance(side, Measured) else None
+def _absent(pair: Pair) -> str | None:
+    """The first class that occurs among the reals and that the samples don't have."""
+    reals, fakes, labels = classes(pair.real), classes(pair.fake), labels_of(pair.real)
+    if reals is None or fakes is None or labels is None:
+        return None
+    occurring = [reals[index] for index in np.unique(labels[labels >= 0])]
+    return next((name for name in occurring if name not in fakes), None)
 
 
 def dimension(side: Input | None) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pipeline.evaluation.blocks import SampleExamples, ShardExamples
 from pipeline.evaluation.folders import ImageFolder, open_folder
 from pipeline.evaluation.foreign import gaussian, read_table
+from pipeline.evaluation.labels import renumbering
 from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.evaluation.scorer import asked
+from pipeline.evaluation.sizes import Resized, Size, written
 from pipeline.formats import files
 from pipeline.formats.extraction import Examples
 from pipeline.formats.model import ModelCard
@@ -26,6 +28,8 @@ from pipeline.settings import UserError, home
 
 REGISTERED = "models:/"
 KINDS = "a folder of images or shards, a model, a reference, statistics (.npz) or features (.npy)"
+# What other commands leave beside pictures that are no samples.
+NO_SAMPLES = {"explore.json": "pictures of `zerosum explore`, grids", "scores.json": "a report, charts and grids"}
 PREDICTED = ("probabilities", "logits")
 
 Split = Literal["train", "holdout"]
@@ -33,7 +37,11 @@ Split = Literal["train", "holdout"]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Examples that an extractor has to see. content: what they are known by. said: what a record must say of them."""
+    """Examples that an extractor has to see.
+
+    content: what they are known by. labels (n,): indices into the classes of their spec, -1 = none. said: what a record
+    must say of them. size: what they are brought to, None where they are as they came.
+    """
 
     name: str
     examples: Examples
@@ -42,12 +50,12 @@ class Pictures:
     split: Split | None = None
     holdout: Examples | None = None
     said: tuple[str, ...] = ()
+    size: Size | None = None
 
     @property
     def shapes(self) -> set[tuple[int, ...]]:
         """Every shape that occurs."""
-        inner = self.examples.whole if isinstance(self.examples, Chosen) else self.examples
-        return set(inner.shapes) if isinstance(inner, ImageFolder) else {inner.spec.shape}
+        return _shapes(self.examples)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Ready:
-    """Rows that someone else extracted (n, d), and what the same file holds of labels and predictions."""
+    """Rows that someone else extracted (n, d), and what the same file holds of labels and predictions.
+
+    labels (n,): indices of classes, whose names such a file does not tell; -1 = none.
+    """
 
     name: str
     rows: NDArray[Any] | None
@@ -124,6 +135,9 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
         return Measured(str(path), Reference.load(path), split or "train")
     if (path / "model.json").is_file():
         return _model(address, path, opening)
+    for name, what in NO_SAMPLES.items():
+        if (path / name).is_file():
+            raise UserError(f"{where} {path} holds {what}, and those are no samples")
     folder, said = open_folder(path, where, opening.progress(f"reading {path.name}"), opening.skip_broken)
     if len(folder.sizes) > 1:
         sides = sorted({f"{height}×{width}" for _, height, width in folder.sizes})
@@ -170,15 +184,17 @@ def _arrays(path: Path, where: str) -> Ready | Known:
             f"{where} {path} holds {', '.join(sorted(found)) or 'nothing'}; an .npz is scored for mu and sigma, "
             "for features, or for logits or probabilities"
         )
-    for table in (rows, found[predicted] if predicted else None):
-        if table is not None:
-            _check_table(table, path, where)
-    labels = found.get("labels")
+    tables = [table for table in (rows, found[predicted] if predicted else None) if table is not None]
+    for table in tables:
+        _check_table(table, path, where)
+    if len({len(table) for table in tables}) > 1:
+        raise UserError(f"{where} {path} holds {' and '.join(str(len(table)) for table in tables)} rows in its tables")
+    first = rows if rows is not None else found[predicted or ""]
     return Ready(
         name,
         rows,
         files.sha256_file(path),
-        None if labels is None else labels.astype(np.int64),
+        _labels(found["labels"], len(first), path, where) if "labels" in found else None,
         found[predicted] if predicted else None,
         predicted == "probabilities",
     )
@@ -192,6 +208,21 @@ def _check_table(table: NDArray[Any], path: Path, where: str) -> None:
             raise UserError(f"{where} {path} holds numbers that are not finite")
 
 
+def _labels(found: NDArray[Any], count: int, path: Path, where: str) -> NDArray[np.int64]:
+    """`labels` of an .npz, (count,): indices of classes by definition.
+
+    Raises:
+        UserError: for names, fractions, or labels of another number than rows.
+    """
+    whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and bool((found == np.round(found)).all()))
+    if found.ndim != 1 or len(found) != count or not whole or (count and found.min() < -1):
+        raise UserError(
+            f"{where} {path}: labels are {found.dtype} {found.shape}; the index of each row's class is wanted, whole "
+            f"numbers ({count},), -1 where a row has none"
+        )
+    return found.astype(np.int64)
+
+
 def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predictions:
     """The class predictions of a file: its own table of them, or else its rows; shuffled by a seed, if one is given."""
     table, probabilities = ready.predicted, ready.probabilities
@@ -203,11 +234,15 @@ def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predic
     return Predictions.of(table, min(splits, len(table)), probabilities=probabilities)
 
 
-def sampled(model: Model, count: int, seed: int, truncation: float, like: NDArray[np.int64] | None) -> Pictures:
-    """`count` samples of the model; of classes as frequent as in `like`, the reals' labels, or else balanced."""
+def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like | None) -> Pictures:
+    """`count` samples of the model; of classes as frequent as among the reals, or else balanced."""
     source, card = model.source, model.card
-    if source.conditional and like is not None and (like >= 0).all() and like.max() < len(card.spec.classes):
-        labels = asked(like, source, seed, count)
+    if source.conditional and reals is not None:
+        # In an order that the reals decide, so that a model which numbers them otherwise draws the same.
+        labels = reals.numbering[asked(reals.labels, source, seed, count)]
+    elif source.conditional and count < len(card.spec.classes):
+        # In turn they would be the first classes alone, which differ from the rest.
+        labels = choose(len(card.spec.classes), count, seed, "score/classes")
     else:
         labels = source.default_labels(count)
     examples = SampleExamples(
@@ -215,6 +250,77 @@ def sampled(model: Model, count: int, seed: int, truncation: float, like: NDArra
     )
     content = files.sha256_json({"weights": card.weights_sha256, "seed": seed, "n": count, "truncation": truncation})
     return Pictures(model.name, examples, content, labels if source.conditional else None)
+
+
+@dataclass(frozen=True)
+class Like:
+    """Whose classes a model is to draw: labels (n,) of the reals, and the model's index of each of their classes."""
+
+    labels: NDArray[np.int64]
+    numbering: NDArray[np.int64]
+
+
+def like(reals: Pictures | Measured, own: Sequence[str]) -> Like | None:
+    """The reals for a model of the classes `own`, by name; None where one of them has no label or another class."""
+    names, labels = classes(reals), labels_of(reals)
+    if names is None or labels is None or (labels < 0).any():
+        return None
+    numbering = renumbering(names, own)
+    return None if (numbering[labels] < 0).any() else Like(labels, numbering)
+
+
+def aligned(fake: Input, real: Input | None) -> Input:
+    """The samples, labelled as the reals number their classes: by name, -1 for a class that the reals don't have."""
+    mine, others = classes(fake), classes(real)
+    if not isinstance(fake, Pictures) or fake.labels is None or mine is None or others is None or mine == others:
+        return fake
+    return replace(fake, labels=np.where(fake.labels < 0, -1, renumbering(mine, others)[fake.labels]))
+
+
+def classes(side: Input | None) -> tuple[str, ...] | None:
+    """The names of its classes, where it has any."""
+    if isinstance(side, Pictures):
+        return side.examples.spec.classes or None
+    return side.reference.card.spec.classes or None if isinstance(side, Measured) else None
+
+
+def labels_of(side: Input | None) -> NDArray[np.int64] | None:
+    """Each row's class (n,), where they are known."""
+    if isinstance(side, Pictures | Ready):
+        return side.labels
+    return side.reference.labels(side.split) if isinstance(side, Measured) else None
+
+
+# --- of one size ----------------------------------------------------------------------------------
+
+
+def of_size(side: Input | None, size: Size, where: str) -> Input | None:
+    """Images brought to one size; what was seen already has to be of it.
+
+    Raises:
+        UserError: for what is no image, or a reference of another size.
+    """
+    if isinstance(side, Measured) and side.reference.card.spec.resolution != size:
+        own = side.reference.card.spec.resolution
+        raise UserError(
+            f"{where} {side.name} was measured of examples of {'×'.join(map(str, own))}; "
+            + (f"take --size {written(own)}" if len(own) == 2 else "leave --size out")
+        )
+    if not isinstance(side, Pictures):
+        return side
+    spec = side.examples.spec
+    if spec.modality != "image" or spec.dtype != "uint8":
+        raise UserError(f"--size: {side.name} holds {spec.modality} of {spec.dtype}, and images are resized")
+    holdout = None if side.holdout is None else Resized(side.holdout, size)
+    return replace(side, examples=Resized(side.examples, size), holdout=holdout, size=size)
+
+
+def _shapes(examples: Examples) -> set[tuple[int, ...]]:
+    if isinstance(examples, Resized):
+        return {(shape[0], *examples.size) for shape in _shapes(examples.whole)}
+    if isinstance(examples, Chosen):
+        return _shapes(examples.whole)
+    return set(examples.shapes) if isinstance(examples, ImageFolder) else {examples.spec.shape}
 
 
 # --- fewer of them --------------------------------------------------------------------------------
@@ -255,8 +361,6 @@ def limited(found: Pictures | Ready, n: int | None, seed: int) -> Pictures | Rea
     content = files.sha256_json({"content": found.content, "n": n, "seed": seed})
     labels = None if found.labels is None else found.labels[index]
     if isinstance(found, Pictures):
-        return Pictures(
-            found.name, Chosen(found.examples, index), content, labels, found.split, found.holdout, found.said
-        )
+        return replace(found, examples=Chosen(found.examples, index), content=content, labels=labels)
     rows, predicted = (None if table is None else table[index] for table in (found.rows, found.predicted))
     return Ready(found.name, rows, content, labels, predicted, found.probabilities)

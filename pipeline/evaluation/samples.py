@@ -90,6 +90,11 @@ class SampleSource:
         return self.family.conditional and bool(self.spec.classes)
 
     @property
+    def design(self) -> str:
+        """The family's name."""
+        return type(self.family).__module__.rpartition(".")[2]
+
+    @property
     def noise(self) -> LatentSpec:
         """The noise each sample is made of."""
         return self.family.latents_for(self.spec)
@@ -174,13 +179,13 @@ class SampleSource:
         if labels is None:
             return self.default_labels(n, start)
         if not self.conditional:
-            raise UserError(f"labels were asked for, but this {type(self.family).__module__} model has no classes")
+            raise UserError(f"labels were asked for, but this {self.design} model has no classes")
         found = np.asarray(labels, dtype=np.int64)
         if found.shape != (n,):
             raise UserError(f"{n} samples need {n} labels, and here are {found.size}")
         classes = len(self.spec.classes)
         if n and (found.min() < 0 or found.max() >= classes):
-            raise UserError(f"labels must be 0 … {classes - 1}, and here are {found.min()} … {found.max()}")
+            raise UserError(f"labels must be indices 0 … {classes - 1}, and here are {found.min()} … {found.max()}")
         return found
 
 

@@ -11,23 +11,30 @@ from pipeline import plugins
 from pipeline.evaluation import viewers
 from pipeline.evaluation.blocks import Mapped, one_by_one
 from pipeline.evaluation.evaluate import library_version
-from pipeline.evaluation.fitting import Pair, classes, dimension, fits, hindrance, labels
+from pipeline.evaluation.fitting import Pair, dimension, fits, hindrance
 from pipeline.evaluation.inputs import (
     Input,
     Known,
+    Like,
     Measured,
     Model,
     Opening,
     Pictures,
     Ready,
     Split,
+    aligned,
+    classes,
+    labels_of,
+    like,
     limited,
+    of_size,
     open_input,
     sampled,
     size,
 )
 from pipeline.evaluation.path_length import PathLengthSettings, path_length
 from pipeline.evaluation.seeing import Seeing
+from pipeline.evaluation.sizes import FILTER, Size
 from pipeline.evaluation.viewers import Viewer
 from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.formats.report import ScoreRecord
@@ -43,7 +50,8 @@ class Request:
 
     extractor: the plug-in's name and keys, None = whichever fits. strict: every metric was asked for by
     name; else those that cannot be had are left out. path_length: None = not asked for. cache: where
-    statistics of reals are kept by content; None = nowhere.
+    statistics of reals are kept by content; None = nowhere. size: (height, width) that images of either side are
+    brought to first; None = as they are.
     """
 
     real: str | None
@@ -57,6 +65,7 @@ class Request:
     truncation: float = 1.0
     threads: int = 1
     cache: Path | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -104,28 +113,50 @@ class Table:
         self, request: Request, work: Work, metrics: dict[str, Metric], real: Input | None, fake: Input
     ) -> None:
         self.request, self.work, self.metrics = request, work, metrics
-        self.model = fake if isinstance(fake, Model) else None
-        self.real, self.fake = self._sized(real, fake)
-        self.split: Split | None = real.split if isinstance(real, Pictures | Measured) else None
-        self.viewer = self._viewer()
         self.said: list[str] = []
         self.warnings: list[str] = []
+        self.model = fake if isinstance(fake, Model) else None
+        self.real, self.fake = self._of_one_size(*self._counted(real, fake))
+        self.split: Split | None = real.split if isinstance(real, Pictures | Measured) else None
+        self.viewer = self._viewer()
 
     # --- what is compared -------------------------------------------------------------------------
 
-    def _sized(self, real: Input | None, fake: Input) -> tuple[Input | None, Input]:
-        """Both with as many rows as are wanted; models sampled."""
+    def _counted(self, real: Input | None, fake: Input) -> tuple[Input | None, Input]:
+        """Both with as many rows as are wanted; models sampled, their classes numbered as the reals'."""
         request = self.request
         if isinstance(real, Pictures | Ready):
             real = limited(real, request.n, request.seed)
         if isinstance(fake, Pictures | Ready):
             fake = limited(fake, request.n, request.seed)
-        like = labels(real) if isinstance(fake, Model) and classes(real) == fake.card.spec.classes else None
+        reals = self._like(real, fake) if isinstance(fake, Model) else None
         if isinstance(real, Model):
             real = sampled(real, self._count(fake), request.seed + 1, request.truncation, None)
         if isinstance(fake, Model):
-            fake = sampled(fake, self._count(real), request.seed, request.truncation, like)
-        return real, fake
+            fake = sampled(fake, self._count(real), request.seed, request.truncation, reals)
+        return real, aligned(fake, real)
+
+    def _like(self, real: Input | None, fake: Model) -> Like | None:
+        """The reals' classes, which the model is asked for as often as they occur."""
+        if not isinstance(real, Pictures | Measured) or not fake.source.conditional or labels_of(real) is None:
+            return None
+        found = like(real, fake.card.spec.classes)
+        if found is None and classes(real) is not None:
+            self.said.append(f"not every one of the reals has a class of {fake.name}: all classes are asked for alike")
+        return found
+
+    def _of_one_size(self, real: Input | None, fake: Input) -> tuple[Input | None, Input]:
+        """Images of either side brought to `size`, where one was asked for."""
+        size = self.request.size
+        if size is None:
+            return real, fake
+        if not any(isinstance(side, Pictures) for side in (real, fake)):
+            raise UserError("--size: neither side holds images that are yet to be seen")
+        if self.request.path_length is not None:
+            raise UserError("--metrics path_length: it walks through a model's own images; leave --size out")
+        resized = of_size(fake, size, "--fake")
+        assert resized is not None  # fake is there
+        return of_size(real, size, "--real"), resized
 
     def _count(self, other: Input | None) -> int:
         if self.request.n is not None:
@@ -247,7 +278,7 @@ class Table:
             holdout=None if held_out is None else seeing.side("holdout", held_out, chosen, 0),
             extractor=self.identity,
             seed=seed,
-            classes=classes(self.real) or (),
+            classes=classes(self.real) or classes(self.fake) or (),
             split=self.split,
         )
 
@@ -273,9 +304,15 @@ class Table:
             version=library_version(),
             note="; ".join([found.note, *(f"{who} are {side.gaussian.source}" for who, side in foreign.items())]),
             warnings=(*found.warnings, *self.warnings),
-            settings=dict(found.settings),
+            settings={**found.settings, **self._size()},
             real="" if found.n_real == 0 else _content(self.real),
         )
+
+    def _size(self) -> dict[str, Any]:
+        """What was done to the images before an extractor saw them."""
+        if self.request.size is None:
+            return {}
+        return {"size": "x".join(map(str, self.request.size)), "size_filter": FILTER}
 
 
 def _content(side: Input | None) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.evaluation.blocks import Mapped
 from pipeline.evaluation.inputs import Input, Known, Measured, Pictures, Ready, predictions
+from pipeline.evaluation.sizes import FILTER
 from pipeline.evaluation.viewers import Viewer
 from pipeline.formats import files
 from pipeline.formats.moments import Moments
@@ -71,7 +73,14 @@ class Seeing:
         if self.cache is None or self.viewer is None:
             return None
         who = self.viewer
-        parts = {"content": side.content, "extractor": who.identity.to_json(), "resize": who.resize, "rows": plan.rows}
+        parts: dict[str, Any] = {
+            "content": side.content,
+            "extractor": who.identity.to_json(),
+            "resize": who.resize,
+            "rows": plan.rows,
+        }
+        if side.size is not None:
+            parts["size"] = [*side.size, FILTER]
         return self.cache / files.sha256_json({**parts, "settings": who.settings})
 
 

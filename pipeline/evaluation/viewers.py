@@ -13,6 +13,7 @@ from pipeline import plugins
 from pipeline.evaluation.blocks import Handle, Mapped, look_at
 from pipeline.evaluation.inputs import Pictures
 from pipeline.evaluation.samples import fixed_threads
+from pipeline.evaluation.sizes import written
 from pipeline.formats import files
 from pipeline.formats.extraction import BLIND, Examples, Extractor, ExtractorIdentity, identity_of
 from pipeline.formats.reference import Reference
@@ -28,7 +29,8 @@ FEATURES = "features"
 class Viewer:
     """An extractor that is ready, its identity and protocol.
 
-    state: the file of its weights. travels: workers of other processes are to open it from there.
+    state: the file of its weights. travels: workers of other processes are to open it from there. measured: it is a
+    reference's, which has seen the reals already.
     """
 
     extractor: Extractor
@@ -39,6 +41,7 @@ class Viewer:
     spec: DataSpec
     state: Path | None = None
     travels: bool = False
+    measured: bool = False
 
     @property
     def any_size(self) -> bool:
@@ -52,13 +55,20 @@ class Viewer:
             UserError: for sizes or channels that it has no way with.
         """
         shapes = {shape for side in sides if side is not None for shape in side.shapes}
-        name = self.identity.name
-        if not self.any_size and shapes - {self.spec.shape}:
-            wanted = "×".join(map(str, self.spec.shape))
-            other = "×".join(map(str, min(shapes - {self.spec.shape})))
+        name, own = self.identity.name, self.spec.shape
+        if not self.any_size and shapes - {own}:
+            other = min(shapes - {own}, key=lambda shape: (len({shape[0], own[0]}), shape))
+            # A reference holds its reals as its own extractor saw them.
+            instead = "" if self.measured else ", or take --extractor inception, which brings each to its own"
+            if any(shape[0] != own[0] for shape in shapes):
+                what = "bring all to as many channels first"
+            elif self.spec.modality != "image":
+                what = "bring them to one shape first"
+            else:
+                what = f"bring both sides to one size with --size {written(own[1:])}"
             raise UserError(
-                f"the extractor '{name}' sees examples of one shape, {wanted}, and there are ones of {other}; bring "
-                "them to one size first, or take --extractor inception, which resizes each by itself"
+                f"the extractor '{name}' sees examples of one shape, {'×'.join(map(str, own))}, and there are ones of "
+                f"{'×'.join(map(str, other))}; {what}{instead}"
             )
         check = getattr(plugins.module("extractors", name), "check", None)
         if self.any_size and check is not None:
@@ -133,7 +143,9 @@ def of_reference(reference: Reference) -> Viewer:
     card = reference.card
     settings = {"name": card.extractor, **card.config}
     state = reference.folder / "extractor.safetensors"
-    return Viewer(reference.extractor(), card.identity, card.resize, card.threads, settings, card.spec, state)
+    return Viewer(
+        reference.extractor(), card.identity, card.resize, card.threads, settings, card.spec, state, measured=True
+    )
 
 
 def travelling(viewer: Viewer, folder: Path) -> Viewer:

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Latent
-from pipeline.evaluation.labels import label_indices
+from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.evaluation.samples import CHUNK, Pixels, SampleSource, evaluating, fixed_threads, pixels
-from pipeline.settings import UserError
+from pipeline.settings import Settings, UserError
 
 Labels = NDArray[np.int64]
 
@@ -31,6 +32,19 @@ class Findings:
     said: dict[str, Any] = field(default_factory=lambda: {})
     arrays: dict[str, NDArray[Any]] = field(default_factory=lambda: {})
     networks: Mapping[str, nn.Module] | None = None
+
+
+class Labelled(Settings):
+    """Which classes are drawn: by name, or by index."""
+
+    label: tuple[str, ...] = Field(default=(), description="classes by name; none = all in turn")
+    label_index: tuple[int, ...] = Field(default=(), description="classes by index from 0, instead of `label`")
+
+    @model_validator(mode="after")
+    def _by_one_of_them(self) -> Labelled:
+        if self.label and self.label_index:
+            raise ValueError("label and label_index: give classes by name or by index, not both")
+        return self
 
 
 class Exploration(Protocol):
@@ -86,18 +100,31 @@ def draw(
     return np.concatenate(made)[:count]
 
 
-def chosen_labels(source: SampleSource, count: int, names: Sequence[str]) -> Tensor | None:
+def chosen_labels(source: SampleSource, count: int, config: Labelled) -> Tensor | None:
     """Labels (count,): those asked for in turn, or every class in turn; None where the model asks for none.
 
     Raises:
         UserError: for labels that the model does not have.
     """
+    asked = "label_index" if config.label_index else "label"
     if not source.conditional:
-        if names:
-            raise UserError("label: this model is unconditional and knows no classes")
+        if config.label or config.label_index:
+            raise UserError(f"{asked}: this model is unconditional and knows no classes")
         return None
-    known = label_indices(tuple(names), source.spec.classes) or list(range(len(source.spec.classes)))
+    classes = source.spec.classes
+    wording = Wording(asked, by_index("label_index", config.label, classes))
+    known = (
+        label_indices(config.label, classes, wording)
+        or checked_indices(config.label_index, classes, wording)
+        or list(range(len(classes)))
+    )
     return torch.tensor([known[index % len(known)] for index in range(count)])
+
+
+def by_index(key: str, names: Sequence[str], classes: Sequence[str]) -> str:
+    """The setting that asks for the same classes by index, "" where some are neither names nor indices."""
+    meant = as_indices(names, classes)
+    return "" if meant is None else f"{key}={meant}"
 
 
 def named(source: SampleSource, label: Tensor | None) -> list[str] | None:
@@ -112,7 +139,7 @@ def shaped(images: Pixels, columns: int) -> Pixels:
 
 def design(source: SampleSource) -> str:
     """The family's name."""
-    return type(source.family).__module__.rpartition(".")[2]
+    return source.design
 
 
 def distance(a: Pixels, b: Pixels) -> NDArray[np.float64]:

@@ -9,17 +9,18 @@ from pydantic import Field, model_validator
 from pipeline import randomness
 from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
-from pipeline.settings import Settings, UserError
+from pipeline.settings import UserError
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """Samples are named by their number under the seed, as `zerosum generate` writes them."""
 
     plus: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="a of a − b + c")
     minus: tuple[int, ...] = Field(default=(3, 4, 5), min_length=1, description="b")
     add: tuple[int, ...] = Field(default=(6, 7, 8), min_length=1, description="c")
     jitter: float = Field(default=0.25, ge=0, description="uniform noise of ± this around the answer")
-    label: str | None = Field(default=None, description="class of every picture, by name or index; else the first")
+    label: tuple[str, ...] = Field(default=(), max_length=1, description="class of every picture; else the first")
+    label_index: tuple[int, ...] = Field(default=(), max_length=1, description="its index, instead of `label`")
     truncation: float = Field(default=1.0, ge=0)
     seed: int = Field(default=0, ge=0)
 
@@ -39,6 +40,7 @@ class Exploration:
 
     def run(self, source: SampleSource) -> _shared.Findings:
         config, groups = self.config, (self.config.plus, self.config.minus, self.config.add)
+        label = _shared.chosen_labels(source, 1, config)
         continuous = [latent for latent in _shared.of(source) if latent.distribution in ("normal", "uniform")]
         if not continuous:
             raise UserError(f"{_shared.design(source)} draws no continuous noise to calculate with")
@@ -57,7 +59,6 @@ class Exploration:
             )
             for name, values in known.items()
         }
-        label = _shared.chosen_labels(source, 1, () if config.label is None else (config.label,))
         operands = _shared.draw(source, shown, _same(label, len(next(iter(shown.values())))), config.truncation)
         result = _shared.draw(source, around, _same(label, 9), config.truncation)
         grids = {"answer": _shared.shaped(result, 3)}

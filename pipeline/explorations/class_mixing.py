@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from pipeline import randomness
-from pipeline.evaluation.labels import label_indices
+from pipeline.evaluation.labels import Wording, checked_indices, label_indices
 from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
 from pipeline.settings import Settings, UserError
@@ -18,7 +19,8 @@ from pipeline.settings import Settings, UserError
 class Config(Settings):
     """What GANbreeder's users breed with: a class vector that is no single class."""
 
-    classes: tuple[str, ...] = Field(default=("0", "1"), description="the classes to mix, by name or index")
+    classes: tuple[str, ...] = Field(default=(), description="the classes to mix, by name; none = the first two")
+    class_indices: tuple[int, ...] = Field(default=(), description="their indices from 0, instead of `classes`")
     samples: int = Field(default=6, ge=1, le=64, description="rows: each its own noise")
     steps: int = Field(default=9, ge=2, le=64, description="from the first class to the second, and so on")
     children: int = Field(default=16, ge=0, description="random mixtures of the classes, each with its own noise")
@@ -27,8 +29,11 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _several(self) -> Config:
-        if len(self.classes) < 2:
-            raise ValueError("classes: one is no mixture; name two or more")
+        if self.classes and self.class_indices:
+            raise ValueError("classes and class_indices: give classes by name or by index, not both")
+        for name, asked in (("classes", self.classes), ("class_indices", self.class_indices)):
+            if len(asked) == 1:
+                raise ValueError(f"{name}: one is no mixture; name two or more")
         return self
 
 
@@ -42,7 +47,7 @@ class Exploration:
         config = self.config
         if not source.conditional:
             raise UserError("class_mixing: this model is unconditional and knows no classes")
-        known = label_indices(config.classes, source.spec.classes) or []
+        known = self._known(source.spec.classes)
         way = _way(torch.tensor(known), len(source.spec.classes), config.steps)
         latents = _shared.noise(source, config.seed, max(config.samples, config.children))
         each = _shared.rows(latents, torch.arange(config.samples).repeat_interleave(len(way)))
@@ -61,6 +66,22 @@ class Exploration:
             grids["children"] = _shared.draw(source, first, weights, config.truncation)[None]
             said["children"] = _columns(weights, known)
         return _shared.Findings(grids, said)
+
+    def _known(self, classes: Sequence[str]) -> list[int]:
+        """The indices of the classes to mix.
+
+        Raises:
+            UserError: for what is no class of the model's.
+        """
+        names, indices = self.config.classes, self.config.class_indices
+        if names:
+            wording = Wording("classes", _shared.by_index("class_indices", names, classes))
+            return label_indices(names, classes, wording)
+        if indices:
+            return checked_indices(indices, classes, Wording("class_indices"))
+        if len(classes) < 2:
+            raise UserError(f"class_mixing: this model has one class, {classes[0]}, and one is no mixture")
+        return [0, 1]
 
 
 def _way(known: Tensor, classes: int, steps: int) -> Tensor:

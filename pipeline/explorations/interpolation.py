@@ -11,10 +11,9 @@ from pipeline.contract import Latent
 from pipeline.evaluation.gallery import between
 from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
-from pipeline.settings import Settings
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """Each walk keeps its label; ends are the first samples of the seed, two by two."""
 
     walks: int = Field(default=6, ge=1, le=64)
@@ -22,7 +21,6 @@ class Config(Settings):
     path: Literal["auto", "spherical", "linear"] = Field(
         default="auto", description="auto: spherical where noise is normal, linear where it is uniform"
     )
-    label: tuple[str, ...] = Field(default=(), description="classes by name or index; none = all in turn")
     truncation: float = Field(default=1.0, ge=0)
     seed: int = Field(default=0, ge=0)
 
@@ -35,6 +33,7 @@ class Exploration:
 
     def run(self, source: SampleSource) -> _shared.Findings:
         config = self.config
+        label = _shared.chosen_labels(source, config.walks, config)
         ends = _shared.noise(source, config.seed, 2 * config.walks)
         share = torch.linspace(0, 1, config.steps)
         latents = {
@@ -46,7 +45,6 @@ class Exploration:
             )
             for latent in _shared.of(source)
         }
-        label = _shared.chosen_labels(source, config.walks, config.label)
         each = None if label is None else label.repeat_interleave(config.steps)
         images = _shared.shaped(_shared.draw(source, latents, each, config.truncation), config.steps)
         steps = [_shared.distance(walk[:-1], walk[1:]).tolist() for walk in images]

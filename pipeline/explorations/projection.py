@@ -18,11 +18,11 @@ from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Problem, Rejected
 from pipeline.evaluation.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
 from pipeline.explorations import _shared
-from pipeline.settings import LocalPath, Settings, UserError
+from pipeline.settings import LocalPath, UserError
 from pipeline.types import Batch
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """Several starts for every picture; the best of them is the answer."""
 
     images: LocalPath = Field(description="a picture, or a folder of them")
@@ -34,7 +34,6 @@ class Config(Settings):
         default="auto", description="what is moved: the noise, or w where the design has styles (auto: w where it has)"
     )
     prior: float = Field(default=0.01, ge=0, description="weight of ‖z‖²/d being far from 1, where noise is normal")
-    label: tuple[str, ...] = Field(default=(), description="classes to try; none = all")
     seed: int = Field(default=0, ge=0)
 
 
@@ -49,10 +48,10 @@ class Exploration:
 
     def run(self, source: SampleSource) -> _shared.Findings:
         config = self.config
-        pictures, names = _pictures(Path(config.images), config.limit, source)
         count = config.candidates
+        label = _shared.chosen_labels(source, count, config)
+        pictures, names = _pictures(Path(config.images), config.limit, source)
         start = _shared.noise(source, config.seed, count)
-        label = _shared.chosen_labels(source, count, config.label)
         fitted = self._styled if self._by_style(source) else self._fitted
         best: list[Pixels] = []
         records: list[dict[str, object]] = []

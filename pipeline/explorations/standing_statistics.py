@@ -44,7 +44,7 @@ class Exploration:
             raise UserError(f"standing_statistics: this {name} has no batch norm with running statistics")
         self._gather(source, networks)
         latents = _shared.noise(source, config.seed, config.samples)
-        label = _shared.chosen_labels(source, config.samples, ())
+        label = _shared.chosen_labels(source, config.samples, _shared.Labelled())
         renewed = SampleSource(source.family, networks, source.spec, device=source.device, threads=source.threads)
         images = np.stack([_shared.draw(each, latents, label, config.truncation) for each in (source, renewed)])
         after = _statistics(networks)
@@ -57,7 +57,7 @@ class Exploration:
         return _shared.Findings({"standing_statistics": images}, said, networks=networks)
 
     def _gather(self, source: SampleSource, networks: dict[str, nn.Module]) -> None:
-        label = _shared.chosen_labels(source, CHUNK, ())
+        label = _shared.chosen_labels(source, CHUNK, _shared.Labelled())
         condition: Batch = {} if label is None else {"label": label.to(source.device)}
         with ExitStack() as stack:
             for network in networks.values():

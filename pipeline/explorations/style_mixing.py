@@ -10,17 +10,16 @@ from torch import Tensor
 
 from pipeline.evaluation.samples import SampleSource, evaluating, fixed_threads, pixels
 from pipeline.explorations import _shared
-from pipeline.settings import Settings, UserError
+from pipeline.settings import UserError
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """Rows keep all their styles but those of the layers from `start` up to `stop`, which are the columns'."""
 
     rows: int = Field(default=4, ge=1, le=32)
     columns: int = Field(default=6, ge=1, le=32)
     start: int = Field(default=2, ge=0, description="first layer that takes the columns' style")
     stop: int | None = Field(default=None, ge=1, description="the layer after the last; none = to the finest")
-    label: tuple[str, ...] = Field(default=(), description="classes of the rows, by name or index; none = in turn")
     truncation: float = Field(default=0.7, ge=0)
     seed: int = Field(default=0, ge=0)
 
@@ -41,8 +40,8 @@ class Exploration:
         config, procedures = self.config, source.family.procedures()
         if "style_mixing" not in procedures:
             raise UserError(f"style_mixing: {_shared.design(source)} has no styles; stylegan and stylegan2 have")
+        label = _shared.chosen_labels(source, config.rows, config)
         z = _shared.noise(source, config.seed, config.rows + config.columns)["z"].to(source.device)
-        label = _shared.chosen_labels(source, config.rows, config.label)
         stop = config.stop or self._layers(source, z[:1], label)
         with fixed_threads(source.threads), evaluating(source.networks):
             mixed: Tensor = procedures["style_mixing"](

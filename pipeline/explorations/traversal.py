@@ -9,10 +9,10 @@ from torch import Tensor
 from pipeline.contract import Latent
 from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
-from pipeline.settings import Settings, UserError, suggest
+from pipeline.settings import UserError, suggest
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """By default every code of the design (all noise beside the first input), or the first numbers of its only one."""
 
     latent: str | None = Field(default=None, description="which noise input")
@@ -20,7 +20,6 @@ class Config(Settings):
     reach: float = Field(default=2.0, gt=0, description="continuous codes move over ± this")
     steps: int = Field(default=10, ge=2, le=64, description="pictures of a continuous code's way")
     samples: int = Field(default=5, ge=1, le=64, description="rows: each its own noise")
-    label: tuple[str, ...] = Field(default=(), description="classes by name or index; none = all in turn")
     seed: int = Field(default=0, ge=0)
 
 
@@ -32,8 +31,8 @@ class Exploration:
 
     def run(self, source: SampleSource) -> _shared.Findings:
         config = self.config
+        label = _shared.chosen_labels(source, config.samples, config)
         latents = _shared.noise(source, config.seed, config.samples)
-        label = _shared.chosen_labels(source, config.samples, config.label)
         findings = _shared.Findings({}, {"codes": {}, "labels": _shared.named(source, label)})
         for latent in self._moved(source):
             for name, values in self._ways(latent):

@@ -7,15 +7,13 @@ from pydantic import Field
 
 from pipeline.evaluation.samples import Pixels, SampleSource
 from pipeline.explorations import _shared
-from pipeline.settings import Settings
 
 
-class Config(Settings):
+class Config(_shared.Labelled):
     """What ψ means is the design's own: scaled or resampled noise (BigGAN), or w towards its mean (StyleGAN)."""
 
     truncations: tuple[float, ...] = Field(default=(0.2, 0.4, 0.6, 0.8, 1.0), min_length=1)
     samples: int = Field(default=10, ge=2, le=64, description="columns")
-    label: tuple[str, ...] = Field(default=(), description="classes by name or index; none = all in turn")
     seed: int = Field(default=0, ge=0)
 
 
@@ -27,8 +25,8 @@ class Exploration:
 
     def run(self, source: SampleSource) -> _shared.Findings:
         config = self.config
+        label = _shared.chosen_labels(source, config.samples, config)
         latents = _shared.noise(source, config.seed, config.samples)
-        label = _shared.chosen_labels(source, config.samples, config.label)
         images = np.stack([_shared.draw(source, latents, label, value) for value in config.truncations])
         said = {
             "truncations": list(config.truncations),

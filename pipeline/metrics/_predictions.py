@@ -87,7 +87,10 @@ def normalised(probabilities: Floats) -> Floats:
         return np.log(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
-def are_probabilities(rows: NDArray[Any]) -> bool:
-    """Whether the first rows of a table look like probabilities rather than logits."""
-    some = np.asarray(rows[:256], dtype=np.float64)
-    return bool((some >= 0).all() and (np.abs(some.sum(axis=1) - 1) < 1e-3).all())
+def are_probabilities(rows: NDArray[Any], chunk: int = 1024) -> bool:
+    """Whether all rows of a table look like probabilities rather than logits."""
+    for begin in range(0, len(rows), chunk):
+        some = np.asarray(rows[begin : begin + chunk], dtype=np.float64)
+        if not bool((some >= 0).all() and (np.abs(some.sum(axis=1) - 1) < 1e-3).all()):
+            return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,10 @@ class Metric:
         of_real, of_fake = real.row_labels(), fake.row_labels()
         if of_real is None or of_fake is None:
             raise UserError("the intra-class distance needs the labels of both sides")
-        each = intra_class(real.rows(), of_real, fake.rows(), of_fake)
+        each = intra_class(real.rows(), of_real, fake.rows(), of_fake, statistics.classes)
         worst = max(each, key=lambda label: each[label])
-        name = statistics.classes[worst] if worst < len(statistics.classes) else str(worst)
-        low = min(int(np.bincount(labels[labels >= 0]).min()) for labels in (of_real, of_fake))
+        name = _name(worst, statistics.classes)
+        low = min(int((labels == label).sum()) for labels in (of_real, of_fake) for label in each)
         dimension = real.rows().shape[1]
         warnings = fewer(len(fake.rows()), fake, "samples")
         if low <= dimension:
@@ -60,9 +61,13 @@ class Metric:
 
 
 def intra_class(
-    real: NDArray[Any], of_real: NDArray[np.int64], fake: NDArray[Any], of_fake: NDArray[np.int64]
+    real: NDArray[Any],
+    of_real: NDArray[np.int64],
+    fake: NDArray[Any],
+    of_fake: NDArray[np.int64],
+    names: Sequence[str] = (),
 ) -> dict[int, float]:
-    """The distance of each class of the reals; rows (n, d) and (m, d), labels (n,) and (m,).
+    """The distance of each class of the reals; rows (n, d) and (m, d), labels (n,) and (m,). names: of the classes.
 
     Raises:
         UserError: naming the first class with fewer than two rows on either side.
@@ -75,8 +80,12 @@ def intra_class(
         mine, others = real[of_real == label], fake[of_fake == label]
         if min(len(mine), len(others)) < 2:
             raise UserError(
-                f"the intra-class distance needs at least 2 of each class on either side; class {label} has "
+                f"the intra-class distance needs at least 2 of each class on either side; '{_name(label, names)}' has "
                 f"{len(mine)} reals and {len(others)} samples"
             )
         found[int(label)] = distance(Moments.of(mine), Moments.of(others))
     return found
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    return names[label] if label < len(names) else str(label)

@@ -7,19 +7,24 @@ package that travels with them (registry/packaging.py).
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+# 1: whole numbers in the column `label` were indices of classes. 2: they are names; `label_index` holds indices.
+FORMAT_VERSION = 2
+# Texts that pandas' reader of CSV takes for a gap.
+GAPS = frozenset({"", "#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"})
 PARAMS = {"seed": 0, "truncation": 1.0}
 LARGEST_SEED = 2**63 - 1
 
@@ -55,48 +60,94 @@ class ServedModel(PythonModel):
     ) -> NDArray[Any]:
         """One sample a row, channels last: (n, H, W, C).
 
-        A conditional model reads the column `label`, names or indices; one that translates the column
-        `input`, images (H, W, C) of 0 … 255. Any other makes a sample a row, or `n` of them where that
-        column is given.
+        A conditional model reads the column `label`, names of classes (3 and "3" are the class named "3"), or
+        `label_index`, their indices. One that translates reads the column `input`, images (H, W, C) of 0 … 255 as
+        nested lists or as JSON text of such lists. Any other makes a sample a row, or `n` of them where that column is
+        given.
 
         Raises:
             MlflowException: for an unknown label or parameter, or a value out of range.
         """
-        seed, truncation = checked(params or {})
+        seed, truncation = checked(as_given(params or {}, self))
         try:
             labels = self._requested_labels(model_input)
-            count = len(model_input) if labels is not None else _rows(model_input)
+            count = len(labels) if labels is not None else _rows(model_input)
             if count < 1:
-                raise MlflowException.invalid_parameter_value("nothing is asked for: give one row a sample")
+                how = (
+                    "one row a sample" if self._conditional else "the column `n`, how many samples, or one row a sample"
+                )
+                raise _refused(f"nothing is asked for: give {how}")
             self._hand_in(model_input)
             made: NDArray[Any] = self._model.sample(count, labels, seed=seed, truncation=truncation)
         except self._settings.UserError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
+            raise _refused(str(error)) from None
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
 
     def _hand_in(self, model_input: pd.DataFrame) -> None:
         """What a translator is to translate: row i of the column `input` becomes sample i."""
         for name, (channels, *sides) in self._inputs.items():
             wanted = (*sides, channels)
-            rows = [np.asarray(row, dtype=np.float64) for row in _column(model_input, "input")]
-            if not rows or any(row.shape != wanted or row.min() < 0 or row.max() > 255 for row in rows):
+            rows = [_image(row) for row in _column(model_input, "input")]
+            if not rows or any(
+                row is None or row.shape != wanted or not np.isfinite(row).all() or row.min() < 0 or row.max() > 255
+                for row in rows
+            ):
                 size = "×".join(map(str, wanted))
-                raise MlflowException.invalid_parameter_value(
-                    f"this model translates: give the column `input`, images of {size} (channels last) from 0 to 255"
+                raise _refused(
+                    f"this model translates: give the column `input`, images of {size} (channels last) from 0 to 255, "
+                    "as nested lists in JSON; in CSV as the JSON text of such lists"
                 )
-            stacked = np.moveaxis(np.stack(rows).round().astype(np.uint8), -1, 1)
+            stacked = np.moveaxis(np.stack(cast(list[Any], rows)).round().astype(np.uint8), -1, 1)
             self._model.inputs = lambda numbers, name=name, x=stacked: {name: x[numbers % len(x)]}
 
     def _requested_labels(self, model_input: pd.DataFrame) -> NDArray[np.int64] | None:
-        labels = _column(model_input, "label")
+        names, indices = (_column(model_input, name) for name in ("label", "label_index"))
         if not self._conditional:
-            if any(not pd.isna(label) for label in labels):
-                raise MlflowException.invalid_parameter_value("this model is unconditional: leave `label` out")
+            if any(not pd.isna(label) for label in [*names, *indices]):
+                raise _refused("this model is unconditional: leave `label` out")
             return None
-        if not labels and len(model_input):
-            raise MlflowException.invalid_parameter_value("this model is class-conditional: give the column `label`")
-        found: list[int] = self._labels.label_indices(labels, self._classes)
-        return np.asarray(found, dtype=np.int64)
+        # A column of gaps alone is none: the columns of a frame are of equal length.
+        names, indices = (
+            [] if all(map(_is_gap, column)) and other else column
+            for column, other in ((names, indices), (indices, names))
+        )
+        if names and indices:
+            raise _refused("give `label` (names of classes) or `label_index` (their indices), not both")
+        if not names and not indices:
+            raise _refused(
+                "this model is class-conditional: give the column `label`, a class's name a row "
+                f"({self._labels.listed(self._classes)}), or `label_index`, its index"
+            )
+        if indices:
+            wording = self._labels.Wording("label_index in row {row}")
+            return np.asarray(self._labels.checked_indices(indices, self._classes, wording), dtype=np.int64)
+        if any(map(_is_gap, names)) and GAPS.intersection(self._classes):
+            raise _refused("a label is missing; CSV reads words such as NA as missing: send them as JSON")
+        wording = self._labels.Wording("label in row {row}", "{index} in the column `label_index`")
+        return np.asarray(self._labels.label_indices(names, self._classes, wording), dtype=np.int64)
+
+
+def as_given(params: dict[str, Any], model: PythonModel) -> dict[str, Any]:
+    """The params of a call as the caller wrote them: MLflow drops what the signature lacks with a line in its log.
+
+    A misspelt `seed` would be answered with seed 0. What was asked for is read where MLflow's own `predict` still has
+    it; with an MLflow whose `predict` is another function, `params` are as they come.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is PyFuncModel.predict.__code__ and _serves(frame.f_locals["self"], model):
+            given: dict[str, Any] = frame.f_locals["params"] or {}
+            return {**given, **params}
+        frame = frame.f_back
+    return params
+
+
+def _serves(outer: PyFuncModel, model: PythonModel) -> bool:
+    """Whether this is MLflow's own wrapper of the model, and not of another one that calls it."""
+    try:
+        return outer.unwrap_python_model() is model
+    except MlflowException:
+        return False
 
 
 def checked(params: Mapping[str, Any]) -> tuple[int, float]:
@@ -107,25 +158,45 @@ def checked(params: Mapping[str, Any]) -> tuple[int, float]:
     """
     unknown = sorted(set(params) - set(PARAMS))
     if unknown:
-        raise MlflowException.invalid_parameter_value(f"unknown params {unknown}; known: {sorted(PARAMS)}")
-    values = {**PARAMS, **params}
+        raise _refused(f"unknown params {unknown}; known: {sorted(PARAMS)}")
+    values = {**PARAMS, **{name: value for name, value in params.items() if value is not None}}
     seed, truncation = int(values["seed"]), float(values["truncation"])
     if not 0 <= seed <= LARGEST_SEED:
-        raise MlflowException.invalid_parameter_value(f"seed must be from 0 to {LARGEST_SEED}, not {seed}")
+        raise _refused(f"seed must be from 0 to {LARGEST_SEED}, not {seed}")
     if not (np.isfinite(truncation) and truncation >= 0):
-        raise MlflowException.invalid_parameter_value(f"truncation must be 0 or more and finite, not {truncation}")
+        raise _refused(f"truncation must be 0 or more and finite, not {truncation}")
     return seed, truncation
+
+
+def _refused(why: str) -> MlflowException:
+    """What a server answers with 400."""
+    return MlflowException.invalid_parameter_value(why)
 
 
 def _rows(model_input: pd.DataFrame) -> int:
     """What the column `n` asks for, else a sample a row."""
-    asked = [number for number in _column(model_input, "n") if not pd.isna(number)]
-    return sum(int(number) for number in asked) if asked else len(model_input)
+    asked = [int(number) for number in _column(model_input, "n") if not pd.isna(number)]
+    if any(number < 0 for number in asked):
+        raise _refused(f"n must be 0 or more, not {min(asked)}")
+    return sum(asked) if asked else len(model_input)
+
+
+def _image(value: Any) -> NDArray[np.float64] | None:
+    """Nested lists of numbers, or their JSON text, as an array; None for anything else."""
+    try:
+        return np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float64)
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or bool(np.ndim(value) == 0 and pd.isna(value))
 
 
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
-    """A column's values; none where it is missing."""
-    return list(model_input[name]) if name in model_input else []
+    """A column's values; none where it is missing. MLflow puts a dict's list of texts into one row: its items."""
+    values: list[Any] = list(model_input[name]) if name in model_input else []
+    return list(values[0]) if name == "label" and len(values) == 1 and isinstance(values[0], list) else values
 
 
 set_model(ServedModel())

@@ -27,32 +27,46 @@ if TYPE_CHECKING:
 
 CODE = "served_model.py"
 MODEL_NAME = "generator"
+# The first form of served models whose column `label_index` holds indices, and `label` names alone.
+INDICES_APART = 2
 
 
 @dataclass(frozen=True)
 class Served:
     """A registered model opened with the code it was published with; no classes = unconditional.
 
-    inputs: what it translates. rate: of its sound, samples a second.
+    inputs: what it translates. rate: of its sound, samples a second. version: of its form, which says what the
+    columns of its input mean.
     """
 
     model: PyFuncModel
     classes: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     rate: int | None = None
+    version: int = INDICES_APART
 
     def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
-        """Samples (n, H, W, C), the bytes that serving it gives; `labels` (n,) where it is conditional.
+        """Samples (n, H, W, C), the bytes that serving it gives.
+
+        labels: (n,) indices into `classes` where it is conditional.
 
         Raises:
-            UserError: if the model makes nothing of noise alone.
+            UserError: if the model makes nothing of noise alone, or refuses what it is asked for.
         """
         import pandas as pd
+        from mlflow.exceptions import MlflowException
 
         if self.inputs:
             raise UserError("this model translates: hand it images in the column `input` of MLflow's predict")
-        frame = pd.DataFrame({"n": [n]} if labels is None else {"label": list(labels)})
-        made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
+        # Models of the first form took whole numbers in `label` for indices, and had no other column for them.
+        column = "label_index" if self.version >= INDICES_APART else "label"
+        frame = pd.DataFrame({"n": [n]} if labels is None else {column: [int(label) for label in labels]})
+        try:
+            made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UserError(f"the model refuses: {error.message}") from None
         return made
 
 
@@ -73,7 +87,7 @@ def load(uri: str) -> Served:
     if "package" not in about:
         raise UserError(f"{uri} was not registered by this project: it is no generator")
     classes = tuple(about["classes"]) if about["conditional"] else ()
-    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"))
+    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"), int(about["format_version"]))
 
 
 def model_folder(uri: str, target: Path) -> Path:
@@ -162,21 +176,24 @@ def translated(card: ModelCard) -> dict[str, tuple[int, ...]]:
 
 
 def signature(card: ModelCard, conditional: bool) -> ModelSignature:
-    """`label` by name or index, params seed and truncation; out come pixels, channels last.
+    """`label` by name or `label_index`, params seed and truncation; out come pixels, channels last.
 
-    An unconditional model takes `n`, or rows whose label is null: MLflow drops the rows of a
-    frame that has no columns.
+    An unconditional model takes `n`, or rows whose label is null: MLflow drops the rows of a frame that has no
+    columns. Every column has one of MLflow's plain types, without which its server reads no CSV. A text column also
+    lets nested lists and numbers of JSON through; both label columns are optional, as MLflow knows no "either".
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
-    from mlflow.types.schema import AnyType
 
     from pipeline.registry.served_model import PARAMS
 
-    label = ColSpec(AnyType(), "label", required=conditional)
-    columns: list[ColSpec | TensorSpec] = [label] if conditional else [label, ColSpec("long", "n", required=False)]
+    other = "label_index" if conditional else "n"
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec("string", "label", required=False),
+        ColSpec("long", other, required=False),
+    ]
     if translated(card):
-        columns = [ColSpec(AnyType(), "input")]
+        columns = [ColSpec("string", "input")]
     channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(

@@ -52,7 +52,7 @@ STRANGER = (
     + """
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/toy@champion")
-drawn = model.predict(pandas.DataFrame({"label": ["zero", 1, "2"]}), params={"seed": 7})
+drawn = model.predict(pandas.DataFrame({"label": ["zero", "one", "two"]}), params={"seed": 7})
 print(drawn.shape, drawn.dtype, hashlib.sha256(drawn.tobytes()).hexdigest())
 """
 )
@@ -61,7 +61,7 @@ SIDE_BY_SIDE = (
     WITHOUT_THE_PROJECT
     + """
 models = [mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:]]
-rows = pandas.DataFrame({"label": [0, 1, 2]})
+rows = pandas.DataFrame({"label_index": [0, 1, 2]})
 print(*(hashlib.sha256(model.predict(rows, params={"seed": 7}).tobytes()).hexdigest() for model in models))
 """
 )
@@ -258,17 +258,21 @@ def test_wrong_requests_are_refused_in_words(store: Store) -> None:
     assert served.sample(2, [0, 2], 0, 1.0).shape == (2, 8, 8, 1)
     model = served.model
     for rows, params, words in (
-        ([{"label": "cat"}], {}, "'cat' is no class; give a name"),
-        ([{"label": None}], {}, "row 0: None is no class"),
-        ([{"label": 3}], {}, "index from 0 to 2"),
-        ([{}], {}, "missing inputs"),
-        ([{"label": 0}], {"seed": -1}, "seed must be from 0"),
-        ([{"label": 0}], {"truncation": float("inf")}, "truncation must be 0 or more and finite"),
+        ([{"label": "cat"}], {}, "'cat' is no class; the classes are zero, one, two"),
+        ([{"label": None}], {}, "row 0 is missing"),
+        ([{"label": "2"}], {}, "for the class at index 2, 'two', write 2 in the column `label_index`"),
+        ([{"label_index": 3}], {}, "is 3, which is no index of a class; the 3 classes are 0 … 2"),
+        ([{}], {}, "give the column `label`"),
+        ([{"label": "one"}], {"seed": -1}, "seed must be from 0"),
+        ([{"label": "one"}], {"truncation": float("inf")}, "truncation must be 0 or more and finite"),
     ):
         with pytest.raises(MlflowException, match=words):
             model.predict(rows, params=params)
-    with pytest.raises(MlflowException, match=r"unknown params \['sead'\]"):
-        model.unwrap_python_model().predict(None, None, {"sead": 1})
+    for predict in (model.predict, lambda rows, params: model.unwrap_python_model().predict(None, rows, params)):
+        with pytest.raises(MlflowException, match=r"unknown params \['sead'\]; known: \['seed', 'truncation'\]"):
+            predict([{"label": "one"}], params={"sead": 1})
+    with pytest.raises(UserError, match="the model refuses: seed must be from 0"):
+        served.sample(1, [0], 2**63, 1.0)
 
 
 def test_an_unconditional_model_draws_n_or_a_sample_a_row(tmp_path: Path) -> None:
@@ -283,7 +287,7 @@ def test_an_unconditional_model_draws_n_or_a_sample_a_row(tmp_path: Path) -> Non
         assert np.array_equal(drawn, np.moveaxis(generator.sample(5, seed=5), 1, -1))
         assert np.array_equal(served.model.predict([{"label": None}] * 2, params={"seed": 5}), drawn[:2])
         with pytest.raises(Exception, match="unconditional: leave `label` out"):
-            served.model.predict([{"label": 1}])
+            served.model.predict([{"label": "1"}])
 
 
 def test_a_changed_weight_file_is_refused(tmp_path: Path) -> None:
@@ -300,14 +304,20 @@ def test_generate_writes_equal_pictures_from_the_registry_and_the_folder(
     registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(registered)
-    request = generate.Request(seed=3, truncation=0.7, labels=("two", "0"))
+    request = generate.Request(seed=3, truncation=0.7, labels=("two", "zero"))
     generate.generate("models:/toy/1", tmp_path / "a", 10, request)
     written = generate.generate("artifacts/model", tmp_path / "b", 10, request)
     names = sorted(file.name for file in (tmp_path / "a").iterdir())
-    assert names == [*(f"{index:05d}.png" for index in range(10)), "grid.png"]
+    assert names == [f"{index:05d}.png" for index in range(10)]
+    assert written.grid == tmp_path / "b-grid.png"
+    assert (tmp_path / "a-grid.png").read_bytes() == written.grid.read_bytes()
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert written.older == 0
-    assert generate.generate("artifacts/model", tmp_path / "b", 4, request).older == 6
+    by_index = generate.Request(seed=3, truncation=0.7, indices=(2, 0))
+    assert generate.generate("models:/toy/1", tmp_path / "b", 4, by_index).older == 6
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+    with pytest.raises(UserError, match=r"--label: '0' is no class; .* index 0, 'zero', write --label-index 0"):
+        generate.generate("models:/toy/1", tmp_path / "c", 4, generate.Request(seed=3, truncation=0.7, labels=("0",)))
 
 
 # --- promotion --------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from PIL import Image
 
 from pipeline import plugins
 from pipeline.cli import explore as work
+from pipeline.cli import generate as generating
 from pipeline.cli import main
+from pipeline.evaluation.inputs import Opening, open_input
 from pipeline.evaluation.samples import open_model
 from pipeline.formats.model import ModelCard, load_card, save_model
 from pipeline.settings import SettingsError, UserError
@@ -22,11 +24,14 @@ SPEC = DataSpec("image", (1, 16, 16), ("a", "b", "c"))
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
+    return publish(tmp_path_factory.mktemp("model"), SPEC)
+
+
+def publish(folder: Path, spec: DataSpec) -> Path:
     torch.manual_seed(0)
     family = plugins.load("families", {"name": "dcgan", **CONFIG})
-    card = ModelCard("dcgan", family.config.model_dump(mode="json"), SPEC, ("generator",), 64, 1, 0, True, {}, {})
-    save_model(folder, card, {"generator": family.build(SPEC)["generator"].state_dict()})
+    card = ModelCard("dcgan", family.config.model_dump(mode="json"), spec, ("generator",), 64, 1, 0, True, {}, {})
+    save_model(folder, card, {"generator": family.build(spec)["generator"].state_dict()})
     return folder
 
 
@@ -71,9 +76,39 @@ def test_a_tilde_in_any_path_is_the_home_folder(
     assert not (tmp_path / "~").exists()
 
 
-def test_classes_may_be_written_as_numbers(model: Path, tmp_path: Path) -> None:
-    written = work.explore(str(model), "class_mixing", tmp_path, ["classes=[0, c]", "samples=1"])
-    assert json.loads(written[-1].read_text())["classes"] == ["a", "c"]
+@pytest.mark.parametrize(
+    ("how", "setting", "key", "names"),
+    [
+        ("class_mixing", "classes=[3, no]", "classes", ["3", "no"]),
+        ("class_mixing", "class_indices=[0, 3]", "classes", ["03", "a"]),
+        ("class_mixing", "classes=", "classes", ["03", "3"]),
+        ("interpolation", "label=3", "labels", ["3"]),
+        ("interpolation", "label=03", "labels", ["03"]),
+        ("interpolation", "label=no", "labels", ["no"]),
+        ("interpolation", "label=[no]", "labels", ["no"]),
+        ("interpolation", "label_index=3", "labels", ["a"]),
+        ("interpolation", "label=null", "labels", ["03"]),
+        ("arithmetic", "label=no", "label", "no"),
+        ("arithmetic", "label_index=[2]", "label", "no"),
+    ],
+)
+def test_classes_are_named_as_they_are_written(how: str, setting: str, key: str, names: object, tmp_path: Path) -> None:
+    spec = DataSpec("image", (1, 16, 16), ("03", "3", "no", "a"))
+    publish(tmp_path / "model", spec)
+    few = {"class_mixing": ["samples=1", "children=0"], "interpolation": ["walks=1", "steps=2"], "arithmetic": []}[how]
+    written = work.explore(str(tmp_path / "model"), how, tmp_path / "out", [setting, *few])
+    assert json.loads(written[-1].read_text())[key] == names
+
+
+def test_samples_and_grids_are_kept_apart(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "00000.png").write_bytes(b"")
+    with pytest.raises(UserError, match="holds samples of `zerosum generate`"):
+        work.explore(str(model), "truncation", tmp_path, [])
+    work.explore(str(model), "truncation", tmp_path / "out", ["samples=2"])
+    with pytest.raises(UserError, match="holds pictures of `zerosum explore`"):
+        generating.generate(str(model), tmp_path / "out", 2, generating.Request(0, 1.0))
+    with pytest.raises(UserError, match=r"--fake .* holds pictures of `zerosum explore`"):
+        open_input("--fake", str(tmp_path / "out"), Opening(Path, lambda name: lambda done, total: None))
 
 
 def test_numbers_worth_keeping_are_kept(model: Path, tmp_path: Path) -> None:
@@ -102,7 +137,12 @@ def test_a_changed_model_is_a_model(model: Path, tmp_path: Path) -> None:
         ("interpolation", ["step=3"], r"did you mean 'steps'"),
         ("interpolation", ["steps"], r"--set steps: must be key=value"),
         ("interpolation", ["steps=1"], r"explore\.steps: 1"),
-        ("interpolation", ["label=z"], r"'z' is no class"),
+        ("interpolation", ["label=z"], r"label: 'z' is no class; the classes are a, b, c"),
+        ("interpolation", ["label=1"], r"for the class at index 1, 'b', write label_index=\[1\]"),
+        ("interpolation", ["label={a: b}"], r"--set label=\{a: b\}: must be a class's name or a list of them"),
+        ("interpolation", ["label=a", "label_index=1"], "by name or by index, not both"),
+        ("interpolation", ["label_index=b"], r"explore\.label_index"),
+        ("arithmetic", ["label=[a, b]"], r"explore\.label"),
         ("projection", [], r"explore\.images"),
     ],
 )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.cli import main
 from pipeline.cli.progress import bars
@@ -61,6 +64,8 @@ def test_the_table_is_for_people(
         (("--real", "a.npy", "--fake", "b.npy", "--metrics", "fod"), "did you mean 'fid'"),
         (("--real", "a.npy", "--fake", "b.npy", "--metrics", "fid", "--splits", "3"), "--splits is a setting of"),
         (("--real", "a.npy", "--fake", "b.npy", "--tap", "65"), "65 is not allowed"),
+        (("--real", "a.npy", "--fake", "b.npy", "--size", "8x"), "--size 8x: must be one side of a square"),
+        (("--real", "a.npy", "--fake", "b.npy", "--size", "8"), "--size: neither side holds images"),
         (("--real", "a.npy", "--fake", "b.npy", "--extractor", "classifer"), "did you mean 'classifier'"),
     ],
 )
@@ -76,6 +81,40 @@ def test_mistakes_are_sentences_and_code_2(
     assert said.out == ""
     assert message in said.err
     assert said.err.count("\n") == 1
+
+
+def test_the_refusal_of_unlike_sizes_names_the_command_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
+    for name, shape in (("a", (6, 8)), ("b", (9, 9))):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            image = Image.fromarray(DRAW.integers(0, 256, shape, dtype=np.uint8))
+            image.save(tmp_path / name / f"{index}.png")
+    sides = ("score", "--real", str(tmp_path / "a"), "--fake", str(tmp_path / "b"), "--extractor", "random_projection")
+    assert zerosum(monkeypatch, *sides, "--metrics", "fid", "--json") == 2
+    option = re.search(r"with (--size) (\S+), or", capsys.readouterr().err)
+    assert option is not None
+    assert zerosum(monkeypatch, *sides, "--metrics", "fid", "--json", *option.groups()) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["settings"] == {"size": "6x8", "size_filter": "bicubic"}
+
+
+def test_parts_of_the_inception_score_are_shuffled_unless_told_otherwise(
+    tables: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("logits.npy", np.repeat(np.eye(4), 50, axis=0) * 1000)
+    found: list[dict[str, Any]] = []
+    for options in ((), ("--no-shuffle",)):
+        assert zerosum(monkeypatch, "score", "--fake", "logits.npy", "--metrics", "is", "--json", *options) == 0
+        found += json.loads(capsys.readouterr().out)
+    assert [record["settings"] for record in found] == [
+        {"splits": 10, "shuffle": True}, {"splits": 10, "shuffle": False}
+    ]  # fmt: skip
+    assert found[0]["value"] > 3.5
+    assert 1 <= found[1]["value"] < 1.5
+    assert [any("class by class" in each for each in record["warnings"]) for record in found] == [False, True]
 
 
 def test_options_become_settings_of_their_metric() -> None:

@@ -76,8 +76,8 @@ def test_modes_and_threads_come_back_after_a_fault() -> None:
     ("n", "labels", "message"),
     [
         (3, [0, 1], "3 samples need 3 labels, and here are 2"),
-        (2, [0, 2], "labels must be 0 … 1, and here are 0 … 2"),
-        (2, [-1, 0], "labels must be 0 … 1, and here are -1 … 0"),
+        (2, [0, 2], "labels must be indices 0 … 1, and here are 0 … 2"),
+        (2, [-1, 0], "labels must be indices 0 … 1, and here are -1 … 0"),
         (-1, None, "neither may be negative"),
     ],
 )
@@ -87,7 +87,7 @@ def test_wrong_requests_are_refused(n: int, labels: list[int] | None, message: s
 
 
 def test_labels_for_an_unconditional_model_are_refused() -> None:
-    with pytest.raises(UserError, match="has no classes"):
+    with pytest.raises(UserError, match="but this measured_toys model has no classes"):
         SampleSource(Toy(False), toy_networks(FAMILY), SPEC).sample(1, np.array([0]))
 
 

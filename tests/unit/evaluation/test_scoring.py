@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 from inceptions import random_state
-from measured_toys import Halves
+from measured_toys import SPEC, Halves
 from PIL import Image
 from safetensors.torch import save_file
 from test_evaluate import publish
 
 from pipeline.evaluation.blocks import Mapped, in_threads, one_by_one
-from pipeline.evaluation.inputs import Opening
+from pipeline.evaluation.inputs import Model, Opening, open_input, sampled
 from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.evaluation.score import Request, Scored, Work, score
+from pipeline.formats.model import load_card, load_states, save_model
 from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord, dumps, parse, unlike
@@ -181,15 +183,84 @@ def test_classes_of_folders_are_their_sub_folders(pictures: tuple[Path, Path]) -
         run(pictures[0] / "left", pictures[1] / "left", "intra_class_frechet", extractor=PIXELS)
 
 
+def draw_pictures(folder: Path, *shapes: tuple[int, ...]) -> Path:
+    """Pictures of these (height, width) or (height, width, channels)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, shape in enumerate(shapes):
+        Image.fromarray(DRAW.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
 def test_one_size_is_wanted_by_those_that_cannot_resize(pictures: tuple[Path, Path], tmp_path: Path) -> None:
-    for index, side in enumerate((8, 8, 9)):
-        Image.fromarray(np.zeros((side, side), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    mixed = draw_pictures(tmp_path / "mixed", (8, 8), (8, 8), (9, 9))
     with pytest.raises(
-        UserError, match=r"'random_projection' sees examples of one shape, 1×8×8, and there are .*1×9×9"
+        UserError, match=r"one shape, 1×8×8, and .*1×9×9; .* with --size 8, or take --extractor inception"
     ):
-        run(pictures[0], tmp_path, extractor=PIXELS)
+        run(pictures[0], mixed, extractor=PIXELS)
+    oblong = draw_pictures(tmp_path / "oblong", (6, 8), (6, 8))
+    with pytest.raises(UserError, match=r"one size with --size 6x8, or"):
+        run(oblong, pictures[0], extractor=PIXELS)
+    colour = draw_pictures(tmp_path / "colour", (9, 9, 3), (9, 9, 3))
+    with pytest.raises(UserError, match="bring all to as many channels first, or take --extractor inception"):
+        run(pictures[0], colour, extractor=PIXELS)
     with pytest.raises(UserError, match="is trained on labelled shards"):
         run(*pictures, extractor={"name": "classifier"})
+
+
+def test_both_sides_are_brought_to_one_size(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    mixed = draw_pictures(tmp_path / "mixed", (8, 8), (16, 12), (5, 9), (8, 8))
+    (record,) = run(pictures[0], mixed, "frechet", extractor=PIXELS, size=(8, 8)).records
+    assert record.settings == {"size": "8x8", "size_filter": "bicubic"}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    for path in sorted(pictures[0].rglob("*.png")):
+        with Image.open(path) as image:
+            image.resize((6, 4), Image.Resampling.BICUBIC).save(tmp_path / "a" / f"{path.parent.name}{path.name}")
+    for path in sorted(mixed.iterdir()):
+        with Image.open(path) as image:
+            image.resize((6, 4), Image.Resampling.BICUBIC).save(tmp_path / "b" / path.name)
+    smaller = run(pictures[0], mixed, "frechet", extractor=PIXELS, size=(4, 6)).records[0]
+    by_hand = run(tmp_path / "a", tmp_path / "b", "frechet", extractor=PIXELS).records[0]
+    assert smaller.value == by_hand.value
+    assert unlike(record, smaller)[-1] == "settings.size: 8x8 | 4x6"
+    for mapped in (one_by_one, in_threads(2)):
+        again = run(pictures[0], mixed, "frechet", extractor=PIXELS, size=(4, 6), mapped=mapped)
+        assert again.records == [smaller]
+
+
+def test_statistics_of_one_size_are_not_taken_for_those_of_another(pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    # Three sizes, of which two have as many pixels.
+    values = [
+        run(*pictures, "frechet", extractor=PIXELS, cache=tmp_path, size=size).records[0].value
+        for size in (None, (4, 6), (6, 4), (4, 6))
+    ]
+    assert len(list(tmp_path.iterdir())) == 3
+    assert values[1] == values[3]
+    assert len(set(values)) == 3
+
+
+def test_a_reference_keeps_its_own_size(tmp_path: Path, measured: Reference) -> None:
+    larger = draw_pictures(tmp_path / "larger", *[(12, 12)] * 60)
+    with pytest.raises(UserError, match=r"with --size 8$"):
+        run(measured.folder, larger, "frechet")
+    assert run(measured.folder, larger, "frechet", size=(8, 8)).records[0].n_fake == 60
+    with pytest.raises(UserError, match=r"--real .* was measured of examples of 8×8; take --size 8$"):
+        run(measured.folder, larger, "frechet", size=(16, 16))
+
+
+def test_a_model_and_its_holdout_are_resized_too(tmp_path: Path, pictures: tuple[Path, Path]) -> None:
+    model = publish(tmp_path / "model")
+    larger = draw_pictures(tmp_path / "larger", *[(12, 12)] * 60)
+    (record,) = run(larger, model, "frechet", extractor=PIXELS, size=(12, 12)).records
+    assert (record.n_real, record.n_fake, record.settings["size"]) == (60, 60, "12x12")
+    keys: dict[str, Any] = {"metrics": [], "strict": True, "path_length": PathLengthSettings(samples=64), "n": 64}
+    with pytest.raises(UserError, match="path_length: it walks through a model's own images; leave --size out"):
+        run(pictures[0], model, extractor=PIXELS, size=(4, 4), **keys)
+
+
+def test_what_holds_no_images_has_no_size(tables: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="--size: neither side holds images"):
+        run(*tables, "frechet", size=(8, 8))
 
 
 @pytest.mark.slow
@@ -232,6 +303,60 @@ def test_a_model_is_sampled_against_a_reference(tmp_path: Path, measured: Refere
     assert (holdout.split, holdout.n_real) == ("holdout", 48)
     with pytest.raises(UserError, match="holds statistics of another extractor: 'classifier'"):
         run(measured.folder, model, extractor=PIXELS)
+
+
+def test_classes_are_matched_by_name_whatever_their_order(tmp_path: Path, measured: Reference) -> None:
+    """A model whose classes are numbered the other way round, and that has one more, draws and scores the same."""
+    model = publish(tmp_path / "model")
+    state = load_states(model, load_card(model))["generator"]
+    # The first layer's columns of the label come last.
+    weight = state["stack.hidden.0.weight"]
+    swapped = torch.cat([weight[:, :-2], torch.zeros(len(weight), 1), weight[:, [-1, -2]]], dim=1)
+    card = replace(load_card(model), spec=replace(SPEC, classes=("more", "right", "left")))
+    save_model(tmp_path / "other", card, {"generator": {**state, "stack.hidden.0.weight": swapped}})
+    named = ("frechet", "label_agreement", "intra_class_frechet")
+    first, other = (by_name(run(measured.folder, each, *named)) for each in (model, tmp_path / "other"))
+    assert list(first) == list(other)
+    assert 0.2 < first["label_agreement"].value < 1
+    for name, record in first.items():
+        assert other[name].value == pytest.approx(record.value, rel=1e-3)
+        assert (other[name].note, unlike(record, other[name])) == (record.note, [])
+
+
+def test_reals_that_the_model_has_no_class_for(tmp_path: Path, pictures: tuple[Path, Path]) -> None:
+    model = publish(tmp_path / "model", spec=replace(SPEC, classes=("left", "centre")))
+    found = run(pictures[0], model, "frechet", extractor=PIXELS)
+    assert "all classes are asked for alike" in found.said[0]
+    with pytest.raises(UserError, match="needs the reals' classes on both sides, and the samples have no 'right'"):
+        run(pictures[0], model, "intra_class_frechet", extractor=PIXELS)
+
+
+def test_few_samples_of_many_classes_are_not_of_the_first_ones(tmp_path: Path) -> None:
+    spec = replace(SPEC, classes=tuple(f"c{index}" for index in range(100)))
+    model = open_input("--fake", str(publish(tmp_path, spec=spec)), opening())
+    assert isinstance(model, Model)
+    few, again, many = (sampled(model, count, 0, 1.0, None).labels for count in (20, 20, 250))
+    assert few is not None
+    assert many is not None
+    assert few.tolist() == again.tolist()  # pyright: ignore[reportOptionalMemberAccess]
+    assert len(set(few.tolist())) == 20
+    assert max(few) > 50
+    assert np.bincount(many).tolist() == [3] * 50 + [2] * 50
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.array(["a", "b"] * 45), np.arange(90) / 2, np.arange(89), np.zeros((90, 1), dtype=int), np.full(90, -2)],
+)
+def test_labels_of_a_table_are_indices(labels: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", features=A, labels=labels)
+    with pytest.raises(UserError, match=r"a\.npz: labels are .*; the index of each row's class is wanted"):
+        run(tmp_path / "a.npz", tmp_path / "a.npz", "frechet")
+    np.savez(tmp_path / "b.npz", features=A, labels=np.arange(90.0) % 3)
+    assert run(tmp_path / "b.npz", tmp_path / "b.npz", "intra_class_frechet").records[0].note.startswith("mean of 3")
+    np.savez(tmp_path / "c.npz", features=A, logits=np.ones((80, 3)))
+    with pytest.raises(UserError, match="holds 90 and 80 rows in its tables"):
+        run(tmp_path / "c.npz", tmp_path / "c.npz", "frechet")
 
 
 def test_a_model_s_path_length_needs_no_reals(tmp_path: Path, pictures: tuple[Path, Path]) -> None:

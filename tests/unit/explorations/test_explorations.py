@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Optimiser, Player
 from pipeline.evaluation.samples import SampleSource
-from pipeline.explorations._shared import Exploration, Findings, chosen_labels, draw, noise
+from pipeline.explorations._shared import Exploration, Findings, Labelled, chosen_labels, draw, noise
 from pipeline.explorations.truncation import variety
 from pipeline.networks.layers import one_hot
 from pipeline.settings import Settings, SettingsError, UserError
@@ -145,7 +145,7 @@ def test_arithmetic_refuses_a_sample_that_cannot_be() -> None:
 
 def test_mixed_classes_lie_between_the_classes() -> None:
     source = toy(conditional=True)
-    found = run("class_mixing", source, classes=["dog", "2"], samples=2, steps=3, children=5)
+    found = run("class_mixing", source, class_indices=[1, 2], samples=2, steps=3, children=5)
     dog, half, owl = grey(found.grids["mixing"])[0]
     assert np.array_equal(found.grids["mixing"][0, 0], source.sample(1, np.array([1]))[0])
     assert np.array_equal(found.grids["mixing"][1, 2], source.sample(2, np.array([0, 2]))[1])
@@ -161,8 +161,19 @@ def test_mixing_needs_classes() -> None:
         run("class_mixing", toy())
     with pytest.raises(SettingsError, match="classes: one is no mixture"):
         run("class_mixing", toy(conditional=True), classes=["dog"])
-    with pytest.raises(UserError, match="'fox' is no class"):
+    with pytest.raises(UserError, match="classes: 'fox' is no class; the classes are cat, dog, owl"):
         run("class_mixing", toy(conditional=True), classes=["dog", "fox"])
+    with pytest.raises(UserError, match=r"for the class at index 2, 'owl', write class_indices=\[1, 2\]"):
+        run("class_mixing", toy(conditional=True), classes=["dog", "2"])
+    with pytest.raises(UserError, match="class_indices is 3, which is no index"):
+        run("class_mixing", toy(conditional=True), class_indices=[0, 3])
+    with pytest.raises(SettingsError, match="by name or by index, not both"):
+        run("class_mixing", toy(conditional=True), classes=["dog", "cat"], class_indices=[0, 1])
+
+
+def test_the_first_two_classes_are_mixed_where_none_are_named() -> None:
+    found = run("class_mixing", toy(conditional=True), children=0)
+    assert found.said["classes"] == ["cat", "dog"]
 
 
 def test_variety_is_in_proportion_to_truncation() -> None:
@@ -256,10 +267,39 @@ def test_projection_of_what_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_labels_are_asked_of_those_who_know_them() -> None:
-    assert chosen_labels(toy(), 3, ()) is None
-    assert chosen_labels(toy(conditional=True), 5, ()) is not None
+    assert chosen_labels(toy(), 3, Labelled()) is None
+    chosen = chosen_labels(toy(conditional=True), 5, Labelled())
+    assert chosen is not None
+    assert chosen.tolist() == [0, 1, 2, 0, 1]
+    for keys in ({"label": ("owl", "cat")}, {"label_index": (2, 0)}):
+        chosen = chosen_labels(toy(conditional=True), 3, Labelled(**keys))
+        assert chosen is not None
+        assert chosen.tolist() == [2, 0, 2]
     with pytest.raises(UserError, match="unconditional and knows no classes"):
         run("interpolation", toy(), label=["cat"])
+    with pytest.raises(SettingsError, match="by name or by index, not both"):
+        run("interpolation", toy(conditional=True), label=["cat"], label_index=[0])
+
+
+@pytest.mark.parametrize(
+    "how", ["arithmetic", "interpolation", "projection", "style_mixing", "traversal", "truncation"]
+)
+@pytest.mark.parametrize("asked", [{"label": ["1"]}, {"label_index": [3]}])
+def test_a_wrong_label_is_told_before_anything_is_drawn(
+    how: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = styled(conditional=True) if how == "style_mixing" else toy(conditional=True)
+
+    def drawn(*_: object, **__: object) -> None:
+        raise AssertionError("the model was asked to draw")
+
+    monkeypatch.setattr(source.family, "sample", drawn)
+    keys = {"images": "nowhere"} if how == "projection" else {}
+    told = (
+        r"label: '1' is no class; .* write label_index=\[1\]" if "label" in asked else "label_index is 3, which is no"
+    )
+    with pytest.raises(UserError, match=told):
+        run(how, source, **keys, **asked)
 
 
 def test_a_design_without_noise_is_told_so() -> None:

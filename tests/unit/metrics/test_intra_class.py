@@ -33,7 +33,7 @@ def test_it_sees_labels_that_are_ignored() -> None:
 
 
 def test_a_class_of_one_is_refused() -> None:
-    with pytest.raises(UserError, match=r"at least 2 of each class on either side; class 1 has 2 reals and 1 samples"):
+    with pytest.raises(UserError, match=r"at least 2 of each class on either side; 'b' has 2 reals and 1 samples"):
         score(REAL[:3], LABELS[:3])
     with pytest.raises(UserError, match="none has a label"):
         intra_class_frechet.intra_class(REAL, np.full(4, -1), REAL, LABELS)
