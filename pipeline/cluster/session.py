@@ -133,7 +133,8 @@ def _refused(address: addresses.Address, error: Exception) -> UserError | Traini
         return UserError(f"Ray cannot start: {known}")
     where = f" (its logs: {machine.kept(logs)})" if logs else ""
     quoted = "".join(f"\n  {line}" for line in words)
-    return TrainingFailed(f"Ray does not start: {machine.first_line(said)}{where}{quoted}")
+    hint = "" if logs is None else "; if the machine was busy, run it again"
+    return TrainingFailed(f"Ray does not start: {machine.first_line(said).rstrip('.')}{where}{hint}{quoted}")
 
 
 @contextmanager
