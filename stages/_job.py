@@ -36,7 +36,7 @@ def main(storage: str, ticket: str) -> int:
     if asked["inputs"]:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
     settings = override(asked["params"], _outside.received(store, asked["outside"], root / "outside"))
-    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED

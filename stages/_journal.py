@@ -50,7 +50,7 @@ def reading(values: Mapping[str, Any]) -> None:
 
 def write(path: Path, kind: str, **content: Any) -> None:
     """Append a line; a reader may meet the last one half written."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"kind": kind, "at": round(time.time(), 3), **content}, sort_keys=True) + "\n")
 
 
@@ -65,7 +65,7 @@ def sent(store: Store, path: Path, job: str) -> Generator[None]:
             last = done.wait(seldom(EVERY, known))
             if (size := path.stat().st_size) != known:
                 with suppress(UserError):  # metrics must not end what is measured
-                    store.write_text(name(job), path.read_text())
+                    store.write_text(name(job), path.read_text(encoding="utf-8"))
                     known = size
             if last:
                 return

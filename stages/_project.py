@@ -67,7 +67,7 @@ def described(root: Path, stage: str) -> dict[str, Any]:
         UserError: if it cannot be read there.
     """
     try:
-        return yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+        return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UserError(
             f"dvc.yaml: the stage {stage} cannot be read there ({error}); run in the project's folder"

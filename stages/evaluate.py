@@ -99,7 +99,7 @@ def table(path: Path, delimiter: str) -> list[dict[str, Any]]:
     """A table's rows with numbers as numbers; empty where there is no such file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {name: number(value) for name, value in row.items() if value != ""}
             for row in csv.DictReader(file, delimiter=delimiter)

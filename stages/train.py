@@ -77,7 +77,7 @@ class Marker:
         _journal.tell("tick", record)
         self._write(int(record.get("examples_seen") or 0))
         rates = {name: record.get(name) for name in ("examples_seen", "examples_per_second", "time")}
-        with (self._scratch / "rates.jsonl").open("a") as file:
+        with (self._scratch / "rates.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(rates) + "\n")
 
     def _write(self, examples_seen: int) -> None:
@@ -106,7 +106,7 @@ def publish(project: _stage.Project, published: Path, scratch: Path) -> None:
 def rows(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file; a torn last line is passed over."""
     found: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             found.append(json.loads(line))
         except ValueError:

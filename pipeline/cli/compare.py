@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.cli import project
+from pipeline.console import Column, folded, show_table
 from pipeline.formats import files
 from pipeline.formats.report import ScoreRecord, load_scores, parse, unlike
 from pipeline.settings import UserError, home
 
 REPORT = Path("artifacts") / "report"
 MARK = "≠"
-PLAIN_WIDTH = 160
 
 
 @dataclass(frozen=True)
@@ -104,18 +101,13 @@ def show(rows: Sequence[Row], runs: Sequence[str], as_json: bool) -> None:
         content = {"runs": list(runs), "scores": [_json(row) for row in rows]}
         print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    table = Table()
-    for heading in ("score", *runs):
-        table.add_column(heading, justify="left" if heading == "score" else "right", overflow="fold")
+    cells: list[tuple[str, ...]] = []
     for row in rows:
         mark = f"{MARK} " if row.unlike else ""
-        table.add_row(f"{mark}{row.name}", *(_value(record) for record in row.records))
-    console.print(table)
+        cells.append((f"{mark}{row.name}", *(_value(record) for record in row.records)))
+    show_table([Column("score"), *(Column(run, right=True) for run in runs)], cells)
     for line in _gathered(rows):
-        print(f"{MARK} {line}")
+        print(folded(f"{MARK} {line}", "  "))
 
 
 def _value(record: ScoreRecord | None) -> str:

@@ -17,8 +17,10 @@ from typing import Literal, cast
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.console import Console
+from rich.text import Text
 
 from pipeline.cli import project
+from pipeline.console import folded
 from pipeline.settings import UserError
 
 State = Literal["ok", "note", "wrong"]
@@ -43,8 +45,12 @@ def show() -> bool:
     found = examine(project.root())
     console = Console(soft_wrap=True, highlight=False)
     for finding in found:
-        console.print(f"[{STYLES[finding.state]}]{finding.state:<5}[/] {finding.what}: ", end="")
-        console.print(finding.detail, markup=False)
+        first, *others = finding.detail.splitlines() or [""]
+        for line in (f"{finding.state:<5} {finding.what}: {first}", *(f"      {other}" for other in others)):
+            text = Text(folded(line, " " * 6))
+            if line.startswith(finding.state):
+                text.stylize(STYLES[finding.state], 0, len(finding.state))
+            console.print(text)
     wrong = sum(finding.state == "wrong" for finding in found)
     print(f"{wrong} of {len(found)} findings are wrong" if wrong else f"{len(found)} findings, none wrong")
     return not wrong
@@ -170,7 +176,15 @@ def _dvc(root: Path) -> Iterator[Finding]:
         return
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=DVC_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=DVC_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         yield Finding("note", "dvc", f"did not answer within {DVC_SECONDS} s; is `dvc repro` running?")
         return

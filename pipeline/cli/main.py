@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import console
 from pipeline.settings import UserError, home
 
 app = typer.Typer(
@@ -25,12 +26,23 @@ Name = Annotated[str | None, typer.Option(help="Registered model; else register.
 
 
 def main() -> None:
-    """The console script: a mistake of the user's ends in a sentence and exit code 2."""
+    """The console script: a mistake of the user's ends in a sentence and exit code 2.
+
+    What cannot be printed ends no work. A reader that has gone (`| head`) is nothing to tell of; where what was
+    printed is lost otherwise, as on a full disk, the exit code of work that is done is 1.
+    """
+    console.settle()
     try:
         app()
     except UserError as error:
         print(f"zerosum: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as left:
+        sys.stdout.flush()
+        if error := console.lost():
+            print(f"zerosum: what it printed could not all be written: {error.strerror}", file=sys.stderr)
+            sys.exit(left.code or 1)
+        raise
 
 
 def _show_version(wanted: bool) -> None:
@@ -265,7 +277,11 @@ def families(
     from pipeline.cli import families as work
 
     records = work.describe()
-    print(json.dumps(records, indent=2) if as_json else "\n".join(work.lines(records)).strip())
+    if as_json:
+        print(json.dumps(records, indent=2))
+        return
+    shown = [console.folded(part, " " * 25) for line in work.lines(records) for part in line.split("\n")]
+    print("\n".join(shown).strip())
 
 
 @app.command()
@@ -284,7 +300,7 @@ def explore(
 
     if model is None or how is None:
         for name, sentence in work.names():
-            print(f"{name:<20} {sentence}")
+            print(console.folded(f"{name:<20} {sentence}", " " * 21))
         return
     for path in work.explore(home(model), how, Path(home(str(out))), settings or ()):
         print(path)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from pipeline import plugins
 from pipeline.cli import project
 from pipeline.cli.progress import bars
+from pipeline.console import Column, folded, show_table
 from pipeline.formats.report import ScoreRecord, dumps
 from pipeline.settings import UserError, suggest
 
@@ -41,7 +39,6 @@ ALIASES = {
 SPLITS = 10  # of the inception score, as everyone has it
 PATH_LENGTH = "path_length"
 LIMITED = ("precision_recall", "density_coverage", "memorisation")
-PLAIN_WIDTH = 160
 
 
 @dataclass(frozen=True)
@@ -191,31 +188,26 @@ def _spread(options: Options) -> Generator[Any, None, None]:
 
 def show(records: list[ScoreRecord], said: list[str], as_json: bool) -> None:
     """Records on stdout, the rest on stderr."""
-    aside = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     for line in said:
-        aside.print(line)
+        print(folded(line, "  ", sys.stderr), file=sys.stderr)
     if as_json:
         print(dumps(records))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    console.print(_table(records))
+    _show_table(records)
     first = records[0]
     at = f" at tap {first.extractor.tap}" if first.extractor.tap else ""
     resize = f", resize {first.resize}" if first.resize not in {None, "none"} else ""
     weights = first.extractor.sha256[:12] or "ready-made"
-    print(f"extractor {first.extractor.name}{at} ({weights}){resize}, seed {first.seed}")
+    print(folded(f"extractor {first.extractor.name}{at} ({weights}){resize}, seed {first.seed}", "  "))
     for warning in dict.fromkeys(line for record in records for line in record.warnings):
-        print(f"  note: {warning}")
+        print(folded(f"  note: {warning}", "    "))
 
 
-def _table(records: list[ScoreRecord]) -> Table:
-    table = Table()
-    for heading in ("score", "value", "spread", "real", "fake", ""):
-        table.add_column(heading, justify="left" if heading in {"score", ""} else "right")
+def _show_table(records: list[ScoreRecord]) -> None:
+    rows: list[tuple[str, ...]] = []
     for record in records:
         spread = "" if record.spread is None else f"{record.spread:.2g}"
         sizes = ["" if not n else f"{n:,}" for n in (record.n_real, record.n_fake)]
-        table.add_row(record.name, f"{record.value:.7g}", spread, *sizes, record.note)
-    return table
+        rows.append((record.name, f"{record.value:.7g}", spread, *sizes, record.note))
+    numbers = [Column(heading, right=True) for heading in ("value", "spread", "real", "fake")]
+    show_table([Column("score"), *numbers, Column("", folds=True)], rows)

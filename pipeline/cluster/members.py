@@ -115,7 +115,7 @@ def _trained(params: Params, line: Line, number: int, setup: Mapping[str, Any]) 
 
         run, at_work = trial.within(params), setup.get("at_work")
         published = launch.train(experiment, run, MemoryReporter(), at_work=at_work)
-        return json.loads((published / "history.jsonl").read_text().splitlines()[-1])
+        return json.loads((published / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     outcome = fit_and_score(experiment, LocalWorld(), MemoryReporter())
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)

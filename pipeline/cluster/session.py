@@ -10,8 +10,9 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from pipeline.cluster import addresses
+from pipeline.cluster import addresses, machine
 from pipeline.cluster.alarm import OPENING, ended_after
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import UserError
@@ -50,9 +51,6 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    import ray
-    from ray.exceptions import RayError
-
     address = addresses.resolve(run.address)
     private = address.kind == "private"
     if not private:
@@ -62,8 +60,14 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
         _need_token()
     else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    with _own_token() if private else contextlib.nullcontext():
-        _start(address, cpus)
+    with (
+        _own_token() if private else contextlib.nullcontext(),
+        machine.prepared(OBJECT_STORE) if private else contextlib.nullcontext(machine.Surroundings()) as surroundings,
+    ):
+        import ray
+        from ray.exceptions import RayError
+
+        _start(address, cpus, surroundings)
         try:
             yield
         except (RayError, TrainingFailed, UserError):
@@ -78,16 +82,19 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
             ray.shutdown()
 
 
-def _start(address: addresses.Address, cpus: int | None) -> None:
+def _start(address: addresses.Address, cpus: int | None, surroundings: machine.Surroundings) -> None:
     """`ray.init`, once more where a process of Ray's own died as it began.
 
     Raises:
-        UserError: if the cluster cannot be joined.
+        UserError: if the cluster cannot be joined, or this machine lacks something that Ray needs.
         TrainingFailed: if Ray does not start, twice.
     """
     import ray
+    from ray.exceptions import RayError
 
     private = address.kind == "private"
+    places = {"_temp_dir": surroundings.folder, "_plasma_directory": surroundings.store}
+    chosen: dict[str, Any] = {name: place for name, place in places.items() if place}
     for last in (False, True):
         try:
             with ended_after(OPENING):
@@ -98,18 +105,36 @@ def _start(address: addresses.Address, cpus: int | None) -> None:
                     include_dashboard=False if private else None,
                     log_to_driver=False,
                     logging_level=logging.CRITICAL,
+                    **chosen,
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"run.address: cannot join Ray at {address.value or 'local'}: {error}") from None
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            ray.shutdown()
+            raise _refused(address, error) from None
         except Exception as error:
             # Ray tells of a process of its own that died as it began by a bare Exception; its kinds are passed on.
             if type(error) is not Exception:
                 raise
             ray.shutdown()
-            if last:
-                raise TrainingFailed(f"Ray does not start: {error}") from None
+            refused = _refused(address, error)
+            if last or isinstance(refused, UserError):
+                raise refused from None
         else:
             return
+
+
+def _refused(address: addresses.Address, error: Exception) -> UserError | TrainingFailed:
+    """What a person is told where `ray.init` raised this: the reason where it is known, else Ray's last words."""
+    said = str(error).strip() or type(error).__name__
+    if address.kind != "private":
+        return UserError(f"run.address: cannot join Ray at {address.value}: {machine.unjoined(said)}")
+    logs = machine.logs_of(os.getpid())
+    words = machine.last_words(logs) if logs else []
+    if known := machine.reason(said, words):
+        return UserError(f"Ray cannot start: {known}")
+    where = f" (its logs: {machine.kept(logs)})" if logs else ""
+    quoted = "".join(f"\n  {line}" for line in words)
+    hint = "" if logs is None else "; if the machine was busy, run it again"
+    return TrainingFailed(f"Ray does not start: {machine.first_line(said).rstrip('.')}{where}{hint}{quoted}")
 
 
 @contextmanager

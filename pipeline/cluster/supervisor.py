@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline.cluster.alarm import OPENING
+from pipeline.cluster.machine import logs_of
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -60,7 +61,7 @@ def supervise(who: str) -> None:
         if status != -signal.SIGALRM or heard or last:
             break
         print(f"\n{who}: Ray did not start within {OPENING:g} s; once more", file=sys.stderr, flush=True)
-    _leave(who, status, heard)
+    _leave(who, status, heard, child)
 
 
 def _watch(child: int, heard: list[int]) -> int:
@@ -78,11 +79,12 @@ def _watch(child: int, heard: list[int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _leave(who: str, status: int, heard: list[int]) -> NoReturn:
+def _leave(who: str, status: int, heard: list[int], child: int) -> NoReturn:
     said, code = "", status if status >= 0 else 128 - status
     if status == -signal.SIGALRM:
-        logs = "Ray's own words are in ray/session_latest/logs of the folder for temporary files"
-        said = f"Ray did not start within {OPENING:g} s, twice ({logs}); free the machine a little, and run it again"
+        logs = logs_of(child)
+        words = f"; Ray's own words are in {logs}" if logs else ""
+        said = f"Ray did not start within {OPENING:g} s, twice{words}; free the machine a little, and run it again"
         code = FAILED
         if heard:
             said, code = "interrupted; run it again to go on", 128 + heard[0]

@@ -37,13 +37,15 @@ def validate(checkpoint: Any, experiment: dict[str, Any], device: str) -> dict[s
             snapshot.
     """
     with checkpoint.as_directory() as folder:
-        snapshot = Path(json.loads((Path(folder) / POINTER).read_text())["snapshot"])
+        snapshot = Path(json.loads((Path(folder) / POINTER).read_text(encoding="utf-8"))["snapshot"])
     try:
         score_snapshot(experiment, str(snapshot), device)
     except Exception as error:
         files.write_bytes(failure_of(snapshot), f"{type(error).__name__}: {error}".encode())
         raise
-    return {name: float(value) for name, value in json.loads(beside.answer_of(snapshot).read_text()).items()}
+    return {
+        name: float(value) for name, value in json.loads(beside.answer_of(snapshot).read_text(encoding="utf-8")).items()
+    }
 
 
 def starter(world: World, scratch: Path) -> beside.Start:
@@ -84,9 +86,8 @@ def wait(snapshot: Path, patience: float = PATIENCE, every: float = 0.1) -> None
     end = time.monotonic() + patience
     while not beside.answer_of(snapshot).exists():
         if failure_of(snapshot).exists():
-            raise TrainingFailed(
-                f"a snapshot could not be scored beside training: {failure_of(snapshot).read_text()}; {hint}"
-            )
+            why = failure_of(snapshot).read_text(encoding="utf-8")
+            raise TrainingFailed(f"a snapshot could not be scored beside training: {why}; {hint}")
         if time.monotonic() > end:
             raise TrainingFailed(f"no score of {snapshot.name} came within {patience:,.0f} s; {hint}")
         time.sleep(every)

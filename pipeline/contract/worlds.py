@@ -61,7 +61,11 @@ class Reporter(Protocol):
     """How progress leaves the loop. Called on rank 0 only."""
 
     def tick(self, record: Record) -> None:
-        """One line of progress: plain floats, ints and strings."""
+        """One line of progress: plain floats, ints and strings.
+
+        A score stands in the record of the reading it belongs to. One that was made beside training and comes at a
+        later tick is named with the examples of its reading: `frechet@640`.
+        """
         ...
 
     def note(self, message: str) -> None:

@@ -50,7 +50,7 @@ class CheckpointStore:
                 save_file(plain, folder / f"{group}.safetensors")
             (folder / "state.json").write_bytes(files.canonical_json(checkpoint.state))
             lines = [json.dumps(record, sort_keys=True) for record in checkpoint.history]
-            (folder / "history.jsonl").write_text("".join(line + "\n" for line in lines))
+            (folder / "history.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
             hashes = {file.name: files.sha256_file(file) for file in sorted(folder.iterdir())}
             manifest = {"format_version": FORMAT_VERSION, "files": hashes}
             (folder / "manifest.json").write_bytes(files.canonical_json(manifest))
@@ -121,8 +121,8 @@ def load(path: Path) -> Checkpoint:
     if problem:
         raise files.BrokenArtefact(f"checkpoint {path}: {problem}")
     tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    state = json.loads((path / "state.json").read_text())
-    history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    history = [json.loads(line) for line in (path / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     return Checkpoint(tensors, state, history)
 
 

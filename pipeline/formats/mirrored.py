@@ -41,7 +41,7 @@ class MirroredStore(CheckpointStore):
             before = self._bundle(path.name)
         bundle = self._store.push(self._scratch, parts)
         self._store.write(document, {"bundle": bundle})
-        self._marker(path).write_text(bundle)
+        self._marker(path).write_text(bundle, encoding="utf-8")
         if before not in (None, bundle):
             self._store.drop([before], kept=self._known().values())
         if name is None:
@@ -79,7 +79,7 @@ class MirroredStore(CheckpointStore):
         with FileLock(str(self._scratch / ".lock")):
             bundle = self._bundle(path.name)
             marker = self._marker(path)
-            if bundle is None or (path.is_dir() and marker.exists() and marker.read_text() == bundle):
+            if bundle is None or (path.is_dir() and marker.exists() and marker.read_text(encoding="utf-8") == bundle):
                 return
             with files.replacing_folder(path) as folder:
                 self._store.pull(bundle, folder)
@@ -91,7 +91,7 @@ class MirroredStore(CheckpointStore):
                 for file in arrived.iterdir():
                     file.rename(folder / file.name)
                 shutil.rmtree(folder / CHECKPOINTS)
-            marker.write_text(bundle)
+            marker.write_text(bundle, encoding="utf-8")
 
     def clear(self) -> None:
         super().clear()

@@ -7,6 +7,7 @@ Here also those jobs are found that failed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 JOB_TAG = "zerosum.job"
 CLOCK = "examples_seen"
+LATE = re.compile(r"(.+)@(\d+)")
 Line = Mapping[str, Any]
 
 
@@ -81,7 +83,10 @@ def _metrics(lines: Sequence[Line]) -> Iterator[Metric]:
             if found is not None and name not in {CLOCK, "reading"}:
                 # A curve for each trial of a search.
                 called = f"{name}/{values['trial']}" if line["kind"] == "reading" else name
-                yield Metric(plain(called), found, _milliseconds(line), step)
+                # A score that came after the tick of its reading: `frechet@640`.
+                late = LATE.fullmatch(name) if line["kind"] == "tick" else None
+                called, at = (late[1], int(late[2])) if late else (called, step)
+                yield Metric(plain(called), found, _milliseconds(line), at)
 
 
 def _milliseconds(line: Line) -> int:

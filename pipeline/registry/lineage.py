@@ -121,7 +121,8 @@ def _git(root: Path, *arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
             timeout=60,
             check=False,

@@ -66,7 +66,7 @@ class Snapshots:
                 self._waiting[key]()
             if path.exists():
                 del self._waiting[key]
-                yield key, json.loads(path.read_text())
+                yield key, json.loads(path.read_text(encoding="utf-8"))
             elif wait:
                 raise TrainingFailed(f"the snapshot at {key[1]:,} examples was not scored; run it again")
 

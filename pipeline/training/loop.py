@@ -192,8 +192,8 @@ class Game:
         self.snapshots.check_parity(self)
         self.history.append(record)
         if run.world.rank == 0:
-            self._collect(wait=last)
-            self._report(record, tick, collapsed)
+            late = self._collect(wait=last)
+            self._report(record, tick, collapsed, late)
         if collapsed and run.stop_on_collapse:
             # Without a checkpoint: a run that is killed here and started again comes to the same end.
             self.reason = collapsed
@@ -287,22 +287,27 @@ class Game:
         if self.run.beside:
             self.run.beside.resume(self.history)
 
-    def _collect(self, wait: bool) -> None:
-        """Scores that were made beside training, into the records they belong to."""
+    def _collect(self, wait: bool) -> Record:
+        """Scores that were made beside training, into the records they belong to; those of earlier ticks are returned.
+
+        They are named as a `Reporter` has them: `frechet@640` is that of the reading at 640 examples.
+        """
+        late: Record = {}
         if self.run.beside is None:
-            return
+            return late
         records = {beside.key_of(record): record for record in self.history}
         for key, scores in self.run.beside.arrived(wait):
             records[key].update(scores)
             self.scores = scores
+            if key[1] != self.state.examples_seen:
+                late.update({f"{name}@{key[1]}": value for name, value in scores.items()})
             if collapsed := health.collapse(scores, key[1], self.run.settings.health):
                 self.run.reporter.note(f"at {key[1]:,} examples the samples have collapsed: {collapsed}")
+        return late
 
-    def _report(self, record: Record, tick: ticks.Tick, collapsed: str | None) -> None:
+    def _report(self, record: Record, tick: ticks.Tick, collapsed: str | None, late: Record) -> None:
         run, seen = self.run, self.state.examples_seen
-        # A score that was made beside training is shown with the tick at which it came.
-        latest = self.scores if run.beside else {}
-        line: dict[str, Any] = {**latest, **record, **tick.rates(run.settings.examples - seen), "time": time.time()}
+        line: dict[str, Any] = {**record, **late, **tick.rates(run.settings.examples - seen), "time": time.time()}
         run.reporter.tick(line)
         for warning in health.warnings(record, run.settings.health):
             run.reporter.note(f"at {seen:,} examples {warning}")

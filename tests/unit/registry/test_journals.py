@@ -38,6 +38,16 @@ def test_a_torn_line_and_what_follows_is_left_out(torn: str) -> None:
     assert journals.parsed("") == []
 
 
+def test_a_score_that_came_late_stands_at_its_reading() -> None:
+    values = {"examples_seen": 960, "frechet@640": 3.0, "frechet": 2.0, "loss": 1.0}
+    found = journals._metrics([{"kind": "tick", "at": 1.0, "values": values}])
+    assert [(each.key, each.value, each.step) for each in found] == [
+        ("frechet", 3.0, 640),
+        ("frechet", 2.0, 960),
+        ("loss", 1.0, 960),
+    ]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose MLflow is shared: each test has a job of its own."""
