@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from pipeline.settings import UserError
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC's copies of a project, in which queued and --temp experiments run
 STANDALONE = "standalone"  # between that folder and the copy, with --temp
+RECEIPT = Path("artifacts") / "curves" / "registration.json"  # in a project: what was registered last, and where
 LONGEST_KEY = 250
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -50,11 +53,6 @@ class Address:
         if self.database is None or self.home is None:
             return self.shown
         return f"sqlite:///{self.database.relative_to(self.home)}"
-
-    @property
-    def receipts(self) -> Path | None:
-        """The folder beside an embedded database that holds what was registered in it."""
-        return self.database and self.database.with_name(f"{self.database.name}-registered")
 
 
 def check_place(root: Path, environment: Mapping[str, str] = os.environ) -> None:
@@ -129,6 +127,15 @@ def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
     artifacts = (database.parent / "mlartifacts").as_uri()
     home = root if database.is_relative_to(root) else None
     return Address(f"{scheme}:///{path}{mark}{query}", database, artifacts, given, home)
+
+
+def receipt(root: Path) -> dict[str, Any]:
+    """What the project in `root` registered last: name, version, run_id, aliases, registry; empty where it is unknown."""
+    try:
+        found: object = json.loads((root / RECEIPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def plain(name: str) -> str:

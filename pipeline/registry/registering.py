@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +15,8 @@ from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.registry import lineage
-from pipeline.registry.addresses import Address, resolve
-from pipeline.registry.models import RECEIPT, Registered, Work, register_run
+from pipeline.registry.addresses import RECEIPT, Address, receipt, resolve
+from pipeline.registry.models import Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
 from pipeline.settings import SettingsError, UserError, at, suggest
 
@@ -91,25 +89,11 @@ def settled(params: Params, root: Path) -> None:
 def leave_receipt(root: Path, registered: Registered, address: Address) -> None:
     """Write artifacts/curves/registration.json: what was registered, and where.
 
-    Beside an embedded database lies the file itself, and here a link to it: where the database is lost with it, DVC
-    misses its out and registers again. For another store it is a plain file. Either appears whole.
+    One that says so already stays, whatever aliases have moved since: DVC would see another out.
     """
-    path = root / RECEIPT
     content = {**registered, "registry": address.recorded}
-    if address.receipts is None:
-        files.write_json(path, content)
-        return
-    target = address.receipts / registered["name"] / f"{registered['version']}.json"
-    files.write_json(target, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Within the project the link is relative, so that both move together.
-    to = os.path.relpath(target, path.parent.resolve()) if address.home is not None else str(target)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        temporary.symlink_to(to)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if {**receipt(root), "aliases": registered["aliases"]} != content:
+        files.write_json(root / RECEIPT, content)
 
 
 def searched(best: Best) -> dict[str, Any]:
