@@ -130,7 +130,7 @@ def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
 
 
 def receipt(root: Path) -> dict[str, Any]:
-    """What the project in `root` registered last: name, version, run_id, aliases, registry; empty where it is unknown."""
+    """What the project in `root` registered last, and where: name, version, run_id, aliases, registry; or empty."""
     try:
         found: object = json.loads((root / RECEIPT).read_text(encoding="utf-8"))
     except (OSError, ValueError):

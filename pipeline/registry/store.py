@@ -76,7 +76,7 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
     """
     address = resolve(root)
     if not create and address.database is not None and not _begun(address.database):
-        raise _absent(root, address)
+        raise absent(root, address)
     quieten()
     with plainly(address):
         prepare(address)
@@ -95,16 +95,25 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
                 os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-def _absent(root: Path, address: Address) -> UserError:
+def absent(root: Path, address: Address) -> UserError:
+    """What to say where there is no embedded database, and nobody asked to make one."""
     if not address.given and not any((root / mark).is_file() for mark in ("params.yaml", "dvc.yaml")):
         return UserError(
             f"there is no project here: neither {root} nor a folder above it holds a params.yaml; change to a "
             "project's folder, or name a registry in MLFLOW_TRACKING_URI"
         )
+    last = receipt(root)
+    if last.get("registry") == address.recorded:
+        return UserError(
+            f"the registry {address.shown} is gone; {RECEIPT} says that {last.get('name')} version "
+            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it anew with "
+            "`zerosum register`, which registers what artifacts/ hold"
+        )
     named = "MLFLOW_TRACKING_URI names" if address.given else "it would be"
+    elsewhere = f"; the one that {RECEIPT} names is {last['registry']}" if last.get("registry") else ""
     return UserError(
-        f"there is no registry here: {named} {address.shown}, which is made by the register stage (`dvc repro`) or by "
-        "`zerosum register`, which registers what artifacts/ hold; a registry elsewhere is named by MLFLOW_TRACKING_URI"
+        f"there is no registry here: {named} {address.shown}, which `dvc repro` makes, or `zerosum register` where "
+        f"artifacts/ hold a model already; MLFLOW_TRACKING_URI names another{elsewhere}"
     )
 
 
