@@ -44,6 +44,7 @@ zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training
 	@$(ENV) python tests/bench/zoo.py $(ZOO)
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
+	@$(ENV) env -u MLFLOW_TRACKING_URI zerosum ready
 	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
 
 .venv/ready: requirements.lock pyproject.toml

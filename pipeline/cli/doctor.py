@@ -206,7 +206,8 @@ def _registry(root: Path) -> Iterator[Finding]:
     try:
         address = addresses.resolve(root)
         if address.database is not None and not address.database.exists():
-            yield Finding("note", "registry", f"{address.shown} is made by the register stage")
+            gone = addresses.receipt(root).get("registry") == address.recorded
+            yield Finding("wrong" if gone else "note", "registry", str(store.absent(root, address)))
             return
         store.quieten()
         with store.plainly(address):

@@ -237,6 +237,14 @@ def register() -> None:
     print("\n".join(work.register()))
 
 
+@app.command(hidden=True)
+def ready() -> None:
+    """Have the registry ready for MLflow's own commands: reachable, and where the project was moved, told of it."""
+    from pipeline.cli import register as work
+
+    work.ready()
+
+
 @app.command()
 def promote(
     version: Annotated[int, typer.Option(min=1, help="The version to be champion.")],

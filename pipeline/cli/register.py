@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline import params as whole
 from pipeline.cli import project
 from pipeline.registry import registering
+from pipeline.registry.store import opened
 from pipeline.settings import UserError
 
 
@@ -25,3 +26,13 @@ def register() -> list[str]:
     work = registering.Work()
     told = registering.lines(registering.register(params, root, work), params, work)
     return told if work.changed else [*told, "it was registered already: nothing had to be done"]
+
+
+def ready() -> None:
+    """Open the registry once: what has to be mended before MLflow's own commands read it is mended.
+
+    Raises:
+        UserError: if there is none, or it cannot be used.
+    """
+    with opened(project.root()):
+        pass

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from pipeline.settings import UserError
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC's copies of a project, in which queued and --temp experiments run
 STANDALONE = "standalone"  # between that folder and the copy, with --temp
+# In a project: what was registered last, and where.
+RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
 LONGEST_KEY = 250
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -53,7 +57,7 @@ class Address:
 
     @property
     def receipts(self) -> Path | None:
-        """The folder beside an embedded database that holds what was registered in it."""
+        """The folder beside an embedded database that holds, by model, what was registered in it last."""
         return self.database and self.database.with_name(f"{self.database.name}-registered")
 
 
@@ -129,6 +133,20 @@ def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
     artifacts = (database.parent / "mlartifacts").as_uri()
     home = root if database.is_relative_to(root) else None
     return Address(f"{scheme}:///{path}{mark}{query}", database, artifacts, given, home)
+
+
+def receipt(root: Path) -> dict[str, Any]:
+    """What the project in `root` registered last, and where: name, version, run_id, aliases, registry; or empty."""
+    return read_receipt(root / RECEIPT)
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """The same of a file."""
+    try:
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def plain(name: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.evaluation.samples import open_model
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept, promotion, serving, tracking
+from pipeline.registry.addresses import RECEIPT, receipt
 from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
 from pipeline.settings import UserError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 LONGEST_TAG = 5000
 PREVIOUS = "previous_champion"
 RECORD = "record."
-RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
 
 
 class Registered(TypedDict):
@@ -280,11 +280,7 @@ def _model(store: Store, name: str) -> RegisteredModel:
 
 def _elsewhere(store: Store, name: str) -> str:
     """Where the project's receipt says that it was registered, if that is another store."""
-    try:
-        receipt: object = json.loads((store.root / RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    said = cast(dict[str, Any], receipt) if isinstance(receipt, dict) else {}
+    said = receipt(store.root)
     registry = said.get("registry")
     if said.get("name") != name or not isinstance(registry, str) or registry == store.address.recorded:
         return ""

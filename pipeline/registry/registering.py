@@ -18,8 +18,8 @@ from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.registry import lineage
-from pipeline.registry.addresses import Address, project_of, resolve
-from pipeline.registry.models import RECEIPT, Registered, Work, register_run
+from pipeline.registry.addresses import RECEIPT, Address, project_of, read_receipt, resolve
+from pipeline.registry.models import Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
 from pipeline.settings import SettingsError, UserError, at, suggest
 
@@ -92,21 +92,26 @@ def settled(params: Params, root: Path) -> None:
 def leave_receipt(root: Path, registered: Registered, address: Address) -> None:
     """Write artifacts/curves/registration/registration.json, register's out: what was registered, and where.
 
-    For an embedded database the file lies beside it, and the folder here is a link to where it is: where the database
-    is lost with what lies beside it, DVC misses its out and registers again. For another store, and in DVC's copy of a
-    project for an experiment, it is a plain folder.
+    A link to the receipt's folder beside an embedded database, so that DVC misses its out where the database is lost
+    with what lies beside it, and registers again. A plain folder for another store, and in DVC's copy of a project for
+    an experiment. A receipt that says so already stays, whatever aliases have moved since: DVC would see another out.
     """
     folder, content = root / RECEIPT.parent, {**registered, "registry": address.recorded}
-    beside = None if address.receipts is None else address.receipts / registered["name"]
-    if beside is not None:
-        files.write_json(beside / RECEIPT.name, content)
-    if beside is not None and project_of(root.resolve()) == root.resolve():
-        # Within the project the link is relative, so that both move together.
-        _lead(folder, os.path.relpath(beside, folder.parent.resolve()) if address.home is not None else str(beside))
-        return
+    if address.receipts is not None:
+        beside = address.receipts / registered["name"]
+        _keep(beside / RECEIPT.name, content)
+        if project_of(root.resolve()) == root.resolve():
+            # Within the project the link is relative, so that both move together.
+            _lead(folder, os.path.relpath(beside, folder.parent.resolve()) if address.home is not None else str(beside))
+            return
     if folder.is_symlink():
         folder.unlink()
-    files.write_json(root / RECEIPT, content)
+    _keep(root / RECEIPT, content)
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    if {**read_receipt(path), "aliases": content["aliases"]} != content:
+        files.write_json(path, content)
 
 
 def _lead(folder: Path, to: str) -> None:

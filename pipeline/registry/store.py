@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.formats import files
 from pipeline.registry import moving
-from pipeline.registry.addresses import DATABASE_PORTS, Address, redact, resolve
+from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, receipt, redact, resolve
 from pipeline.settings import UserError
 
 if TYPE_CHECKING:
@@ -77,12 +77,15 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
     """
     address = resolve(root)
     if not create and address.database is not None and not _begun(address.database):
-        raise _absent(root, address)
+        raise absent(root, address)
     quieten()
     with plainly(address):
         prepare(address)
         import mlflow
+        from mlflow.tracking._tracking_service import utils
 
+        # By a run's id MLflow remembers where its files are, whichever store it is of: a copy has the same ids.
+        getattr(utils, "_artifact_repos_cache", {}).clear()
         before = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(address.uri)
         try:
@@ -93,16 +96,25 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
                 os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-def _absent(root: Path, address: Address) -> UserError:
+def absent(root: Path, address: Address) -> UserError:
+    """What to say where there is no embedded database, and nobody asked to make one."""
     if not address.given and not any((root / mark).is_file() for mark in ("params.yaml", "dvc.yaml")):
         return UserError(
             f"there is no project here: neither {root} nor a folder above it holds a params.yaml; change to a "
             "project's folder, or name a registry in MLFLOW_TRACKING_URI"
         )
+    last = receipt(root)
+    if last.get("registry") == address.recorded:
+        return UserError(
+            f"the registry {address.shown} is gone; {RECEIPT} says that {last.get('name')} version "
+            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it anew with "
+            "`zerosum register`, which registers what artifacts/ hold"
+        )
     named = "MLFLOW_TRACKING_URI names" if address.given else "it would be"
+    elsewhere = f"; the one that {RECEIPT} names is {last['registry']}" if last.get("registry") else ""
     return UserError(
-        f"there is no registry here: {named} {address.shown}, which is made by the register stage (`dvc repro`) or by "
-        "`zerosum register`, which registers what artifacts/ hold; a registry elsewhere is named by MLFLOW_TRACKING_URI"
+        f"there is no registry here: {named} {address.shown}, which `dvc repro` makes, or `zerosum register` where "
+        f"artifacts/ hold a model already; MLFLOW_TRACKING_URI names another{elsewhere}"
     )
 
 
@@ -130,18 +142,22 @@ def plainly(address: Address) -> Generator[None]:
     except MlflowException as error:
         if unfit := _other_schema(address, str(error.message)):
             raise unfit from None
+        # MLflow hands on what its database says, with the statement.
+        if wrapped := re.search(r"^\(\w+\.\w+\) (.*)$", str(error.message), re.MULTILINE):
+            raise UserError(redact(_database_error(address, wrapped[1]), address.uri)) from None
         raise UserError(redact(f"MLflow ({address.shown}): {error.message}", address.uri)) from None
     except CommandError as error:
         raise _other_schema(address, str(error)) or UserError(
             redact(f"the store {address.shown} cannot be used: {error}", address.uri)
         ) from None
     except (SQLAlchemyError, sqlite3.Error) as error:
-        raise UserError(redact(_database_error(address, error), address.uri)) from None
+        said = str(getattr(error, "orig", None) or error)
+        raise UserError(redact(_database_error(address, said), address.uri)) from None
 
 
-def _database_error(address: Address, error: Exception) -> str:
-    """What a database says, without the statement that met it."""
-    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+def _database_error(address: Address, said: str) -> str:
+    """What a database says, without the statement that met it, and what to do."""
+    said = said.strip().partition("\n")[0]
     file = address.database
     if file is None:
         return f"the store {address.shown} cannot be used: {said}"
@@ -244,8 +260,11 @@ def _make_database(database: Path, address: Address) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        # Of a database that is gone: DVC misses its out, and registers again.
         if address.receipts is not None:
-            shutil.rmtree(address.receipts, ignore_errors=True)  # of a database that is gone
+            shutil.rmtree(address.receipts, ignore_errors=True)
+        if address.home is not None and receipt(address.home).get("registry") == address.recorded:
+            (address.home / RECEIPT).unlink(missing_ok=True)
         with files.replacing(database) as temporary:
             beside = resolve(database.parent, {"MLFLOW_TRACKING_URI": f"sqlite:///{quote(temporary.name)}"})
             made = SqlAlchemyStore(beside.uri, address.artifacts)
@@ -293,7 +312,7 @@ def _has_tables(database: Path, address: Address) -> bool:
             )
             revision = next((str(found) for (found,) in versions), None)
     except sqlite3.OperationalError as error:
-        raise UserError(_database_error(address, error)) from None
+        raise UserError(_database_error(address, str(error))) from None
     except sqlite3.DatabaseError as error:
         raise UserError(_damaged(database, str(error))) from None
     if "model_versions" not in names:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.registry.addresses import redact, resolve
+from pipeline.registry.addresses import check_place, project_of, redact, resolve
 from pipeline.settings import UserError
 
 
@@ -68,3 +69,74 @@ def test_credentials_of_variables_are_left_out() -> None:
 def test_text_without_secrets_stays() -> None:
     text = "models:/toy@champion at http://host:5000/x has 3 versions"
     assert redact(text, "http://host:5000", {}) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "100%", "a#b", "a?b", "a&b", "a'b", 'a"b', "a+b", "é", "日本", "a:b", "a=b", "a@b", "dot."]
+)
+def test_folders_of_any_name_have_a_registry(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    check_place(root, {})
+    address = resolve(root, {})
+    assert address.database == root / "mlflow.db"
+    assert address.shown == f"sqlite:///{root}/mlflow.db"
+    assert address.recorded == "sqlite:///mlflow.db"
+    from sqlalchemy import make_url
+
+    assert make_url(address.uri).database == str(root / "mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_mlflow_would_decode_are_refused_before_any_work(tmp_path: Path) -> None:
+    for name in ("a%20b", "%41", "50%ff"):
+        with pytest.raises(UserError, match="rename the folder, or name a server") as refused:
+            check_place(tmp_path / name, {})
+        assert str(tmp_path / name) in str(refused.value)
+        check_place(tmp_path / name, {"MLFLOW_TRACKING_URI": "http://host:5000"})
+    with pytest.raises(UserError, match="given up folders"):
+        check_place(tmp_path, {"MLFLOW_TRACKING_URI": "mlruns"})
+    with pytest.raises(UserError, match="not UTF-8"):
+        check_place(Path("/tmp") / os.fsdecode(b"b\xff"), {})
+
+
+def test_a_quoted_name_is_the_file_that_mlflow_opens(tmp_path: Path) -> None:
+    assert resolve(tmp_path, {"MLFLOW_TRACKING_URI": "sqlite:///my%20runs.db"}).database == tmp_path / "my runs.db"
+
+
+def test_a_database_elsewhere_is_recorded_by_its_place(tmp_path: Path) -> None:
+    address = resolve(tmp_path / "p", {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/shared.db"})
+    assert address.recorded == f"sqlite:///{tmp_path}/shared.db"
+    assert address.given
+    assert not resolve(tmp_path, {}).given
+
+
+# --- experiments ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copy", [".dvc/tmp/exps/tmpab12", ".dvc/tmp/exps/standalone/tmpab12"])
+def test_an_experiment_s_copy_has_the_registry_of_its_project(tmp_path: Path, copy: str) -> None:
+    (tmp_path / ".git").mkdir()
+    root = tmp_path / copy
+    root.mkdir(parents=True)
+    assert project_of(root) == tmp_path
+    assert resolve(root, {}).database == tmp_path / "mlflow.db"
+    assert resolve(root, {"MLFLOW_TRACKING_URI": "sqlite:///runs/m.db"}).database == tmp_path / "runs/m.db"
+    assert resolve(root, {}).recorded == "sqlite:///mlflow.db"
+
+
+def test_a_project_below_its_repository_is_found_from_the_copy(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sub/project").mkdir(parents=True)
+    # DVC at the head of the repository, or with `dvc init --subdir` in the project: the clone is of the repository.
+    assert project_of(tmp_path / ".dvc/tmp/exps/tmpab/sub/project") == tmp_path / "sub/project"
+    assert project_of(tmp_path / "sub/project/.dvc/tmp/exps/standalone/tmpab/sub/project") == tmp_path / "sub/project"
+
+
+def test_an_experiment_within_an_experiment_is_of_the_outermost(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert project_of(tmp_path / ".dvc/tmp/exps/tmpab/.dvc/tmp/exps/tmpcd") == tmp_path
+
+
+def test_any_other_folder_is_a_project_of_its_own(tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / ".dvc/tmp", tmp_path / ".dvc/tmp/exps"):
+        assert project_of(root) == root
