@@ -157,7 +157,7 @@ def _sentence(kind: str, values: Mapping[str, Any], folder: str) -> str:
     if kind == DROPPED:
         return f"{classes} {verbs['have']} no usable example and {verbs['were']} left out: {names}"
     if kind == RARE:
-        least = f"fewer than {RARE_BELOW}, or than {RARE_SHARE:.0%} of the largest class's"
+        least = f"fewer than {RARE_BELOW}, or than {100 * RARE_SHARE:g} % of the largest class's"
         return f"{classes} {verbs['have']} few training examples ({least}): {names}"
     if kind == NO_HOLDOUT:
         return f"{classes} {verbs['have']} no holdout example: {names}"

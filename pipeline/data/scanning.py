@@ -221,14 +221,21 @@ def check_limit(source: DataSource[Any], settings: IngestSettings) -> None:
 
 
 def reaching(entries: Sequence[Entry]) -> str:
-    """What would let a limit reach every class that has an item: advice, without a full stop."""
+    """What would let ingest.limit reach every class that has an item: advice, without a full stop."""
     longest: Counter[str] = Counter()
     for label, run in groupby(entry.label if entry.problem is None else None for entry in entries):
         if label is not None:
             longest[label] = max(longest[label], sum(1 for _ in run))
     # Gaps between the items that are used are as long as the shortest of the classes' longest runs, or shorter.
     enough = -(-len(entries) // min(longest.values(), default=1))
-    return f"take {enough} or more" if enough < len(entries) else "leave ingest.limit out"
+    if enough < len(entries):
+        return f"take {enough} or more"
+    limit = 2 * len(longest)  # classes that lie mixed are reached long before, though not by every larger limit
+    while limit < len(entries):
+        if {entry.label for entry in limited(entries, limit) if entry.problem is None} >= longest.keys():
+            return f"take {limit}"
+        limit *= 2
+    return "leave it out"
 
 
 def one_shape(found: Counter[tuple[int, ...]], modality: Modality = "image") -> tuple[int, ...]:

@@ -142,7 +142,7 @@ def test_a_class_of_nothing_but_repeats(folder_of: Folder, pack: Pack) -> None:
 def test_a_limit_below_the_number_of_classes(folder_of: Folder, tmp_path: Path) -> None:
     chosen = IngestSettings(source=images(folder_of(a=6, b=6, c=6)), limit=2)
     for ask in (lambda: preview.preflight(chosen), lambda: packing.ingest(chosen, tmp_path / "out")):
-        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 is below .* classes, 3, .*; take 3 or more"):
+        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 is below .* classes, 3; .*: take 3 or more"):
             ask()
     assert not (tmp_path / "out").exists()
     preview.preflight(chosen.model_copy(update={"empty_classes": "drop"}))
@@ -165,8 +165,16 @@ def test_the_limit_that_is_named_reaches_every_class(runs: list[tuple[int, int]]
     labels = [str(label) for label, length in runs for _ in range(length)]
     entries = [Entry(str(number), (number,), label) for number, label in enumerate(labels)]
     said = scanning.reaching(entries)
-    limit = int(said.split()[1]) if said.startswith("take") else len(entries)
-    assert {entry.label for entry in scanning.limited(entries, limit)} == set(labels)
+    for limit in range(int(said.split()[1]), len(entries) + 1) if said.startswith("take") else [len(entries)]:
+        assert {entry.label for entry in scanning.limited(entries, limit)} == set(labels)
+        if not said.endswith("or more"):
+            break
+
+
+def test_a_limit_for_classes_that_lie_mixed(pack: Pack) -> None:
+    said = refused(pack, {"name": "digits"}, limit=5)
+    assert "take 40, or set ingest.empty_classes: drop" in said
+    assert len(pack({"name": "digits"}, limit=40)[1].spec.classes) == 10
 
 
 # --- the last examples of a class -----------------------------------------------------------------
