@@ -224,14 +224,17 @@ def _labels(found: NDArray[Any], count: int, path: Path, where: str) -> NDArray[
 
 
 def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predictions:
-    """The class predictions of a file: its own table of them, or else its rows; shuffled by a seed, if one is given."""
+    """The class predictions of a file: its own table of them, or else its rows.
+
+    shuffle: a seed, by which the parts are cut from a shuffled order; None = as they come.
+    """
     table, probabilities = ready.predicted, ready.probabilities
     if table is None:
         assert ready.rows is not None  # one of the two is there
         table, probabilities = ready.rows, are_probabilities(ready.rows)
-    if shuffle is not None:
-        table = table[shuffled(len(table), shuffle, "inception_score/order")]
-    return Predictions.of(table, min(splits, len(table)), probabilities=probabilities)
+    # Parts alone are shuffled: what each row is recognised as stays beside its label.
+    order = None if shuffle is None else np.argsort(shuffled(len(table), shuffle, "inception_score/order"))
+    return Predictions.of(table, min(splits, len(table)), probabilities=probabilities, order=order)
 
 
 def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like | None) -> Pictures:

@@ -57,7 +57,7 @@ class Viewer:
         shapes = {shape for side in sides if side is not None for shape in side.shapes}
         name, own = self.identity.name, self.spec.shape
         if not self.any_size and shapes - {own}:
-            other = min(shapes - {own}, key=lambda shape: (len({shape[0], own[0]}), shape))
+            other = min(shapes - {own}, key=lambda shape: (shape[0] == own[0], shape))
             # A reference holds its reals as its own extractor saw them.
             instead = "" if self.measured else ", or take --extractor inception, which brings each to its own"
             if any(shape[0] != own[0] for shape in shapes):

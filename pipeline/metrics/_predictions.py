@@ -37,13 +37,19 @@ class Predictions:
 
     @classmethod
     def of(
-        cls, logits: NDArray[Any], splits: int = 1, *, probabilities: bool = False, chunk: int = 1024
+        cls,
+        logits: NDArray[Any],
+        splits: int = 1,
+        *,
+        probabilities: bool = False,
+        chunk: int = 1024,
+        order: NDArray[np.int64] | None = None,
     ) -> Predictions:
-        """Of logits, or probabilities, (n, classes); `splits` consecutive parts."""
+        """Of logits, or probabilities, (n, classes); `splits` consecutive parts of `order`, as `take` has it."""
         found = cls.empty(logits.shape[1], splits, len(logits))
         for begin in range(0, len(logits), chunk):
             rows = np.asarray(logits[begin : begin + chunk], dtype=np.float64)
-            found.take(begin, normalised(rows) if probabilities else log_softmax(rows))
+            found.take(begin, normalised(rows) if probabilities else log_softmax(rows), order)
         return found
 
     def __len__(self) -> int:

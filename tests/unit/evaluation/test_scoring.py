@@ -112,6 +112,17 @@ def test_logits_and_probabilities_are_told_apart(tmp_path: Path) -> None:
         run(tmp_path / "logits.npy", tmp_path / "logits.npy", "frechet", "inception_score")
 
 
+def test_shuffled_parts_leave_labels_where_they_are(tmp_path: Path) -> None:
+    classes = np.repeat(np.arange(4), 30)
+    np.savez(tmp_path / "a.npz", logits=np.eye(4)[classes] * 1000, labels=np.where(np.arange(120) < 6, 3, classes))
+    found = by_name(run(None, tmp_path / "a.npz", "inception_score", "label_agreement", seed=3))
+    assert found["label_agreement"].value == pytest.approx(114 / 120)
+    assert found["score_features"].value == pytest.approx(4)
+    np.savez(tmp_path / "b.npz", logits=np.eye(4)[classes], labels=np.where(np.arange(120) < 6, -1, classes))
+    with pytest.raises(UserError, match="a class of the reals for each sample, and 6 have none"):
+        run(None, tmp_path / "b.npz", "label_agreement")
+
+
 def test_fewer_are_chosen_by_the_seed(tables: tuple[Path, Path]) -> None:
     first, again, other = (run(*tables, "frechet", n=50, seed=seed).records[0] for seed in (0, 0, 1))
     assert first == again

@@ -135,7 +135,8 @@ def test_only_what_is_named_goes_into_an_image(tmp_path: Path) -> None:
         "params.yaml",
         "pipeline/families/dcgan.py",
         "pipeline/families/__pycache__/dcgan.cpython-311.pyc",
-        "samples/grid.png",
+        "samples/00000.png",
+        "samples-grid.png",
         "stages/train.py",
         "tests/conftest.py",
     ):
