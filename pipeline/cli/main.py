@@ -331,9 +331,15 @@ def fetch_weights(
     sha256: Annotated[str | None, typer.Option(help="Of the file, where it is not the public one.")] = None,
 ) -> None:
     """Download a network's public weights once, verified, and keep them as safetensors."""
+    import json
+    import re
+
     from pipeline.cli import weights as work
 
     fetched = work.fetch(name, source, None if to is None else Path(home(str(to))), sha256)
     print(f"{'written' if fetched.new else 'here already'}: {fetched.path.resolve()}")
     if to is not None or sha256 is not None:
-        print(f"use it as reference.extractor: {{name: {name}, weights: {fetched.path.resolve()}}}")
+        path = str(fetched.path.resolve())
+        # In a flow mapping of YAML a comma, a colon or a # would end it.
+        quoted = path if re.fullmatch(r"[\w./-]+", path) else json.dumps(path, ensure_ascii=False)
+        print(f"use it as reference.extractor: {{name: {name}, weights: {quoted}}}")

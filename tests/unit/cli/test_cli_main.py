@@ -102,3 +102,27 @@ def test_the_console_script_is_installed() -> None:
     script = Path(sys.executable).with_name("zerosum")
     done = subprocess.run([script], capture_output=True, text=True, timeout=60, check=False, env={**os.environ})
     assert "Usage" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models",),
+        ("promote", "--version", "1"),
+        ("rollback",),
+        ("register",),
+        ("ready",),
+        ("compare", "models:/toy/1", "models:/toy/2"),
+        ("generate", "--model", "models:/toy@champion", "--out", "out"),
+        ("explore", "models:/toy@champion", "interpolation"),
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_outside_a_project_it_is_said_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert _run(monkeypatch, *arguments) == 2
+    assert "there is no project here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -65,6 +65,9 @@ def test_a_registry_is_looked_for_and_not_made(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert _found(doctor._registry, tmp_path)[0][0] == "note"
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "artifacts/curves").mkdir(parents=True)
+    (tmp_path / "artifacts/curves/registration.json").write_text('{"registry": "sqlite:///mlflow.db"}')
+    assert _found(doctor._registry, tmp_path)[0][0] == "wrong"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
     assert _found(doctor._registry, tmp_path)[0][0] == "wrong"
 
