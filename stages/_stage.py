@@ -20,6 +20,7 @@ from pipeline.cluster import supervisor
 from pipeline.cluster.addresses import resolve
 from pipeline.formats.files import disk_is_full
 from pipeline.params import Params
+from pipeline.registry.addresses import check_place
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
 from stages import _remote
@@ -37,6 +38,7 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     root = Path.cwd()
     try:
+        check_place(root)
         params = whole.load(root / "params.yaml")
         code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import params as reader
 from pipeline import preflight, watched
 from pipeline.cli import project
+from pipeline.registry.addresses import check_place
 
 
 def check(file: Path | None) -> list[str]:
@@ -21,6 +22,7 @@ def check(file: Path | None) -> list[str]:
     root = project.root()
     path = file.absolute() if file is not None else root / "params.yaml"
     os.chdir(root)  # as in a stage, relative paths are the project's
+    check_place(root)
     params = reader.load(path)
     own = path == root / "params.yaml" and (root / "dvc.yaml").is_file()
     # Before anything is refused: where data has moved, DVC stops at a link that leads nowhere.
