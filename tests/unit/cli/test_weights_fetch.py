@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from inceptions import random_state
 from safetensors.torch import load_file
 
@@ -299,14 +300,16 @@ def test_the_command(
     server: Server, public: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.content = public
-    arguments = ["weights", "fetch", "inception", "--from", server.url, "--to", str(tmp_path)]
+    arguments = ["weights", "fetch", "inception", "--from", server.url, "--to", str(tmp_path / "my, #1")]
     monkeypatch.setattr("sys.argv", ["zerosum", *arguments, "--sha256", sha256(public)])
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert not ended.value.code
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"written: {tmp_path}")
-    assert said[1].startswith("use it as reference.extractor: {name: inception, weights: ")
+    extractor = yaml.safe_load(said[1].removeprefix("use it as reference.extractor: "))
+    assert extractor["name"] == "inception"
+    assert Path(extractor["weights"]).is_file()
     monkeypatch.setattr("sys.argv", ["zerosum", *arguments])
     with pytest.raises(SystemExit) as ended:
         main.main()
