@@ -17,7 +17,7 @@ PARTS = (CHECKPOINTS, SNAPSHOTS, GRIDS)
 
 def experiment(folder: Path, **more: object) -> Experiment:
     places = {name: str(folder / name) for name in ("shards", "reference", "cache")}
-    return Experiment(train={}, family={}, scratch=str(folder), **places, **more)  # pyright: ignore
+    return Experiment(train={}, family={}, scratch=str(folder), cache_budget=0, **places, **more)  # pyright: ignore
 
 
 def test_a_mark_is_kept_from_start_to_start(tmp_path: Path) -> None:
