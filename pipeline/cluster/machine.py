@@ -172,7 +172,7 @@ def unjoined(said: str) -> str:
     # It has answered before this: a token that is not its own is told of on stderr alone, and here as no connection.
     if re.search(r"[Aa]uth|[Tt]oken|Failed to connect to Ray cluster", said):
         return (
-            "it answers and does not take this process in, most often since the token that is here is not its own; copy "
+            "it answers and does not take this process in, mostly since the token that is here is not its own; copy "
             "the head's, and name it in RAY_AUTH_TOKEN_PATH (RAY_AUTH_TOKEN, where it is set, comes before that)"
         )
     return first_line(said)
