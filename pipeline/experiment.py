@@ -19,7 +19,7 @@ from pipeline.evaluation.gallery import save_grid
 from pipeline.evaluation.pictures import as_images
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import InTrainingScorer
-from pipeline.formats import files
+from pipeline.formats import files, scratch
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
 from pipeline.formats.mirrored import GRIDS, MirroredStore
@@ -30,9 +30,12 @@ from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
 from pipeline.settings import SettingsError, validate
 from pipeline.training import beside, schedules
+from pipeline.training.health import ScratchRemoved
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
+
+CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"  # in the scratch folder, beside GRIDS
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,22 @@ class Experiment:
     def checkpoints(self) -> CheckpointStore:
         """Where this machine keeps them; `here` comes first."""
         if not (self.store and self.mirror):
-            return CheckpointStore(Path(self.scratch) / "checkpoints", self.settings.keep)
+            return CheckpointStore(Path(self.scratch) / CHECKPOINTS, self.settings.keep)
         return MirroredStore(Path(self.scratch), self.settings.keep, self.mirrored())
+
+    @property
+    def guarded(self) -> bool:
+        """Whether checkpoints, snapshots and grids are in one folder that is not to lose any of them on the way."""
+        return self.grids and not self.store
+
+    def intact(self) -> None:
+        """Raise where the scratch folder has been removed since the training began.
+
+        Raises:
+            ScratchRemoved: saying so, and that it begins anew.
+        """
+        if self.guarded and not scratch.is_whole(Path(self.scratch)):
+            raise ScratchRemoved(scratch.removed(Path(self.scratch)))
 
     def mirrored(self) -> Store:
         """The run's own place in the store."""
@@ -173,11 +190,13 @@ def fit_and_score(
     later = experiment.load_later()
     schedules.check(family, later, spec)
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
-    scratch = Path(experiment.scratch)
+    folder = Path(experiment.scratch)
+    if experiment.guarded and world.rank == 0:
+        scratch.begin(folder, (CHECKPOINTS, SNAPSHOTS, GRIDS), reporter.note)
 
     def grid(networks: Mapping[str, nn.Module], examples_seen: int) -> None:
         source = SampleSource(family, dict(networks), spec, inputs=inputs_of(family, shards))
-        save_grid(scratch / GRIDS / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
+        save_grid(folder / GRIDS / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
 
     return fit(
         Run(
@@ -191,8 +210,9 @@ def fit_and_score(
             scorer=_scorer(experiment, family, spec),
             grid=grid if experiment.grids else None,
             stop_on_collapse=experiment.stop_on_collapse,
-            beside=beside.Snapshots(scratch / "snapshots", start, family.objective, world) if start else None,
+            beside=beside.Snapshots(folder / SNAPSHOTS, start, family.objective, world) if start else None,
             leaving=leaving,
+            intact=experiment.intact,
             later=later,
         )
     )

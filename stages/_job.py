@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import console
 from pipeline import params as whole
 from pipeline.data import parcels
 from pipeline.formats import files
@@ -100,6 +101,7 @@ def _work(stage: str, root: Path, told: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
+    console.settle()
     try:
         sys.exit(main(*sys.argv[1:]))
     except UserError as mistake:

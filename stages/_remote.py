@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -107,7 +108,7 @@ def _submitted(
                 shutil.copytree(source, target, ignore=LEFT_OUT)
             else:
                 shutil.copy2(source, target)
-        command = f"python -m stages._job '{params.run.storage}' {ticket}"
+        command = f"python -m stages._job {shlex.quote(params.run.storage)} {ticket}"
         jobs.submit(job, command, folder, {"PYTHONUNBUFFERED": "1"}, {"stage": project.stage, **origin})
     print(f"submitted the job {job} to {jobs.url}", flush=True)
     return job

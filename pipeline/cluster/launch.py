@@ -25,7 +25,7 @@ from pipeline.formats import files
 from pipeline.formats.mirrored import GRIDS
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
-from pipeline.training.health import Collapsed, TrainingFailed
+from pipeline.training.health import Collapsed, ScratchRemoved, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
 PUBLISHED, RAY = "published", "ray"
@@ -119,7 +119,9 @@ def train(
             trainer.fit()
         except (TrainingFailedError, RayError) as error:
             mailbox.close()
+            experiment.intact()
             raise mailbox.failure or _died(error, Path(experiment.scratch) / "failure.txt") from None
+    experiment.intact()
     if mailbox.failure:
         raise mailbox.failure
     if experiment.mirror and experiment.mirrored().holds(f"{PUBLISHED}.bundle"):
@@ -150,6 +152,10 @@ def worker(config: dict[str, Any]) -> None:
         return  # one of those for whom there is no equal share; the next change of size may need them
     try:
         _work(config, world, reporter)
+    except ScratchRemoved as error:
+        # Rank 0's alone: the others wait for it.
+        reporter.end(TrainingFailed, str(error))
+        raise
     except TrainingFailed as error:
         # Every rank has come to this end, and trying again would meet it again.
         if world.rank == 0:
@@ -161,7 +167,17 @@ def worker(config: dict[str, Any]) -> None:
     except (OSError, SafetensorError) as error:
         if files.disk_is_full(error):
             reporter.end(TrainingFailed, f"the disk is full: {error}")
+        elif isinstance(error, FileNotFoundError):
+            _tell_if_removed(config, reporter)
         raise
+
+
+def _tell_if_removed(config: dict[str, Any], reporter: MailboxReporter) -> None:
+    """Say why a file is not there, where all of the folder is not: a restart would begin in another."""
+    try:
+        Experiment(**config["experiment"]).intact()
+    except ScratchRemoved as error:
+        reporter.end(TrainingFailed, str(error))
 
 
 def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
@@ -175,6 +191,7 @@ def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
     if outcome.status == "collapsed":
         raise Collapsed(outcome.reason)
     if world.rank == 0:
+        experiment.intact()
         here = Path(experiment.here().scratch)
         out = here / PUBLISHED
         publish(experiment, outcome, out)

@@ -169,10 +169,11 @@ def unjoined(said: str) -> str:
     if found:
         theirs, ours = (f"Ray {found[each]} and Python {found[each + 1]}" for each in (1, 3))
         return f"it has {theirs}, and this environment {ours}; make them the same"
-    if re.search(r"[Aa]uthenticat|UNAUTHENTICATED|[Ii]nvalid.*token|token.*mismatch", said):
+    # It has answered before this: a token that is not its own is told of on stderr alone, and here as no connection.
+    if re.search(r"[Aa]uth|[Tt]oken|Failed to connect to Ray cluster", said):
         return (
-            "it does not take the token that is here; copy the head's, and name it in RAY_AUTH_TOKEN_PATH "
-            "(RAY_AUTH_TOKEN, where it is set, comes before that)"
+            "it answers and does not take this process in, mostly since the token that is here is not its own; copy "
+            "the head's, and name it in RAY_AUTH_TOKEN_PATH (RAY_AUTH_TOKEN, where it is set, comes before that)"
         )
     return first_line(said)
 

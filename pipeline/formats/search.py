@@ -137,10 +137,15 @@ class Journal:
             return
         self._known.add(name)
         self.entries.append(entry)
-        with self.path.open("ab") as file:
-            file.write((json.dumps(entry, sort_keys=True) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        if not self.path.exists():
+            # Removed meanwhile, with all of .work: what is known is written again.
+            entries = self.entries
+            files.write_bytes(self.path, "".join(json.dumps(each, sort_keys=True) + "\n" for each in entries).encode())
+        else:
+            with self.path.open("ab") as file:
+                file.write((json.dumps(entry, sort_keys=True) + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
         if self._told:
             self._told(entry)
 

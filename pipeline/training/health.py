@@ -13,6 +13,10 @@ class TrainingFailed(RuntimeError):
     """The run cannot go on: names the phase and the tensor."""
 
 
+class ScratchRemoved(TrainingFailed):
+    """The folder that a training writes to was removed meanwhile: what would come of it is not what it began."""
+
+
 class Collapsed(TrainingFailed):
     """A trial of the search was ended, as its samples have collapsed."""
 

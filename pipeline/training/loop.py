@@ -49,6 +49,7 @@ class Run:
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
     beside: has snapshots scored while training goes on, in place of `scorer`; equal scores.
     leaving: whether a machine is about to be taken away, asked by every rank at ticks: a checkpoint is then made.
+    intact: called by rank 0 at ticks; raises where what was written since the beginning is not all there any more.
     later: what takes the place of `family`, from which examples on; `schedules.check` has passed it.
     """
 
@@ -64,6 +65,7 @@ class Run:
     stop_on_collapse: bool = False
     beside: beside.Snapshots | None = None
     leaving: Callable[[], bool] | None = None
+    intact: Callable[[], None] | None = None
     later: schedules.Later = ()
 
 
@@ -178,6 +180,8 @@ class Game:
         """Score, report and keep what is due at this tick; True if the run is to end here."""
         run, seen = self.run, self.state.examples_seen
         settings = run.settings
+        if run.intact and run.world.rank == 0:
+            run.intact()
         last = seen >= settings.examples
         record: Record = {"examples_seen": seen, "step": self.state.step, "attempt": self.state.attempt}
         record.update(tick.means)

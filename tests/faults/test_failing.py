@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import checkout
 import pytest
-from processes import finished, stage
+from processes import examples_seen, finished, stage
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -109,3 +111,66 @@ def test_ingest_packs_the_same_bytes_alone_and_through_ray(workers: int, measure
         file.unlink()
     finished(project, "ingest")
     assert checkout.hashes(project, "shards") == before
+
+
+@pytest.mark.parametrize("beside", ["never", "always"])
+def test_scratch_that_is_removed_while_it_trains(
+    trained: tuple[Path, str], unsearched: Path, fork: Any, beside: str
+) -> None:
+    """With the checkpoints go grids and scores that the model is published with: it ends, and begins anew."""
+    project = fork(unsearched, {"run.score_beside": beside})
+    running = stage(project, "train")
+    running.until(lambda: examples_seen(project) >= 320)
+    shutil.rmtree(project / ".work", ignore_errors=True)
+    assert running.wait() == FAILED, running.output
+    said = running.output.strip().splitlines()[-1]
+    assert said.startswith("train: ")
+    assert "was removed while it was in use; run it again: it begins anew" in said
+    assert not (project / "artifacts" / "model").exists()
+    finished(project, "train")
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+def test_an_environment_and_a_project_whose_paths_a_shell_would_read(
+    trained: tuple[Path, str], unsearched: Path, fork: Any, tmp_path: Path
+) -> None:
+    """And a folder for temporary files, as Slurm gives one, that is too long for a socket."""
+    odd = "my 'e\"nv' $x;(é#%20&)"
+    project = fork(unsearched).rename(tmp_path / odd)
+    environment = tmp_path / f"{odd} too"
+    environment.symlink_to(Path(sys.executable).parent.parent, target_is_directory=True)
+    temporary = tmp_path / ("t" * 90)
+    temporary.mkdir()
+    done = subprocess.run(
+        [str(environment / "bin" / Path(sys.executable).name), "-m", "stages.train"],
+        cwd=project,
+        env={**checkout.environment(project), "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")
+
+
+@pytest.mark.parametrize("output", ["ascii", "closed", "full", "no reader"])
+def test_no_output_fails_a_finished_stage(output: str, measured: Path, fork: Any) -> None:
+    """Names of classes, ± and × are in what a stage prints."""
+    project = fork(measured)
+    command = {
+        "ascii": 'PYTHONIOENCODING=ascii exec "$0" -m stages.reference',
+        "closed": 'exec "$0" -m stages.reference >&- 2>&-',
+        "full": 'exec "$0" -m stages.reference > /dev/full',
+        "no reader": 'set -o pipefail; "$0" -m stages.reference | true',
+    }[output]
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable],
+        cwd=project,
+        env=checkout.environment(project),
+        capture_output=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checkout.hashes(project, "reference") == checkout.hashes(measured, "reference")

@@ -233,7 +233,11 @@ def test_the_logs_of_our_own_folder_outlive_it(short: Path) -> None:
             "This process on 10.0.0.1 was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n",
             "it has Ray 2.9.0 and Python 3.10.1, and this environment Ray 2.60.0 and Python 3.11.7; make them the same",
         ),
-        ("Failed to authenticate: Invalid or missing authentication token", "it does not take the token that is here"),
+        ("Failed to connect to Ray cluster at 192.0.2.2:6399", "it answers and does not take this process in"),
+        (
+            "Unauthenticated: RPC error: InvalidAuthToken: Authentication token is missing",
+            "it answers and does not take",
+        ),
         ("it is on fire\nand more", "it is on fire"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ def test_a_reading_is_journalled_once(tmp_path: Path) -> None:
     journal.append({**ENTRIES[0], "score": 99.0})
     assert journal.path.read_bytes() == before
     assert len(journal.entries) == len(ENTRIES)
+
+
+def test_a_journal_that_is_removed_meanwhile_is_written_again_whole(tmp_path: Path) -> None:
+    journal = write(tmp_path / "work" / "journal.jsonl")
+    whole = journal.path.read_bytes()
+    shutil.rmtree(tmp_path / "work")
+    journal.append({**ENTRIES[0], "reading": 9})
+    assert journal.path.read_bytes().startswith(whole)
+    assert Journal(journal.path).entries == journal.entries == [*ENTRIES, {**ENTRIES[0], "reading": 9}]
 
 
 def test_readings_of_a_trial_by_its_configuration(tmp_path: Path) -> None:
