@@ -71,6 +71,7 @@ NO_DATA = frozenset(
     | {".parquet", ".arrow", ".db", ".sqlite", ".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".dvc"}
     | {".url", ".lnk", ".webloc", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mid", ".midi"}
 )
+BESIDE = "-grid.png"
 NUMBERED = re.compile(r"[0-9]{5,}\.(png|wav)")
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9_-]{0,15}$")
 LINKS_IN_A_ROW = 4  # folders that link to each other could be walked in as many ways as there are orders of them
@@ -281,7 +282,7 @@ class _Walk:
         except OSError as error:
             self.found.items.append((folder.name.rstrip("/") or ".", ("cannot be read", error.strerror or "")))
             return
-        grids = _grids(folder.path, [child.name for child in children])
+        grids = _grids(folder.path, {child.name for child in children})
         for child in children:
             name = folder.name + child.name
             try:
@@ -365,11 +366,13 @@ class _Walk:
         self.found.items.append((name, (LEAVING, f"to {place}{f'; {advice}' if advice else ''}")))
 
 
-def _grids(folder: str, names: Sequence[str]) -> frozenset[str]:
+def _grids(folder: str, names: set[str]) -> frozenset[str]:
     """What of a folder are grids that `zerosum generate` and `explore` made, of many pictures each."""
     found: set[str] = set()
     if "grid.png" in names and any(NUMBERED.fullmatch(name) for name in names):
         found.add("grid.png")
+    # Beside the folder of samples that it shows, which may be one class among others.
+    found |= {name for name in names if name.endswith(BESIDE) and name.removesuffix(BESIDE) in names}
     if "explore.json" in names:
         try:
             record: Any = json.loads(read(Path(folder) / "explore.json", 2**20))

@@ -104,8 +104,16 @@ def test_folders_that_tools_leave_are_not_walked_through(tmp_path: Path, name: s
 
 def test_our_own_grid_is_no_sample_but_another_grid_is(tmp_path: Path) -> None:
     put(tmp_path, "ours/00000.png", "ours/00001.png", "ours/grid.png", "mine/0.png", "mine/grid.png")
+    put(tmp_path, "ours-grid.png", "other-grid.png")  # beside the folder that it shows, and beside none
     put(tmp_path, "sounds/00000.wav", "sounds/grid.png", data=RIFF)
-    assert sorted(items(tmp_path)) == ["mine/0.png", "mine/grid.png", "ours/00000.png", "ours/00001.png"]
+    assert sorted(items(tmp_path)) == [
+        "mine/0.png",
+        "mine/grid.png",
+        "other-grid.png",
+        "ours/00000.png",
+        "ours/00001.png",
+    ]
+    assert passed(tmp_path)["ours-grid.png"] == listing.GRID
     assert passed(tmp_path)["ours/grid.png"] == passed(tmp_path, SOUNDS)["sounds/grid.png"] == listing.GRID
 
 
