@@ -27,9 +27,9 @@ cd "$image"
 rm -rf "$folder/pipeline" "$folder/stages"
 cp --recursive --preserve=timestamps pipeline stages dvc.yaml .dvcignore "$folder/"
 cp .dvc/config "$folder/.dvc/"
-for kept in dvc.lock params.yaml; do
+for kept in dvc.lock params.yaml inputs; do
     if [[ ! -e $folder/$kept ]]; then
-        cp "$kept" "$folder/"
+        cp --recursive "$kept" "$folder/"
     fi
 done
 if [[ -n ${ZEROSUM_PARAMS:-} ]]; then
