@@ -82,8 +82,8 @@ def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> 
     shell.run(page["A queue"])
     assert versions(project / "mlflow.db") == [1, 2, 3]
     with closing(sqlite3.connect(project / "mlflow.db")) as store:
-        named = "select version, value from model_version_tags where key = 'zerosum.dvc_experiment' order by version"
-        assert store.execute(named).fetchall() == [(2, "second"), (3, "third")]
+        named = "select value from tags where key = 'zerosum.dvc_experiment' order by value"
+        assert store.execute(named).fetchall() == [("second",), ("third",)]
     assert not (project / ".dvc/tmp/exps").exists() or not list((project / ".dvc/tmp/exps").rglob("mlflow.db"))
 
     shell.run(page["Take one over"])
