@@ -206,7 +206,7 @@ def _registry(root: Path) -> Iterator[Finding]:
     try:
         address = addresses.resolve(root)
         if address.database is not None and not address.database.exists():
-            gone = addresses.receipt(root).get("registry") == address.recorded
+            gone = addresses.receipt(root).get("registry") == address.recorded or addresses.lost(root)
             yield Finding("wrong" if gone else "note", "registry", str(store.absent(root, address)))
             return
         store.quieten()

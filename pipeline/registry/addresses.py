@@ -140,6 +140,12 @@ def receipt(root: Path) -> dict[str, Any]:
     return read_receipt(root / RECEIPT)
 
 
+def lost(root: Path) -> bool:
+    """Whether the project once registered in an embedded store that is gone with its receipts."""
+    folder = (root / RECEIPT).parent
+    return folder.is_symlink() and not folder.exists()
+
+
 def read_receipt(path: Path) -> dict[str, Any]:
     """The same of a file."""
     try:

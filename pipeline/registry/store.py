@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.formats import files
 from pipeline.registry import moving
-from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, receipt, redact, resolve
+from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, redact, resolve
 from pipeline.settings import UserError
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
 
 def absent(root: Path, address: Address) -> UserError:
     """What to say where there is no embedded database, and nobody asked to make one."""
+    if lost(root) and not address.given:
+        return UserError(
+            f"the registry {address.shown} is gone. Bring it back from a copy, or make it anew with `dvc repro`, which "
+            "registers what artifacts/ hold"
+        )
     if not address.given and not any((root / mark).is_file() for mark in ("params.yaml", "dvc.yaml")):
         return UserError(
             f"there is no project here: neither {root} nor a folder above it holds a params.yaml; change to a "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.cli import doctor
+from pipeline.registry import addresses
 
 
 def _found(checked: Any, root: Path) -> list[tuple[str, str, str]]:
@@ -65,9 +67,15 @@ def test_a_registry_is_looked_for_and_not_made(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert _found(doctor._registry, tmp_path)[0][0] == "note"
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "artifacts/curves").mkdir(parents=True)
-    (tmp_path / "artifacts/curves/registration.json").write_text('{"registry": "sqlite:///mlflow.db"}')
+    receipt = tmp_path / addresses.RECEIPT
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text('{"registry": "sqlite:///mlflow.db"}')
     assert _found(doctor._registry, tmp_path)[0][0] == "wrong"
+    shutil.rmtree(receipt.parent)  # lost with the database, and what led to it is left
+    receipt.parent.symlink_to("../../mlflow.db-registered/zerosum-digits")
+    ((verdict, _, said),) = _found(doctor._registry, tmp_path)
+    assert verdict == "wrong"
+    assert "dvc repro" in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
     assert _found(doctor._registry, tmp_path)[0][0] == "wrong"
 

@@ -201,13 +201,24 @@ def test_infra_holds_no_python() -> None:
     assert not list(INFRA.rglob("*.py"))
 
 
+COPIED = (
+    "pipeline/net.py",
+    "stages/train.py",
+    ".dvc/config",
+    ".dvcignore",
+    "dvc.yaml",
+    "dvc.lock",
+    "inputs/ingest/data",
+)
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """What the image has at /opt/zerosum, and a dvc that says what it was asked."""
     here = tmp_path / "image"
     (here / "infra" / "docker").mkdir(parents=True)
     shutil.copy(INFRA / "docker" / "repro.sh", here / "infra" / "docker")
-    for name in ("pipeline/net.py", "stages/train.py", ".dvc/config", ".dvcignore", "dvc.yaml", "dvc.lock"):
+    for name in COPIED:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(f"{name} of the image\n")
     (here / "params.yaml").write_text("run: {}\n")
@@ -237,7 +248,7 @@ def test_repro_lays_the_project_out_and_runs_dvc_there(image: Path, tmp_path: Pa
         f"{folder}: dvc config --local core.no_scm true",
         f"{folder}: dvc repro train --force",
     ]
-    for name in ("pipeline/net.py", "stages/train.py", "dvc.lock", "dvc.yaml", ".dvc/config", ".dvcignore"):
+    for name in COPIED:
         assert (folder / name).read_text() == f"{name} of the image\n"
 
 
@@ -246,12 +257,15 @@ def test_repro_keeps_what_was_computed_and_takes_the_images_code(image: Path, tm
     assert repro(image, str(folder)).returncode == 0
     (folder / "dvc.lock").write_text("computed here\n")
     (folder / "params.yaml").write_text("changed here\n")
+    (folder / "inputs/ingest/data").unlink()
+    (folder / "inputs/ingest/data").symlink_to("../../flowers")
     (folder / "artifacts").mkdir()
     (folder / "pipeline" / "gone.py").write_text("removed from the image since\n")
     (image / "pipeline" / "net.py").write_text("newer\n")
     assert repro(image, str(folder)).returncode == 0
     assert (folder / "dvc.lock").read_text() == "computed here\n"
     assert (folder / "params.yaml").read_text() == "changed here\n"
+    assert str((folder / "inputs/ingest/data").readlink()) == "../../flowers"
     assert (folder / "artifacts").is_dir()
     assert (folder / "pipeline" / "net.py").read_text() == "newer\n"
     assert not (folder / "pipeline" / "gone.py").exists()
