@@ -93,12 +93,16 @@ class _Raw(io.FileIO):
     """A descriptor whose errors of writing are remembered and not raised."""
 
     def write(self, data: Any, /) -> int:
-        size = memoryview(data).nbytes
+        """All of it, or as much as can be written; the size of `data` in either case."""
+        left = memoryview(data).cast("B")
+        size = left.nbytes
         try:
-            written = super().write(data)
-            while written is None:  # a pipe that somebody made non-blocking, and which is full
-                select.select([], [self], [])
-                written = super().write(data)
+            while left:
+                written = super().write(left)
+                if written is None:  # a pipe that somebody made non-blocking, and which is full
+                    select.select([], [self], [])
+                else:
+                    left = left[written:]
         except OSError as error:
             _lost.append(error)
             if error.errno in NO_READER:
@@ -107,15 +111,14 @@ class _Raw(io.FileIO):
                     null = os.open(os.devnull, os.O_WRONLY)
                     os.dup2(null, self.fileno())
                     os.close(null)
-            return size
-        return written
+        return size
 
 
 def _settled(stream: TextIO | None, number: int) -> TextIO:
     if stream is None or getattr(stream, "closed", False):
         return _wrapped(number, "utf-8", line_buffering=False)
     buffer = getattr(stream, "buffer", None)
-    if isinstance(getattr(buffer, "raw", None), _Raw):
+    if isinstance(buffer, _Raw) or isinstance(getattr(buffer, "raw", None), _Raw):
         return stream
     try:
         own = stream.fileno() == number and isinstance(stream, io.TextIOWrapper)
@@ -125,15 +128,17 @@ def _settled(stream: TextIO | None, number: int) -> TextIO:
         return stream
     with contextlib.suppress(OSError, ValueError):
         stream.flush()
-    wrapped = _wrapped(number, stream.encoding, getattr(stream, "line_buffering", False))
-    if getattr(stream, "write_through", False):
-        wrapped.reconfigure(write_through=True)
-    return wrapped
+    through = bool(getattr(stream, "write_through", False))
+    return _wrapped(number, stream.encoding, getattr(stream, "line_buffering", False), through)
 
 
-def _wrapped(number: int, encoding: str, line_buffering: bool) -> io.TextIOWrapper:
-    buffer = io.BufferedWriter(_Raw(number, "w", closefd=False))
-    return io.TextIOWrapper(buffer, encoding=encoding, errors=PLAIN, line_buffering=line_buffering)
+def _wrapped(number: int, encoding: str, line_buffering: bool, through: bool = False) -> io.TextIOWrapper:
+    """through: as PYTHONUNBUFFERED asks for, each write goes out at once, with no buffer in between."""
+    raw = _Raw(number, "w", closefd=False)
+    buffer: Any = raw if through else io.BufferedWriter(raw)
+    return io.TextIOWrapper(
+        buffer, encoding=encoding, errors=PLAIN, line_buffering=line_buffering, write_through=through
+    )
 
 
 def _open(number: int) -> None:

@@ -11,23 +11,27 @@ from typing import Any, cast
 import yaml
 
 from pipeline.formats import files
+from pipeline.registry.addresses import resolve
+from pipeline.settings import UserError
 
 NONE = "none"
 DOWNSTREAM = frozenset({"register"})
 TIMES_AND_RATES = "artifacts/curves"
+NOT_SOURCES = ("inputs",)
 _HASHES_ONLY = frozenset({"path", "size", "nfiles", "isexec", "hash"})
 
 
 def gather(root: Path, manifest: Path | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The lineage of what the project in `root` has just made; `none` where something is unknown.
 
-    git_commit, git_dirty: the commit, and `yes` where anything but dvc.lock and outs differs from it.
+    git_commit, git_dirty: the commit, and `yes` where anything differs from it but dvc.lock, outs, the links under
+        inputs/ that stages set, and the registry itself.
     dvc_lock_sha256: the canonical entries of every stage before register.
     manifest_sha256, settings_sha256: of the data's manifest file and of the settings given.
     """
     lock = read_lock(root)
     commit = git_commit(root)
-    changed = changes(root, outs(lock)) if commit != NONE else None
+    changed = changes(root, [*outs(lock), *NOT_SOURCES, *_registry(root)]) if commit != NONE else None
     return {
         "git_commit": commit,
         "git_dirty": NONE if changed is None else "yes" if changed else "no",
@@ -35,6 +39,19 @@ def gather(root: Path, manifest: Path | None = None, settings: Mapping[str, Any]
         "manifest_sha256": files.sha256_file(manifest) if manifest is not None and manifest.is_file() else NONE,
         "settings_sha256": files.sha256_json(dict(settings)) if settings is not None else NONE,
     }
+
+
+def _registry(root: Path) -> list[str]:
+    """What an embedded registry writes into the project, wherever MLFLOW_TRACKING_URI puts it there."""
+    try:
+        database = resolve(root).database
+    except UserError:  # said by who opens it
+        return []
+    if database is None or not database.is_relative_to(root.resolve()):
+        return []
+    name = database.relative_to(root.resolve())
+    files_beside = [name.with_name(name.name + ending) for ending in ("", "-lock", "-wal", "-shm", "-registered")]
+    return [each.as_posix() for each in (*files_beside, name.with_name("mlartifacts"))]
 
 
 def key(lineage: Mapping[str, str]) -> str:

@@ -29,7 +29,7 @@ from processes import Running, alive, examples_seen, name, readings
 STAGES = ("ingest", "reference", "tune", "train", "evaluate", "register")
 ON_RAY = STAGES[:-1]
 OUTS = {"ingest": "shards", "reference": "reference", "tune": "search", "train": "model", "evaluate": "report"}
-REGISTRY = ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlruns", "mlartifacts")
+REGISTRY = ("mlflow.db", "mlflow.db-registered", "mlflow.db-wal", "mlflow.db-shm", "mlruns", "mlartifacts")
 # What each stage reads and would be wrong to believe when it is damaged.
 INPUTS = {
     "ingest": "params.yaml",

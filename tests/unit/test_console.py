@@ -134,12 +134,28 @@ def test_a_pipe_that_does_not_block_loses_nothing() -> None:
     assert found == b"x" * 300_000 + b"\nend\n"
 
 
+def test_unbuffered_output_is_there_while_the_work_goes_on() -> None:
+    """PYTHONUNBUFFERED, as containers and supervisors set it: a line is seen when it is written."""
+    code = START + "print('begun', end=' '); print('±'); sys.stdin.read()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "ascii"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun +/-\n"
+        assert process.poll() is None
+    finally:
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_twice_is_once_and_a_test_s_stream_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     other = io.StringIO()
     monkeypatch.setattr(sys, "stdout", other)
     console.settle()
     assert sys.stdout is other
-    done = python("first = sys.stdout; console.settle(); print(first is sys.stdout, sys.stdout.buffer.raw.name)")
+    done = python("first = sys.stdout; console.settle(); print(first is sys.stdout, sys.stdout.fileno())")
     assert done.stdout == b"True 1\n"
 
 
