@@ -77,7 +77,7 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     places = PLACES.get(stage)
     if places is None:
         return []
-    paths = _placed(params, stage)
+    paths = _placed(root, params, stage)
     said: list[str] = []
     (root / FOLDER / stage).mkdir(parents=True, exist_ok=True)
     for place in places:
@@ -95,7 +95,7 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     return said
 
 
-def _placed(params: Params, stage: str) -> dict[str, Path]:
+def _placed(root: Path, params: Params, stage: str) -> dict[str, Path]:
     """Which path goes to which place."""
     if stage == "reference":
         return {
@@ -114,7 +114,9 @@ def _placed(params: Params, stage: str) -> dict[str, Path]:
     found: dict[str, Path] = dict(zip(PLACES["ingest"], [*paths[:1], *rest], strict=False))
     linked = [path for path in source.linked() if paths and not path.is_relative_to(paths[0].resolve())]
     if linked:
-        found["linked"] = _above(linked)
+        above, project = _above(linked), root.resolve()
+        # A place of the project is named as such, since clones and moved projects have it elsewhere.
+        found["linked"] = above.relative_to(project) if above.is_relative_to(project) else above
     return found
 
 
@@ -206,7 +208,15 @@ def _folders(start: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
         except OSError:
             continue
         waiting += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        yield folder, [entry for entry in entries if not entry.is_dir()]
+        yield folder, [entry for entry in entries if not _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; not where a link leads to itself or through what cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def remember(root: Path, work: Path, shards: Path) -> None:

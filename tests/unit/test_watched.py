@@ -109,6 +109,24 @@ def test_a_domain_that_is_a_link_is_watched(root: Path, name: str) -> None:
     assert at(root, "ingest", "linked").resolve() == root.parent / "outside/cat"
 
 
+def test_a_place_of_the_project_is_linked_as_such_so_that_it_moves_with_it(root: Path) -> None:
+    (root / "more" / "bird").mkdir(parents=True)
+    (root / "more" / "bird" / "0.png").write_bytes((root / "flowers" / "cat" / "0.png").read_bytes())
+    (root / "flowers" / "bird").symlink_to("../more/bird")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert str(at(root, "ingest", "linked").readlink()) == "../../more/bird"
+    assert at(root, "ingest", "linked").resolve() == root / "more" / "bird"
+
+
+def test_links_that_lead_to_themselves_are_no_folders(root: Path) -> None:
+    before = watched.stamp(root, "ingest").files
+    (root / "flowers" / "self").symlink_to("self")
+    (root / "flowers" / "cat" / "one").symlink_to("other")
+    (root / "flowers" / "cat" / "other").symlink_to("one")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert (before, watched.stamp(root, "ingest").files) == (0, 8 + 3)
+
+
 def test_what_is_not_here_is_said_and_no_link_leads_nowhere(root: Path) -> None:
     (said,) = watched.link(root, chosen({"name": "image_folder", "folder": "/nowhere/at/all"}), "ingest")
     assert "dvc repro -f -s ingest" in said
