@@ -12,7 +12,7 @@ from pipeline import plugins
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
-from pipeline.data.preview import open_source, preflight
+from pipeline.data.preview import foresee, open_source, preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
 from pipeline.evaluation.foreign import read_statistics
@@ -54,7 +54,7 @@ def settings(params: Params) -> list[str]:
     if there:
         said.append(f"{there} is not on this machine: the job of {params.run.address} will look for it")
     else:
-        attempt(lambda: data(params))
+        attempt(lambda: _items(params))
     statistics = params.reference.statistics
     if statistics is not None:
         attempt(lambda: _readable(Path(statistics)))
@@ -71,6 +71,13 @@ def elsewhere(params: Params) -> str:
     source = open_source(params.ingest)
     given = [getattr(source.config, field) for field in source.paths]
     return next((str(path) for path in given if path and Path(path).is_absolute() and not Path(path).exists()), "")
+
+
+def _items(params: Params) -> None:
+    """The data, and what its listing alone has ingest refuse."""
+    source = open_source(params.ingest)
+    data(params, source)
+    foresee(params.ingest, source)
 
 
 def _readable(statistics: Path) -> None:

@@ -12,6 +12,7 @@ small file that says so. DVC does not follow links to folders within a dependenc
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.data.preview import open_source
+from pipeline.data.source import printable
 from pipeline.formats import files
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
@@ -77,7 +79,7 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     places = PLACES.get(stage)
     if places is None:
         return []
-    paths = _placed(params, stage)
+    paths = _placed(root, params, stage)
     said: list[str] = []
     (root / FOLDER / stage).mkdir(parents=True, exist_ok=True)
     for place in places:
@@ -90,12 +92,12 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
                 f"{path} is not on this machine, so DVC cannot see it change: after a change, `dvc repro -f -s {stage}`"
             )
         else:
-            _refuse_projects(root, root / path, stage)
+            _refuse_unwatchable(root, root / path, stage)
             _point(at, path)
     return said
 
 
-def _placed(params: Params, stage: str) -> dict[str, Path]:
+def _placed(root: Path, params: Params, stage: str) -> dict[str, Path]:
     """Which path goes to which place."""
     if stage == "reference":
         return {
@@ -114,7 +116,9 @@ def _placed(params: Params, stage: str) -> dict[str, Path]:
     found: dict[str, Path] = dict(zip(PLACES["ingest"], [*paths[:1], *rest], strict=False))
     linked = [path for path in source.linked() if paths and not path.is_relative_to(paths[0].resolve())]
     if linked:
-        found["linked"] = _above(linked)
+        above, project = _above(linked), root.resolve()
+        # A place of the project is named as such, since clones and moved projects have it elsewhere.
+        found["linked"] = above.relative_to(project) if above.is_relative_to(project) else above
     return found
 
 
@@ -148,19 +152,32 @@ def _point(at: Path, path: Path) -> None:
     at.symlink_to(target)
 
 
-def _refuse_projects(root: Path, path: Path, stage: str) -> None:
-    """DVC passes over folders that are DVC projects themselves, without a word."""
+def _refuse_unwatchable(root: Path, path: Path, stage: str) -> None:
+    """DVC passes over folders that are DVC projects themselves, without a word, and fails at endless links."""
     if root.resolve().is_relative_to(path.resolve()):
         raise UserError(
             f"{stage}: {path} holds this project itself, and all that it writes would count as a change of the data; "
             "keep the data in a folder of its own"
         )
-    inner = [folder for folder, _ in _folders(path) if (folder / ".dvc").is_dir()] if path.is_dir() else []
-    if inner:
-        raise UserError(
-            f"{stage}: {inner[0]} is a DVC project of its own, into which DVC does not look, so that it would miss "
-            "changes; name a folder inside of it"
-        )
+    for folder, entries in _folders(path) if path.is_dir() else ():
+        if (folder / ".dvc").is_dir():
+            raise UserError(
+                f"{stage}: {folder} is a DVC project of its own, into which DVC does not look, so that it would miss "
+                "changes; name a folder inside of it"
+            )
+        circle = next((entry.path for entry in entries if _leads_to_itself(entry)), None)
+        if circle is not None:
+            raise UserError(f"{stage}: the link {printable(circle)} leads to itself, at which DVC stops; remove it")
+
+
+def _leads_to_itself(entry: os.DirEntry[str]) -> bool:
+    """Whether a link can be followed without end, by itself or through others."""
+    try:
+        if entry.is_symlink():
+            entry.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 # --- what has changed -------------------------------------------------------------------------
@@ -206,7 +223,15 @@ def _folders(start: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
         except OSError:
             continue
         waiting += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        yield folder, [entry for entry in entries if not entry.is_dir()]
+        yield folder, [entry for entry in entries if not _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; not where a link leads to itself or through what cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def remember(root: Path, work: Path, shards: Path) -> None:

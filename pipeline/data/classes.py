@@ -38,7 +38,7 @@ def with_examples(source: DataSource[Any], settings: IngestSettings, found: scan
     lines = [f"  {listed(names)}: {reason}" for reason, names in alike.items()]
     more = [f"  … and {len(lines) - SHOWN} reasons more"] if len(lines) > SHOWN else []
     count = f"{len(empty)} of {len(classes)} classes {'has' if len(empty) == 1 else 'have'} no example to train on"
-    limit = f"for ingest.limit, {scanning.reaching(source.entries())}; " if reasons.limited else ""
+    limit = f"for ingest.limit, {scanning.reaching(source.entries(), settings)}; " if reasons.limited else ""
     advice = f"{limit}mend or remove them, or set ingest.empty_classes: drop, which leaves them out"
     raise UserError("\n".join([count, *lines[:SHOWN], *more, advice]))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline import plugins
-from pipeline.data import scanning
+from pipeline.data import classes, rejects, scanning
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
-from pipeline.settings import SettingsError
+from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 
 
@@ -67,6 +70,41 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
         source.fields,
         source.rate(),
     )
+
+
+def foresee(settings: IngestSettings, source: DataSource[Any] | None = None) -> None:
+    """Refuse what ingest would refuse for the listing of its items alone, such as rows of missing files.
+
+    Nothing is decoded.
+
+    source: one that is open already, in place of what `settings` choose.
+
+    Raises:
+        UserError: if too many items cannot be used, a class has none that can, or none could be held out.
+    """
+    source = source or open_source(settings)
+    known = source.expected_entries()
+    if known is None:
+        return
+    entries = scanning.limited(known, settings.limit)
+    if not entries and not source.may_be_empty:
+        raise UserError(f"the source {source.describe()['name']} holds no items")
+    good = tuple(entry for entry in entries if entry.problem is None)
+    bad = tuple(entry for entry in entries if entry.problem is not None)
+    found = tuple(rejects.Reject(entry.key, *entry.problem) for entry in bad if entry.problem is not None)
+    rejects.check_rejects(found, len(entries), settings.max_rejected_fraction, None)
+    if not good:
+        return
+    nothing = np.zeros((0, 32), dtype=np.uint8)
+    survey = scanning.Survey(good, nothing, Counter(), found, len(entries), {}, bad, ())
+    # Which of them are repeats is not known yet.
+    classes.with_examples(source, settings.model_copy(update={"duplicates": "keep"}), survey)
+    for unpaired in {entry.unpaired for entry in good} if settings.holdout_fraction > 0 else ():
+        labels = Counter(entry.label for entry in good if entry.unpaired == unpaired)
+        if labels.total() == 1:
+            raise UserError(scanning.TOO_FEW.format(count=1))
+        if None not in labels and max(labels.values()) == 1:
+            raise UserError(scanning.ALL_LAST)
 
 
 def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:

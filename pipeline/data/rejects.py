@@ -83,8 +83,10 @@ def write_passed_over(folder: Path, passed: Sequence[tuple[str, str]]) -> None:
         write_csv(folder / PASSED_OVER, ("item", "why"), passed)
 
 
-def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path) -> None:
+def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path | None) -> None:
     """Refuse to go on where more than the fraction `allowed` of `items`, or all of them, were set aside.
+
+    folder: where the whole list is, if it is written.
 
     Raises:
         UserError: with the first reasons, and where the whole list is.
@@ -105,7 +107,8 @@ def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder:
     else:
         problem = f"{len(rejects)} of {items} items cannot be used; ingest.max_rejected_fraction allows {allowed:g}"
         advice = f"mend or remove them, or raise the limit to {_enough(len(rejects), items):g}"
-    advice += f"; all reasons are in {folder / REJECTS}"
+    if folder is not None:
+        advice += f"; all reasons are in {folder / REJECTS}"
     raise UserError("\n".join([problem, f"  {counts}{others}", *shown, *more, advice]))
 
 

@@ -6,6 +6,7 @@ What stays in memory is 32 bytes an item, beside the list of entries itself.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ from pipeline.types import Array, Modality, Progress
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 KNOWN_ENLARGED = 2.0  # where all images of a source have one size that is known, enlarging by so much is not noted
+TOO_FEW = (
+    "{count} examples with 1 content between them cannot be cut into train and holdout; bring more data, "
+    "or raise ingest.limit if it is set"
+)
+LAST = "each example that would be held out is the last of its class, and training needs it"
+ALL_LAST = f"{LAST}; bring at least one more of another content, for a class that has one already"
 MapShards = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 """`map_shards(function, tasks)` gives the answers in the order of the tasks; both sides can be pickled."""
 
@@ -202,7 +209,7 @@ def limited(entries: Sequence[Entry], limit: int | None) -> Sequence[Entry]:
 
 
 def check_limit(source: DataSource[Any], settings: IngestSettings) -> None:
-    """Refuse an `ingest.limit` below the number of classes, where each has to have an example.
+    """Refuse an `ingest.limit` by which a class would have no example, or each at most one and none to hold out.
 
     Raises:
         SettingsError: with a limit that would do.
@@ -210,29 +217,48 @@ def check_limit(source: DataSource[Any], settings: IngestSettings) -> None:
     if settings.limit is None or settings.empty_classes == "drop":
         return
     classes = source.expected_classes()
-    if settings.limit >= len(classes):
+    least = len(classes) + (settings.holdout_fraction > 0 and len(classes) > 0)
+    if settings.limit >= least:
         return
     entries = source.entries()
     if settings.limit < len(entries):
+        what = "is below" if settings.limit < len(classes) else "is just"
+        needs = "each needs an example" if settings.holdout_fraction == 0 else "each needs one beside what is held out"
+        # Of classes with one example each none could be held out.
+        used = Counter(entry.label for entry in limited(entries, settings.limit))
+        may_drop = settings.holdout_fraction == 0 or max(used.values()) > 1
         raise SettingsError(
-            f"ingest.limit: {settings.limit} is below the number of classes, {len(classes)}; each needs an example: "
-            f"{reaching(entries)}, or set ingest.empty_classes: drop"
+            f"ingest.limit: {settings.limit} {what} the number of classes, {len(classes)}; {needs}: "
+            f"{reaching(entries, settings)}{', or set ingest.empty_classes: drop' if may_drop else ''}"
         )
 
 
-def reaching(entries: Sequence[Entry]) -> str:
-    """What would let ingest.limit reach every class that has an item: advice, without a full stop."""
+def reaching(entries: Sequence[Entry], settings: IngestSettings) -> str:
+    """What would let ingest.limit reach every class that has an item: advice, without a full stop.
+
+    What is held out is never the last of its class: so it reaches two of each class that has two, or holds out more
+    than there are classes.
+    """
     longest: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for label, run in groupby(entry.label if entry.problem is None else None for entry in entries):
         if label is not None:
-            longest[label] = max(longest[label], sum(1 for _ in run))
+            count = sum(1 for _ in run)
+            longest[label] = max(longest[label], count)
+            total[label] += count
+    shortest, share = min(longest.values(), default=1), settings.holdout_fraction
     # Gaps between the items that are used are as long as the shortest of the classes' longest runs, or shorter.
-    enough = -(-len(entries) // min(longest.values(), default=1))
+    enough = -(-len(entries) // shortest)
+    if share > 0 and round(enough * share) <= len(total):
+        two, many = -(-len(entries) // max(1, shortest // 2)), math.ceil((len(total) + 1) / share)
+        enough = max(enough, min(two, many))
     if enough < len(entries):
         return f"take {enough} or more"
-    limit = 2 * len(longest)  # classes that lie mixed are reached long before, though not by every larger limit
+    limit = 2 * len(total)  # classes that lie mixed are reached long before, though not by every larger limit
     while limit < len(entries):
-        if {entry.label for entry in limited(entries, limit) if entry.problem is None} >= longest.keys():
+        used = Counter(entry.label for entry in limited(entries, limit) if entry.problem is None)
+        least = 2 if share > 0 and round(limit * share) <= len(total) else 1
+        if all(used[label] >= min(least, count) for label, count in total.items()):
             return f"take {limit}"
         limit *= 2
     return "leave it out"
@@ -309,10 +335,7 @@ def rank(
     if holdout_fraction > 0:
         changes = np.flatnonzero(new)[1:]
         if not len(changes):
-            raise UserError(
-                f"{count} examples with 1 content between them cannot be cut into train and holdout; "
-                "bring more data, or raise ingest.limit if it is set"
-            )
+            raise UserError(TOO_FEW.format(count=count))
         train = int(changes[min(np.searchsorted(changes, train), len(changes) - 1)])
         if labels is not None:
             content = np.cumsum(new) - 1
@@ -347,11 +370,10 @@ def _nothing_held_out(
     labels: NDArray[np.int64], content: NDArray[np.int64], changes: NDArray[np.int64], fraction: float
 ) -> str:
     """What to say where every example that would be held out is the only one of its class."""
-    problem = "each example that would be held out is the last of its class, and training needs it"
     for tenths in range(1, 10):
         wider = tenths / 10
         cut = len(labels) - round(len(labels) * wider)
         cut = int(changes[min(np.searchsorted(changes, cut), len(changes) - 1)])
         if wider > fraction and not _needed_in_train(labels, content, cut).all():
-            return f"{problem}; set ingest.holdout_fraction to {wider:g}, or bring more examples of these classes"
-    return f"{problem}; bring at least one more of another content, for a class that has one already"
+            return f"{LAST}; set ingest.holdout_fraction to {wider:g}, or bring more examples of these classes"
+    return ALL_LAST

@@ -102,6 +102,10 @@ class DataSource(ABC, Generic[ConfigT]):
     def entries(self) -> Sequence[Entry]:
         """Every item, good or bad, in an order that depends on nothing but the data."""
 
+    def expected_entries(self) -> Sequence[Entry] | None:
+        """`entries()`, or None where something large would have to be unpacked for them."""
+        return self.entries()
+
     def linked(self) -> tuple[Path, ...]:
         """Folders outside of its own that links within it lead to, resolved: DVC has to watch them too."""
         return ()

@@ -404,9 +404,7 @@ FOLDERS = {
         {"ingest.source": FOLDER | {"labels": "none"}, "families.dcgan.conditional": False, **BY_LABELS},
         data=lambda _: None,
     ),
-    "limit of one": data(
-        None, "ingest.limit: 1 is below the number of classes, 2", "take 2 or more", "empty_classes: drop", limit=1
-    ),
+    "limit of one": data(None, "ingest.limit: 1 is below the number of classes, 2", "take 4 or more", limit=1),
     "limit of one, whatever is left out": data(
         None, "1 content", "cannot be cut into train and holdout", limit=1, empty_classes="drop"
     ),

@@ -109,6 +109,30 @@ def test_a_domain_that_is_a_link_is_watched(root: Path, name: str) -> None:
     assert at(root, "ingest", "linked").resolve() == root.parent / "outside/cat"
 
 
+def test_a_place_of_the_project_is_linked_as_such_so_that_it_moves_with_it(root: Path) -> None:
+    (root / "more" / "bird").mkdir(parents=True)
+    (root / "more" / "bird" / "0.png").write_bytes((root / "flowers" / "cat" / "0.png").read_bytes())
+    (root / "flowers" / "bird").symlink_to("../more/bird")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert str(at(root, "ingest", "linked").readlink()) == "../../more/bird"
+    assert at(root, "ingest", "linked").resolve() == root / "more" / "bird"
+
+
+@pytest.mark.parametrize("target", ["self", "../dog/other"])
+def test_a_link_that_leads_to_itself_is_refused_since_dvc_fails_at_it(root: Path, target: str) -> None:
+    (root / "flowers" / "cat" / "self").symlink_to(target)
+    (root / "flowers" / "dog" / "other").symlink_to("../cat/self")
+    with pytest.raises(UserError, match=r"the link .*flowers/\w+/\w+ leads to itself, at which DVC stops; remove it"):
+        watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+
+
+def test_links_to_nowhere_and_upwards_are_left_to_the_listing(root: Path) -> None:
+    (root / "flowers" / "cat" / "gone.png").symlink_to("nowhere")
+    (root / "flowers" / "cat" / "up").symlink_to("..")
+    watched.link(root, chosen({"name": "image_folder", "folder": "flowers"}), "ingest")
+    assert watched.stamp(root, "ingest").files == 8 + 1
+
+
 def test_what_is_not_here_is_said_and_no_link_leads_nowhere(root: Path) -> None:
     (said,) = watched.link(root, chosen({"name": "image_folder", "folder": "/nowhere/at/all"}), "ingest")
     assert "dvc repro -f -s ingest" in said

@@ -35,9 +35,16 @@ def _rows(path: str, _size: int, _changed: int) -> dict[str, str]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{WHERE}: {path} is no csv in UTF-8 ({error})") from None
     columns = reader.fieldnames
+    if not any(columns):
+        raise SettingsError(f"{WHERE}: {path} is empty, or its first line is; it needs the columns file,label")
     if "file" not in columns or "label" not in columns:
         separated = _separated(text.partition("\n")[0])
         raise SettingsError(f"{WHERE}: {path} needs the columns file,label, not {','.join(columns)}{separated}")
+    twice = [name for name in ("file", "label") if columns.count(name) > 1]
+    if twice:
+        raise SettingsError(
+            f"{WHERE}: {path} has {columns.count(twice[0])} columns '{twice[0]}'; leave one of this name"
+        )
     labels: dict[str, str] = {}
     for row in found:
         name = PurePosixPath((row["file"] or "").strip()).as_posix()

@@ -206,3 +206,12 @@ def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
         raise SettingsError(
             f"{where}: '{path}' is a link to {target}, which is not followed; set links: auto, or links: [{target}]"
         )
+
+
+def require_apart(folder: str, one: str, other: str, where: str) -> None:
+    """Raise a `SettingsError` where one of two sub-folders is, or holds, the other, however they are written."""
+    real, also = (os.path.realpath(Path(folder) / name) for name in (one, other))
+    if os.path.commonpath((real, also)) not in (real, also):
+        return
+    what = "are one folder" if real == also else "lie one within the other"
+    raise SettingsError(f"{where}.target: input '{one}' and target '{other}' {what}, {real}; name two that are apart")

@@ -83,6 +83,9 @@ class Source(DataSource[Config]):
                 found.append(Entry(f"{batch.name}/{whole:05d}", (number, whole), problem=problem))
         return found
 
+    def expected_entries(self) -> list[Entry] | None:
+        return self.entries() if Path(self.config.path).is_dir() else None
+
     def _entry(self, name: str, number: int, item: int, label: int) -> Entry:
         key, where, classes = f"{name}/{item:05d}", (number, item), self.classes()
         if label >= len(classes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast
 
@@ -54,12 +55,13 @@ class Source(DataSource[Config]):
         sides = {"input": config.input, "target": config.target}
         for key, name in sides.items():
             _shared.require_subfolder(config.folder, name, f"{where}.{key}", config.links)
+        _shared.require_apart(config.folder, config.input, config.target, where)
+        for key, name in sides.items():
             _shared.require_items(self._side(name), Path(config.folder) / name, f"{where}.{key}")
         for key, name in sides.items():
             _shared.refuse_splits(self._side(name), name, where, key)
-        inputs, targets = (set(self._names(name)) for name in sides.values())
-        if not inputs & targets:
-            one, other = printable(min(inputs)), printable(min(targets))
+        if not any(inputs and targets for _, inputs, targets in self._matched()):
+            one, other = (printable(min(self._names(name))) for name in sides.values())
             raise SettingsError(
                 f"{where}.folder: no name stands in both '{config.input}' and '{config.target}'; pairs are "
                 f"matched by name without its ending, such as '{one}' and '{other}'"
@@ -71,8 +73,7 @@ class Source(DataSource[Config]):
     def entries(self) -> list[Entry]:
         if self.config.layout == "side_by_side":
             return [Entry(printable(name), name, problem=problem) for name, problem in self._whole.items]
-        inputs, targets = self._names(self.config.input), self._names(self.config.target)
-        return [self._entry(stem, inputs.get(stem, []), targets.get(stem, [])) for stem in sorted({*inputs, *targets})]
+        return [self._entry(*each) for each in self._matched()]
 
     def linked(self) -> tuple[Path, ...]:
         if self.config.layout == "side_by_side":
@@ -105,6 +106,26 @@ class Source(DataSource[Config]):
         for file, problem in self._side(name).items:
             found.setdefault(str(PurePosixPath(file).with_suffix("")), []).append((file, problem))
         return found
+
+    def _matched(self) -> list[tuple[str, list[Item], list[Item]]]:
+        """Each name, and the files of this name in either sub-folder.
+
+        What has no partner of just its name may have one in another form of Unicode, as macOS writes names.
+        """
+        inputs, targets = self._names(self.config.input), self._names(self.config.target)
+        lone: list[dict[str, list[str]]] = []
+        for mine, others in ((inputs, targets), (targets, inputs)):
+            forms: dict[str, list[str]] = {}
+            for stem in mine.keys() - others.keys():
+                forms.setdefault(unicodedata.normalize("NFC", stem), []).append(stem)
+            lone.append(forms)
+        other_form = {
+            lone[1][form][0]: stems[0]
+            for form, stems in lone[0].items()
+            if len(stems) == 1 and len(lone[1].get(form, [])) == 1
+        }
+        stems = {*inputs, *targets} - set(other_form.values())
+        return [(stem, inputs.get(other_form.get(stem, stem), []), targets.get(stem, [])) for stem in sorted(stems)]
 
     def _entry(
         self,

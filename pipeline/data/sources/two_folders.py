@@ -45,6 +45,8 @@ class Source(DataSource[Config]):
         sides = {"input": config.input, "target": config.target}
         for key, name in sides.items():
             _shared.require_subfolder(config.folder, name, f"{where}.{key}", config.links)
+        _shared.require_apart(config.folder, config.input, config.target, where)
+        for key, name in sides.items():
             _shared.require_items(self._domains[name], Path(config.folder) / name, f"{where}.{key}")
         for key, name in sides.items():
             _shared.refuse_splits(self._domains[name], name, where, key)

@@ -88,6 +88,12 @@ class Source(DataSource[Config]):
                 f"{where}.folder: '{self.config.folder}' holds no wav file that can be read; the first, "
                 f"{printable(first)}, is: {': '.join(filter(None, why))}"
             )
+        if config.labels not in ("folders", "none") and not self.classes():
+            first = PurePosixPath(min(name for name, _ in self._listing.items)).stem
+            raise SettingsError(
+                f"{where}.labels: '{config.labels}' finds a label in no name; it has to match the whole of a name "
+                f"without its folders and its ending, such as '{printable(first)}'"
+            )
         if self.config.sample_rate is None and len(rates) > 1:
             found = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(4))
             raise SettingsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,11 +143,18 @@ def test_a_class_of_nothing_but_repeats(folder_of: Folder, pack: Pack) -> None:
 def test_a_limit_below_the_number_of_classes(folder_of: Folder, tmp_path: Path) -> None:
     chosen = IngestSettings(source=images(folder_of(a=6, b=6, c=6)), limit=2)
     for ask in (lambda: preview.preflight(chosen), lambda: packing.ingest(chosen, tmp_path / "out")):
-        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 is below .* classes, 3; .*: take 3 or more"):
+        with pytest.raises(SettingsError, match=r"ingest\.limit: 2 is below .* classes, 3; .*: take 6 or more"):
             ask()
     assert not (tmp_path / "out").exists()
     preview.preflight(chosen.model_copy(update={"empty_classes": "drop"}))
-    preview.preflight(chosen.model_copy(update={"limit": 3}))
+    with pytest.raises(SettingsError, match=r"ingest\.limit: 3 is just .* classes, 3; .*: take 6 or more$"):
+        preview.preflight(chosen.model_copy(update={"limit": 3}))
+    preview.preflight(chosen.model_copy(update={"limit": 3, "holdout_fraction": 0}))
+    with pytest.raises(SettingsError, match=r": take 3 or more, or set ingest\.empty_classes: drop$"):
+        preview.preflight(chosen.model_copy(update={"holdout_fraction": 0}))
+    advised = chosen.model_copy(update={"limit": 6})
+    preview.preflight(advised)
+    assert len(packing.ingest(advised, tmp_path / "out").splits["holdout"].histogram) == 3
 
 
 def test_a_limit_that_leaves_a_class_out(folder_of: Folder, pack: Pack) -> None:
@@ -160,21 +168,63 @@ def test_a_limit_that_leaves_a_class_out(folder_of: Folder, pack: Pack) -> None:
     assert manifest.spec.classes == ("a", "c")
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), min_size=1, max_size=8))
-def test_the_limit_that_is_named_reaches_every_class(runs: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), min_size=1, max_size=8), st.sampled_from([0, 0.5]))
+def test_the_limit_that_is_named_reaches_every_class(runs: list[tuple[int, int]], holdout: float) -> None:
     labels = [str(label) for label, length in runs for _ in range(length)]
     entries = [Entry(str(number), (number,), label) for number, label in enumerate(labels)]
-    said = scanning.reaching(entries)
+    total = Counter(labels)
+    said = scanning.reaching(entries, IngestSettings(source={"name": "digits"}, holdout_fraction=holdout))
     for limit in range(int(said.split()[1]), len(entries) + 1) if said.startswith("take") else [len(entries)]:
-        assert {entry.label for entry in scanning.limited(entries, limit)} == set(labels)
+        used = Counter(entry.label for entry in scanning.limited(entries, limit))
+        least = 2 if holdout and round(limit * holdout) <= len(total) else 1
+        assert all(used[label] >= min(least, count) for label, count in total.items())
         if not said.endswith("or more"):
             break
 
 
 def test_a_limit_for_classes_that_lie_mixed(pack: Pack) -> None:
     said = refused(pack, {"name": "digits"}, limit=5)
-    assert "take 40, or set ingest.empty_classes: drop" in said
+    assert ": take 40" in said
     assert len(pack({"name": "digits"}, limit=40)[1].spec.classes) == 10
+
+
+# --- what the listing alone tells -----------------------------------------------------------------
+
+
+def foreseen(source: dict[str, Any], **keys: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        preview.foresee(IngestSettings(source=source, **keys))
+    return str(caught.value)
+
+
+def test_rows_of_missing_files_are_foreseen(folder_of: Folder, tmp_path: Path) -> None:
+    folder = folder_of(a=4)
+    rows = ["file,label", *(f"a/{number}.png,{number % 2}" for number in range(4)), "gone.png,2"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    source = images(folder, labels=str(tmp_path / "labels.csv"))
+    assert foreseen(source).splitlines() == [
+        "1 of 5 items cannot be used; ingest.max_rejected_fraction allows 0.01",
+        "  1 × missing file",
+        "  gone.png: missing file (named in the labels)",
+        "mend or remove them, or raise the limit to 0.2",
+    ]
+    said = foreseen(source, max_rejected_fraction=0.2)
+    assert said.startswith("1 of 3 classes has no example to train on\n  2: there is no item")
+    preview.foresee(IngestSettings(source=source, max_rejected_fraction=0.2, empty_classes="drop"))
+
+
+def test_nothing_to_hold_out_is_foreseen(folder_of: Folder) -> None:
+    folder = folder_of(a=1, b=1)
+    assert foreseen(images(folder)) == scanning.ALL_LAST
+    assert foreseen(images(folder, labels="none"), limit=1) == scanning.TOO_FEW.format(count=1)
+    preview.foresee(IngestSettings(source=images(folder), holdout_fraction=0))
+    preview.foresee(IngestSettings(source=images(folder, labels="none")))
+    preview.foresee(IngestSettings(source={"name": "digits"}))
+
+
+def test_batches_without_records_are_foreseen(tmp_path: Path) -> None:
+    (tmp_path / "data_batch_1.bin").touch()
+    assert foreseen({"name": "cifar10", "path": str(tmp_path)}) == "the source cifar10 holds no items"
 
 
 # --- the last examples of a class -----------------------------------------------------------------

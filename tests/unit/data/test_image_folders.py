@@ -162,7 +162,8 @@ def test_csv_rows_and_files_that_do_not_meet_are_set_aside(folder_of: Folder) ->
     ("text", "message"),
     [
         ("name,class\na,b\n", "needs the columns file,label, not name,class"),
-        ("", "needs the columns"),
+        ("", "is empty, or its first line is; it needs the columns file,label"),
+        ("file,label,label\nx/0.png,a,b\n", "has 2 columns 'label'; leave one"),
         ("file,label\n", "holds no rows"),
         ("file,label\nx/0.png,a\nx/0.png,b\n", "two labels, 'a' and 'b'"),
         ('file,label\n"x/0.png,a\n', "no csv in UTF-8"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,36 @@ def test_halves_of_two_shapes_are_set_aside(
     packing.ingest(settings.model_copy(update=fitting), tmp_path / "out")
     found = Reader(tmp_path / "out", "train").examples(np.arange(3))
     assert np.abs(found["x"].astype(int) - found["pair"])[:, :2, 2:-2, 2:-2].max() <= 12
+
+
+def test_partners_may_be_written_in_another_form_of_unicode(tmp_path: Path) -> None:
+    for side, form in (("input", "NFD"), ("target", "NFC")):
+        (tmp_path / side).mkdir()
+        for number in range(4):
+            picture(number).save(tmp_path / side / unicodedata.normalize(form, f"é{number}.png"))
+            picture(number).save(tmp_path / side / f"{number}.png")
+    source = plugins.load("data.sources", {"name": "paired_folder", "folder": str(tmp_path)}, "ingest.source")
+    source.check()
+    entries = source.entries()
+    assert [entry.key for entry in entries] == [*"0123", *(f"é{number}" for number in range(4))]
+    assert not any(entry.problem for entry in entries)
+    # Where a name could mean two, none is taken.
+    for form in ("NFC", "NFD"):
+        picture(9).save(tmp_path / "input" / unicodedata.normalize(form, "éa.png"))
+    picture(9).save(tmp_path / "target" / unicodedata.normalize("NFC", "éa.png"))
+    source = plugins.load("data.sources", {"name": "paired_folder", "folder": str(tmp_path)}, "ingest.source")
+    found = {entry.key: entry.problem and entry.problem[0] for entry in source.entries() if entry.key.endswith("a")}
+    assert found == {unicodedata.normalize("NFD", "éa"): "no partner", unicodedata.normalize("NFC", "éa"): None}
+
+
+@pytest.mark.parametrize("name", ["paired_folder", "two_folders"])
+@pytest.mark.parametrize(("target", "what"), [("./A", "are one folder"), ("A/", "are one folder"), (".", "lie one")])
+def test_two_sides_are_two_folders(name: str, target: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    picture(0).save(tmp_path / "A" / "0.png")
+    source = {"name": name, "folder": str(tmp_path), "input": "A", "target": target}
+    with pytest.raises(SettingsError, match=rf"source\.target: .* {what}"):
+        plugins.load("data.sources", source, "ingest.source").check()
 
 
 def test_both_halves_keep_a_red_edge(tmp_path: Path) -> None:

@@ -462,7 +462,7 @@ def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("hello")
     (folder / "hum.wav").write_bytes(pcm(np.ones((1, 1024))))
     chosen = settings_for(folder)
-    (folder / "song.mp3").write_bytes(b"ID3\3")
+    (folder / "song.mp3").write_bytes(b"\xff\xfb")
     with pytest.raises(UserError, match="4 of 22 items cannot be used"):
         packing.ingest(chosen, tmp_path / "out")
     manifest = packing.ingest(chosen.model_copy(update={"max_rejected_fraction": 0.5}), tmp_path / "out")
@@ -487,6 +487,15 @@ def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
 def test_wrong_settings_are_named(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         plugins.configure("data.sources", settings_for(tmp_path, **keys).source, "ingest.source")
+
+
+@pytest.mark.parametrize("pattern", [r"(?P<label>\d)_.*", r"(?P<label>\d)\.wav", r"(?P<label>x)?\d"])
+def test_a_pattern_that_finds_no_label_is_refused(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "7.wav").write_bytes(pcm(np.arange(64.0)))
+    source = plugins.load("data.sources", settings_for(tmp_path, labels=pattern).source, "ingest.source")
+    with pytest.raises(SettingsError, match=r"labels: .* finds a label in no name; .* without .* its ending.* '7'$"):
+        source.check()
+    plugins.load("data.sources", settings_for(tmp_path, labels=r"(?P<label>\d)").source, "ingest.source").check()
 
 
 def test_folders_without_sound_are_refused(tmp_path: Path) -> None:
