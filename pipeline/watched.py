@@ -12,9 +12,9 @@ small file that says so. DVC does not follow links to folders within a dependenc
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "ref
 UNUSED = "Nothing is read here: see pipeline/watched.py.\n"
 ABSENT = "Not on this machine, so DVC cannot see it change: {}\n"
 RECORD = "ingested.json"
+UNSEEN = (".git", ".hg", ".dvc", "._", ".#", ".DS_Store", ".ipynb_checkpoints")  # by DVC, with our .dvcignore
 
 
 @dataclass(frozen=True)
@@ -153,31 +154,38 @@ def _point(at: Path, path: Path) -> None:
 
 
 def _refuse_unwatchable(root: Path, path: Path, stage: str) -> None:
-    """DVC passes over folders that are DVC projects themselves, without a word, and fails at endless links."""
+    """Refuse data at which DVC would fail or hang after all the work, or which it would pass over without a word."""
     if root.resolve().is_relative_to(path.resolve()):
         raise UserError(
             f"{stage}: {path} holds this project itself, and all that it writes would count as a change of the data; "
             "keep the data in a folder of its own"
         )
-    for folder, entries in _folders(path) if path.is_dir() else ():
+    broken: list[str] = []
+    for folder, entries in _folders(path, hidden=True) if path.is_dir() else ():
         if (folder / ".dvc").is_dir():
             raise UserError(
                 f"{stage}: {folder} is a DVC project of its own, into which DVC does not look, so that it would miss "
                 "changes; name a folder inside of it"
             )
-        circle = next((entry.path for entry in entries if _leads_to_itself(entry)), None)
-        if circle is not None:
-            raise UserError(f"{stage}: the link {printable(circle)} leads to itself, at which DVC stops; remove it")
-
-
-def _leads_to_itself(entry: os.DirEntry[str]) -> bool:
-    """Whether a link can be followed without end, by itself or through others."""
-    try:
-        if entry.is_symlink():
-            entry.stat()
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                continue
+            try:
+                regular = stat.S_ISREG(entry.stat().st_mode)
+            except OSError:
+                broken.append(entry.path)
+                continue
+            if not regular:
+                raise UserError(
+                    f"{stage}: {printable(entry.path)} is no regular file (a pipe, a socket or a device), at which DVC "
+                    "would wait for ever; remove it"
+                )
+    if broken:
+        many = f"{len(broken):,} links lead nowhere, such as" if len(broken) > 1 else "a link leads nowhere:"
+        raise UserError(
+            f"{stage}: {many} {printable(min(broken))}. DVC fails at such links: bring what they lead to (`git annex "
+            "get`, `dvc pull`), or remove them"
+        )
 
 
 # --- what has changed -------------------------------------------------------------------------
@@ -212,14 +220,17 @@ def _seen(at: Path) -> Iterator[tuple[str, int, int]]:
             yield entry.path[len(start) :], status.st_size, status.st_mtime_ns
 
 
-def _folders(start: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
-    """Each folder below `start` with its files; links to folders are not followed, hidden names left out."""
+def _folders(start: Path, hidden: bool = False) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Each folder below `start` with what is in it but folders and links to them, which are not followed.
+
+    hidden: with hidden names, of which DVC passes over some as well.
+    """
     waiting = [start]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as found:
-                entries = [entry for entry in found if not entry.name.startswith(".")]
+                entries = [entry for entry in found if not entry.name.startswith(UNSEEN if hidden else ".")]
         except OSError:
             continue
         waiting += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -227,10 +238,9 @@ def _folders(start: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or a link to one; not where a link leads to itself or through what cannot be read."""
     try:
         return entry.is_dir()
-    except OSError:
+    except OSError:  # a link that leads to itself
         return False
 
 
