@@ -472,7 +472,7 @@ def test_broken_files_are_set_aside_with_their_reason(tmp_path: Path) -> None:
         "no label in the name": 1,
         "not a wav file": 1,
     }
-    assert "song.mp3,not a wav file,MP3; save it as PCM in wav" in (tmp_path / "out/rejects.csv").read_text()
+    assert "song.mp3,not a wav file,.mp3 is not read; save it as wav" in (tmp_path / "out/rejects.csv").read_text()
     assert manifest.passed_over == {".txt": 1}
 
 
