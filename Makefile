@@ -12,7 +12,7 @@ PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
-	@if [ -n "$$MLFLOW_TRACKING_URI" ]; then $(ENV) zerosum register; fi
+	@if [ -n "$$MLFLOW_TRACKING_URI" ] || [ ! -e mlflow.db ]; then $(ENV) zerosum register; fi
 	@echo "report: artifacts/report/report.html"
 
 # In the order of the folders, so that the long ones come first.

@@ -27,6 +27,7 @@ from pipeline.formats import files
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.settings import UserError
+from pipeline.settings import at as setting
 
 FOLDER = "inputs"
 PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "reference": ("statistics", "weights")}
@@ -61,11 +62,6 @@ def named(params: Params, stage: str) -> dict[str, Path]:
     return found
 
 
-def _fetched(path: Path) -> bool:
-    """Whether it is a file of the cache: known by its content wherever it lies, and in another place for others."""
-    return path.is_relative_to(files.cache_folder())
-
-
 def _is_word(value: str) -> bool:
     """`labels: folders` names no file, though `labels: labels.csv` does."""
     return value in {"folders", "none"}
@@ -85,7 +81,7 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     (root / FOLDER / stage).mkdir(parents=True, exist_ok=True)
     for place in places:
         path, at = paths.get(place), root / FOLDER / stage / place
-        if path is None or _fetched(path):
+        if path is None:
             _settle(at, UNUSED)
         elif not (root / path).exists():
             _settle(at, ABSENT.format(path))
@@ -101,10 +97,11 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
 def _placed(root: Path, params: Params, stage: str) -> dict[str, Path]:
     """Which path goes to which place."""
     if stage == "reference":
-        return {
-            ("statistics" if name == "reference.statistics" else "weights"): p
-            for name, p in named(params, stage).items()
+        # What `auto` stands for was fetched and verified: known by its sha256, and in another place for others.
+        given = {
+            key: path for key, path in named(params, stage).items() if setting(params.raw, key) not in (None, "auto")
         }
+        return {"statistics" if key == "reference.statistics" else "weights": path for key, path in given.items()}
     source = open_source(params.ingest)
     paths = list(named(params, stage).values())
     # What lies in the first needs no link of its own.

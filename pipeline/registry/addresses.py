@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,9 @@ EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC's copies of a project, in which que
 STANDALONE = "standalone"  # between that folder and the copy, with --temp
 # In a project: what was registered last, and where.
 RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
+# In a folder that git keeps empty, a dependency of the register stage: where nothing was registered, as in a clone, DVC
+# finds it changed. Register's out alone would not do: `dvc repro --pull` takes a missing out for one to be pulled.
+SEEN = Path("inputs") / "register" / "registered.json"
 LONGEST_KEY = 250
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -138,6 +142,12 @@ def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
 def receipt(root: Path) -> dict[str, Any]:
     """What the project in `root` registered last, and where: name, version, run_id, aliases, registry; or empty."""
     return read_receipt(root / RECEIPT)
+
+
+def unregistered(root: Path) -> None:
+    """Have DVC find the register stage changed: the registry that is chosen now lacks what was registered."""
+    with contextlib.suppress(OSError):  # of a project that cannot be written: only the sentence is left
+        (root / SEEN).unlink(missing_ok=True)
 
 
 def lost(root: Path) -> bool:

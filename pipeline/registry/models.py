@@ -14,7 +14,7 @@ from pipeline.formats import files
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept, promotion, serving, tracking
-from pipeline.registry.addresses import RECEIPT, receipt
+from pipeline.registry.addresses import RECEIPT, receipt, unregistered
 from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
 from pipeline.settings import UserError
@@ -272,9 +272,10 @@ def _model(store: Store, name: str) -> RegisteredModel:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
+        unregistered(store.root)
         raise UserError(
             f"{store.address.shown} holds no model '{name}'{_elsewhere(store, name)}. `zerosum register` registers "
-            "what artifacts/ hold; where they are not there yet, `dvc repro` makes them first"
+            "what artifacts/ hold; `dvc repro` does so too, and makes them first where they are not there yet"
         ) from None
 
 

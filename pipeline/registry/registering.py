@@ -18,7 +18,7 @@ from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.registry import lineage
-from pipeline.registry.addresses import RECEIPT, Address, project_of, read_receipt, resolve
+from pipeline.registry.addresses import RECEIPT, SEEN, Address, project_of, read_receipt, resolve
 from pipeline.registry.models import Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
 from pipeline.settings import SettingsError, UserError, at, suggest
@@ -37,7 +37,7 @@ def register(params: Params, root: Path, work: Work | None = None) -> Registered
     """
     artifacts = root / "artifacts"
     model, report = artifacts / "model", artifacts / "report"
-    load_card(model)
+    card = load_card(model)
     scores(report)
     known = [record.name for record in load_scores(report)]
     if params.register.metric not in known:
@@ -53,7 +53,10 @@ def register(params: Params, root: Path, work: Work | None = None) -> Registered
         attachments=[path for path in (root / "params.yaml", root / "dvc.lock") if path.exists()],
     )
     registered = register_run(training, params.register, root, work)
-    leave_receipt(root, registered, resolve(root))
+    address = resolve(root)
+    leave_receipt(root, registered, address)
+    told = {"name": registered["name"], "registry": address.recorded, "weights_sha256": card.weights_sha256}
+    files.write_json(root / SEEN, told)
     return registered
 
 

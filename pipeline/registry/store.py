@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.formats import files
 from pipeline.registry import moving
-from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, redact, resolve
+from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, redact, resolve, unregistered
 from pipeline.settings import UserError
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
 
 
 def absent(root: Path, address: Address) -> UserError:
-    """What to say where there is no embedded database, and nobody asked to make one."""
+    """What to say where there is no embedded database, and nobody asked to make one; DVC is made to see it too."""
+    unregistered(root)
     if lost(root) and not address.given:
         return UserError(
             f"the registry {address.shown} is gone. Bring it back from a copy, or make it anew with `dvc repro`, which "
@@ -112,8 +113,8 @@ def absent(root: Path, address: Address) -> UserError:
     if last.get("registry") == address.recorded:
         return UserError(
             f"the registry {address.shown} is gone; {RECEIPT} says that {last.get('name')} version "
-            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it anew with "
-            "`zerosum register`, which registers what artifacts/ hold"
+            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it anew with `dvc repro` "
+            "or `zerosum register`, which register what artifacts/ hold"
         )
     named = "MLFLOW_TRACKING_URI names" if address.given else "it would be"
     elsewhere = f"; the one that {RECEIPT} names is {last['registry']}" if last.get("registry") else ""

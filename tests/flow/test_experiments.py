@@ -98,6 +98,15 @@ def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> 
     assert versions(tmp_path / "clone/mlflow.db") == [1]
     assert "up to date" in shell.run(["dvc status"])
 
+    second = Shell(tmp_path / "clone", shell.environment)
+    said = second.run(["git clone -q . ../second", "cd ../second", "dvc repro --pull", "zerosum models"])
+    assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
+    assert versions(tmp_path / "second/mlflow.db") == [1]
+    # Only the file is lost: whoever misses the model has DVC see it.
+    said = second.run(["rm mlflow.db", "! zerosum models", "dvc repro", "dvc status"])
+    assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
+    assert versions(tmp_path / "second/mlflow.db") == [1]
+
     said = shell.run(page["A moved project"])
     assert (tmp_path / "elsewhere/samples/00003.png").is_file()
     assert "Running stage" not in said
@@ -108,6 +117,9 @@ def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> 
     again = shell.run(["zerosum register"])
     assert "nothing had to be done" in again
     assert versions(tmp_path / "elsewhere/other.db") == [1]
+    said = shell.run(["export MLFLOW_TRACKING_URI=sqlite:///third.db", "! zerosum models", "dvc repro", "dvc status"])
+    assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
+    assert versions(tmp_path / "elsewhere/third.db") == [1]
     # A registry that is lost is noticed by DVC itself.
     said = shell.run(["unset MLFLOW_TRACKING_URI", "dvc status", "rm -r mlflow.db* mlartifacts", "dvc repro"])
     assert re.findall(r"Running stage '(\w+)'", said) == ["register"]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline import params, watched
 from pipeline.data.packing import ingest
+from pipeline.formats import files
 from pipeline.params import Params
 from pipeline.settings import UserError, override
 
@@ -157,7 +158,10 @@ def test_a_folder_that_holds_the_project_is_refused(root: Path) -> None:
         watched.link(root, chosen({"name": "image_folder", "folder": ".."}), "ingest")
 
 
-def test_statistics_and_weights_are_watched_and_fetched_weights_are_not(root: Path) -> None:
+def test_statistics_and_weights_are_watched_and_fetched_weights_are_not(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(root.parent / "cache"))
     np.savez(root / "cifar10.npz", mu=np.zeros(2), sigma=np.eye(2))
     (root / "own.safetensors").write_bytes(b"weights")
     extractor = {"name": "inception", "tap": 64, "weights": "own.safetensors"}
@@ -165,6 +169,13 @@ def test_statistics_and_weights_are_watched_and_fetched_weights_are_not(root: Pa
     watched.link(root, chosen({"name": "digits"}, **changes, **{"reference.extractor": extractor}), "reference")
     assert str(at(root, "reference", "statistics").readlink()) == "../../cifar10.npz"
     assert str(at(root, "reference", "weights").readlink()) == "../../own.safetensors"
+    # One that lies in the cache, but is named by its path, is a file of the user's.
+    cached = files.cache_folder() / "mine.safetensors"
+    own = {**extractor, "weights": str(cached)}
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_bytes(b"weights")
+    watched.link(root, chosen({"name": "digits"}, **changes, **{"reference.extractor": own}), "reference")
+    assert str(at(root, "reference", "weights").readlink()) == str(cached)
     auto = {"reference.extractor": {"name": "inception", "tap": 64}, "register.metric": "fid_64"}
     watched.link(root, chosen({"name": "digits"}, **auto), "reference")
     assert at(root, "reference", "weights").read_text() == watched.UNUSED

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry import store
-from pipeline.registry.addresses import RECEIPT, Address, resolve
+from pipeline.registry.addresses import RECEIPT, SEEN, Address, resolve
 from pipeline.registry.store import opened
 from pipeline.settings import UserError
 
@@ -145,3 +145,18 @@ def test_it_is_said_what_is_waited_for(
     assert capsys.readouterr().err == f"registering: waiting for another process that works on {database}\n"
     with store._lock(database, "registering"):
         pass
+
+
+@pytest.mark.parametrize("given", ["", "sqlite:///other.db"])
+def test_a_registry_that_is_missed_makes_dvc_register_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    (tmp_path / "params.yaml").write_text("")
+    seen = tmp_path / SEEN
+    seen.parent.mkdir(parents=True)
+    seen.write_text("{}")
+    with pytest.raises(UserError), opened(tmp_path):
+        pass
+    assert not seen.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inputs", "params.yaml"]
