@@ -36,7 +36,10 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
     if out.is_dir() and any(SAMPLE.fullmatch(file.name) for file in out.iterdir()):
-        raise UserError(f"--out {out} holds samples of `zerosum generate`, and grids are none; name another folder")
+        raise UserError(
+            f"--out {out} holds samples of `zerosum generate`, and these grids would be taken for some of them; name "
+            "another folder"
+        )
     config = {"name": how, **_named(_parsed(settings), settings)}
     exploration: Exploration = plugins.load(ROOM, config, "explore")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:

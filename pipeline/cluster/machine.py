@@ -96,7 +96,7 @@ def unfit(folder: Path, needed: int = FREE) -> str | None:
 
 
 def logs_of(pid: int) -> Path | None:
-    """The logs of the newest Ray that this process of ours started; None where there are none."""
+    """The logs of the newest Ray that the process `pid` started; None if it has none."""
     places = [usual_folder(), *(found / "ray" for place in _places() for found in _mine(place))]
     found = [path for place in places for path in place.glob(f"session_*_{pid}/logs")]
     return max(found, key=lambda path: path.parent.name, default=None)

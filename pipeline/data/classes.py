@@ -68,9 +68,9 @@ class _Reasons:
         self.limited |= left_out > 0
         beyond = f"; ingest.limit left out {left_out} more" if left_out else ""
         if len(rejects) == 1:
-            return f"1 item was set aside, {rejects[0].key}: {rejects[0].reason}{beyond}"
+            return f"1 item was rejected, {rejects[0].key}: {rejects[0].reason}{beyond}"
         if rejects:
-            return f"{len(rejects)} items were set aside: {_counts(rejects)}, such as {rejects[0].key}{beyond}"
+            return f"{len(rejects)} items were rejected: {_counts(rejects)}, such as {rejects[0].key}{beyond}"
         if left_out:
             return f"ingest.limit left out all it has ({left_out})"
         if self._items == self._limit:  # of items that were sent ahead, only those within the limit are known
@@ -80,7 +80,7 @@ class _Reasons:
         if numbered and int(name) < int(first):
             return f"no item has this label; the labels begin at {first}"
         unknown = self._rejects[None]
-        what = f"; set aside before their class was known: {_counts(unknown)}" if unknown else ""
+        what = f"; rejected before their class was known: {_counts(unknown)}" if unknown else ""
         return f"there is no item{what}"
 
 

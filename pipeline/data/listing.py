@@ -14,25 +14,19 @@ Only of files with another ending are the first bytes read; no file is asked for
 
 from __future__ import annotations
 
-import configparser
 import errno
-import functools
 import json
 import os
 import re
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pipeline.data.links import Followed, Links, inside
 from pipeline.data.source import Problem, Rejected, printable
-from pipeline.settings import home
-
-Links = Literal["auto", "inside"] | Sequence[str]
-"""Which links are followed: those to places within the folder (`inside`), within other folders too, or `auto`."""
 
 Item = tuple[str, Problem | None]
 """A path relative to the folder, with `/`, and why it cannot be used, if that is seen already."""
@@ -81,7 +75,7 @@ KINDS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Kind:
-    """What is sought. endings: of items; others: endings that surely are none, whose links need no look."""
+    """The kind of file that is looked for. endings: of items; others: of files that cannot be items, read or not."""
 
     name: str
     read: str
@@ -254,7 +248,7 @@ class _Folder:
     def is_below(self, target: str) -> bool:
         """Whether the real place `target` is this folder or one that was passed on the way to it."""
         segments = (*self.links, (self.begin, self.real))
-        return any(_inside(real, target) and _inside(target, begin) for begin, real in segments)
+        return any(inside(real, target) and inside(target, begin) for begin, real in segments)
 
 
 class _Walk:
@@ -319,7 +313,7 @@ class _Walk:
             self._pass(name, OTHER.format(self.kind.name))
 
     def _enter(self, path: str, name: str, folder: _Folder) -> None:
-        real = os.path.join(folder.real, name.rpartition("/")[2])  # noqa: PTH118 (a Path for each of many is slow)
+        real = os.path.join(folder.real, name.rpartition("/")[2])
         if folder.links and folder.is_below(real):
             self._pass(name, CIRCLE)
             return
@@ -329,7 +323,7 @@ class _Walk:
         name, surely_none = folder.name + own, _ending(own) in self.kind.others or own.lower() in WITHOUT_ENDING
         try:
             target = os.path.realpath(path, strict=True)
-            mode = os.stat(target).st_mode  # noqa: PTH116
+            mode = os.stat(target).st_mode
         except OSError:
             if surely_none:
                 self._pass(name, OTHER.format(self.kind.name))
@@ -356,8 +350,8 @@ class _Walk:
 
     def _leaving(self, path: str, name: str, target: str, is_folder: bool) -> None:
         """A link that is not followed: where it leads is told as the link tells it, so that clones say the same."""
-        place = target if is_folder else os.path.dirname(target)  # noqa: PTH120
-        if self.portable and not os.path.isabs(os.readlink(path)):  # noqa: PTH115, PTH117
+        place = target if is_folder else os.path.dirname(target)
+        if self.portable and not os.path.isabs(os.readlink(path)):
             place = os.path.relpath(place)
         place = printable(place)
         if is_folder:
@@ -391,98 +385,3 @@ def _why_passed(name: str) -> str | None:
 def _ending(name: str) -> str:
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder if folder.endswith("/") else f"{folder}/")
-
-
-# --- which links are followed -----------------------------------------------------------------------
-
-
-class Followed:
-    """The places that a link may lead to; looked for when there is a link."""
-
-    def __init__(self, folders: Sequence[Path], links: Links) -> None:
-        self.folders, self.links = folders, links
-
-    def may(self, target: str, is_folder: bool) -> bool:
-        """Whether a link to the real path `target` is followed."""
-        if any(_inside(target, place) for place in self._places):
-            return True
-        for parent in self._parents:
-            if target != parent and _inside(target, parent):
-                parts = target[len(parent) :].strip("/").split("/")
-                if (is_folder or len(parts) > 1) and not any(part.startswith(".") for part in parts):
-                    return True
-        return False
-
-    @functools.cached_property
-    def _places(self) -> list[str]:
-        own = [os.path.realpath(folder) for folder in self.folders]
-        if self.links == "inside":
-            return own
-        if self.links == "auto":
-            stores = [place for folder in self.folders for place in _stores(folder)]
-            return [*own, *(os.path.realpath(place) for place in dict.fromkeys(stores))]
-        return [*own, *(os.path.realpath(home(place)) for place in self.links)]
-
-    @functools.cached_property
-    def _parents(self) -> list[str]:
-        """Folders whose other sub-folders may be led to: where the folder is, as it is named and in truth."""
-        if self.links != "auto":
-            return []
-        found: set[str] = set()
-        for folder in self.folders:
-            found |= {os.path.realpath(folder.absolute().parent), os.path.dirname(os.path.realpath(folder))}  # noqa: PTH120
-        return sorted(found - _open_to_all())
-
-
-def _open_to_all() -> set[str]:
-    """Folders in which things lie side by side that have nothing to do with each other."""
-    known = {"/", "/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir(), home("~")}
-    real = {os.path.realpath(place) for place in known}
-    return real | {os.path.dirname(os.path.realpath(home("~")))}  # noqa: PTH120
-
-
-def _stores(folder: Path) -> list[Path]:
-    """Where tools keep the content of files that they link to: DVC's cache, git-annex's objects, a hub's blobs."""
-    places = dict.fromkeys((folder.absolute(), Path(os.path.realpath(folder))))
-    found: list[Path] = []
-    for place in dict.fromkeys((*places, Path.cwd())):
-        repository = next((each for each in (place, *place.parents) if (each / ".dvc").is_dir()), None)
-        if repository is not None:
-            found += _dvc_caches(repository / ".dvc")
-    for place in places:
-        repository = next((each for each in (place, *place.parents) if (each / ".git").exists()), None)
-        if repository is not None:
-            found += [git / "annex" / "objects" for git in _git_folders(repository / ".git")]
-        found += [each.parent.parent / "blobs" for each in (place, *place.parents) if each.parent.name == "snapshots"]
-    return found
-
-
-def _dvc_caches(dvc: Path) -> list[Path]:
-    found = [dvc / "cache"]
-    everywhere = Path(os.environ.get("XDG_CONFIG_HOME") or home("~/.config")) / "dvc" / "config"
-    for path in (everywhere, dvc / "config", dvc / "config.local"):
-        parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
-        try:
-            parser.read(path, encoding="utf-8")
-            named = parser.get("cache", "dir", fallback=None)
-        except (configparser.Error, UnicodeDecodeError, OSError):
-            continue  # DVC itself will say so
-        if named:
-            found.append(path.parent / home(named.strip().strip("\"'")))
-    return found
-
-
-def _git_folders(git: Path) -> list[Path]:
-    """A repository's own folder; of a work tree or a submodule, the one that its file names, and what that shares."""
-    try:
-        if git.is_file():
-            git = git.parent / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
-        common = git / "commondir"
-        shared = [git / common.read_text(encoding="utf-8").strip()] if common.is_file() else []
-    except (OSError, UnicodeDecodeError):
-        return []
-    return [git, *shared]

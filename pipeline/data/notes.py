@@ -115,7 +115,7 @@ def counted(found: Kept, of: int) -> dict[str, dict[str, Any]]:
 def of_classes(
     train: Mapping[str, int], holdout: Mapping[str, int], dropped: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """What there is to say of the classes, as the manifest holds it: examples by class name in either split."""
+    """Notes on the classes, as the manifest holds them; train, holdout: examples by class name."""
     found: dict[str, dict[str, Any]] = {}
     if dropped:
         found[DROPPED] = {"items": len(dropped), "of": len(train) + len(dropped), "names": list(dropped[:NAMED])}

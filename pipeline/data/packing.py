@@ -244,7 +244,7 @@ def _duplicates(
 def _notes(
     found: scanning.Survey, repeats: Sequence[tuple[int, int]], splits: dict[str, Split], named: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """What there is to say of items and classes, by kind."""
+    """Notes on items and classes, by kind."""
     noted = notes.counted(found.notes, len(found.entries))
     pairs = [(found.entries[repeat], found.entries[first]) for repeat, first in repeats]
     unlike = [(repeat, first) for repeat, first in pairs if repeat.label != first.label]

@@ -1,4 +1,4 @@
-"""What was set aside or passed over, and why: rejects.csv, duplicates.csv, passed_over.csv, the limit on rejects."""
+"""What was rejected or passed over, and why: rejects.csv, duplicates.csv, passed_over.csv, the limit on rejects."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ REMEDIES = {
     "channels cancel": "set ingest.source.mix: first",
     "louder than full scale": "set ingest.source.beyond: normalise or cut",
 }
-"""What would do where all items have been set aside for one reason."""
+"""What helps where all items were rejected for one reason."""
 
 
 def by_reason(rejects: Iterable[Reject]) -> list[tuple[str, int]]:

@@ -325,7 +325,7 @@ FOLDERS = {
     "a class of broken images": data(
         spoilt.extra(b"", "birds/a.png"),
         "1 of 3 classes has no example to train on",
-        "birds: 1 item was set aside, birds/a.png: not an image",
+        "birds: 1 item was rejected, birds/a.png: not an image",
         "ingest.empty_classes: drop",
         max_rejected_fraction=0.5,
     ),

@@ -107,6 +107,11 @@ def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> 
     assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
     assert versions(tmp_path / "second/mlflow.db") == [1]
 
+    # Lost with what lies beside it: DVC sees it by itself.
+    said = second.run(["rm -r mlflow.db* mlartifacts", "dvc repro", "dvc status"])
+    assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
+    assert versions(tmp_path / "second/mlflow.db") == [1]
+
     said = shell.run(page["A moved project"])
     assert (tmp_path / "elsewhere/samples/00003.png").is_file()
     assert "Running stage" not in said
@@ -120,7 +125,7 @@ def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> 
     said = shell.run(["export MLFLOW_TRACKING_URI=sqlite:///third.db", "! zerosum models", "dvc repro", "dvc status"])
     assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
     assert versions(tmp_path / "elsewhere/third.db") == [1]
-    # A registry that is lost is noticed by DVC itself.
-    said = shell.run(["unset MLFLOW_TRACKING_URI", "dvc status", "rm -r mlflow.db* mlartifacts", "dvc repro"])
+    # Back in the project's own, which is not what DVC has seen last.
+    said = shell.run(["unset MLFLOW_TRACKING_URI", "rm -r mlflow.db* mlartifacts", "! zerosum models", "dvc repro"])
     assert re.findall(r"Running stage '(\w+)'", said) == ["register"]
     assert versions(tmp_path / "elsewhere/mlflow.db") == [1]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data import listing
-from pipeline.data.listing import Kind, Links, Listing
+from pipeline.data.links import Followed, Links
+from pipeline.data.listing import Kind, Listing
 from pipeline.data.source import Limits, printable
 from pipeline.natural import natural
 from pipeline.settings import LocalPath, SettingsError, UserError
@@ -163,7 +164,7 @@ def require_followed(found: Listing, where: str) -> None:
     shown = ", ".join(f"{printable(name)} → {found.unfollowed[name]}" for name in names[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     places = list(dict.fromkeys(found.unfollowed[name] for name in names))
-    if len(places) > SHOWN and len({os.path.isabs(place) for place in places}) == 1:  # noqa: PTH117
+    if len(places) > SHOWN and len({Path(place).is_absolute() for place in places}) == 1:
         places = [os.path.commonpath(places) or "."]
     whole = "all its" if not found.folders else f"{len(names)} of its"
     raise SettingsError(
@@ -202,7 +203,7 @@ def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
         advice = f"; '{within[-1]}' holds one: set folder: {Path(folder) / within[-1]}" if within else ""
         raise SettingsError(f"{where}: '{folder}' holds no sub-folder '{name}'{known}{advice}")
     target = os.path.realpath(path)
-    if links != "auto" and not listing.Followed((Path(folder),), links).may(target, is_folder=True):
+    if links != "auto" and not Followed((Path(folder),), links).may(target, is_folder=True):
         raise SettingsError(
             f"{where}: '{path}' is a link to {target}, which is not followed; set links: auto, or links: [{target}]"
         )

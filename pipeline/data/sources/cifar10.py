@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.data.listing import LEAVING, Followed, Links
+from pipeline.data.links import Followed, Links
+from pipeline.data.listing import LEAVING
 from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import LocalPath, Settings, SettingsError, UserError

@@ -53,13 +53,13 @@ def test_a_class_of_rejects_is_refused(birdless: Path, pack: Pack, tmp_path: Pat
     said = refused(pack, images(birdless), max_rejected_fraction=0.5)
     assert said.splitlines() == [
         "1 of 3 classes has no example to train on",
-        "  bird: 1 item was set aside, bird/a.png: not an image",
+        "  bird: 1 item was rejected, bird/a.png: not an image",
         "mend or remove them, or set ingest.empty_classes: drop, which leaves them out",
     ]
     assert not (tmp_path / "shards" / "manifest.json").exists()
     (birdless / "bird" / "b.png").touch()
     said = refused(pack, images(birdless), max_rejected_fraction=0.5)
-    assert "  bird: 2 items were set aside: 2 × not an image, such as bird/a.png" in said
+    assert "  bird: 2 items were rejected: 2 × not an image, such as bird/a.png" in said
 
 
 def test_a_class_that_is_dropped_leaves_the_others_in_order(birdless: Path, pack: Pack) -> None:
@@ -85,7 +85,7 @@ def test_links_that_lead_nowhere_are_of_the_class_they_lie_in(folder_of: Folder,
     (folder / "bird").mkdir()
     (folder / "bird" / "a.png").symlink_to("nothing.png")
     said = refused(pack, images(folder), max_rejected_fraction=0.5)
-    assert "  bird: 1 item was set aside, bird/a.png: broken symlink" in said
+    assert "  bird: 1 item was rejected, bird/a.png: broken symlink" in said
 
 
 def test_rows_of_missing_files_give_a_class_nothing(folder_of: Folder, pack: Pack, tmp_path: Path) -> None:

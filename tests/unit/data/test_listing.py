@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.data import listing
-from pipeline.data.listing import IMAGES, LEAVING, SOUNDS, Links
+from pipeline.data.links import Links
+from pipeline.data.listing import IMAGES, LEAVING, SOUNDS
 from pipeline.data.source import Rejected
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,0 +1,109 @@
+"""Which links in a folder of data are followed: to places that belong to the data, and to no others."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pipeline.settings import home
+
+Links = Literal["auto", "inside"] | Sequence[str]
+"""Which links are followed: those to places within the folder (`inside`), within other folders too, or `auto`."""
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a real path is this folder or lies below it."""
+    return path == folder or path.startswith(folder if folder.endswith("/") else f"{folder}/")
+
+
+class Followed:
+    """The places that a link may lead to; looked for when there is a link."""
+
+    def __init__(self, folders: Sequence[Path], links: Links) -> None:
+        self.folders, self.links = folders, links
+
+    def may(self, target: str, is_folder: bool) -> bool:
+        """Whether a link to the real path `target` is followed."""
+        if any(inside(target, place) for place in self._places):
+            return True
+        for parent in self._parents:
+            if target != parent and inside(target, parent):
+                parts = target[len(parent) :].strip("/").split("/")
+                if (is_folder or len(parts) > 1) and not any(part.startswith(".") for part in parts):
+                    return True
+        return False
+
+    @functools.cached_property
+    def _places(self) -> list[str]:
+        own = [os.path.realpath(folder) for folder in self.folders]
+        if self.links == "inside":
+            return own
+        if self.links == "auto":
+            stores = [place for folder in self.folders for place in _stores(folder)]
+            return [*own, *(os.path.realpath(place) for place in dict.fromkeys(stores))]
+        return [*own, *(os.path.realpath(home(place)) for place in self.links)]
+
+    @functools.cached_property
+    def _parents(self) -> list[str]:
+        """Folders whose other sub-folders may be led to: where the folder is, as it is named and in truth."""
+        if self.links != "auto":
+            return []
+        found: set[str] = set()
+        for folder in self.folders:
+            found |= {os.path.realpath(folder.absolute().parent), os.path.dirname(os.path.realpath(folder))}
+        return sorted(found - _open_to_all())
+
+
+def _open_to_all() -> set[str]:
+    """Folders in which things lie side by side that have nothing to do with each other."""
+    known = {"/", "/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir(), home("~")}
+    real = {os.path.realpath(place) for place in known}
+    return real | {os.path.dirname(os.path.realpath(home("~")))}
+
+
+def _stores(folder: Path) -> list[Path]:
+    """Where tools keep the content of files that they link to: DVC's cache, git-annex's objects, a hub's blobs."""
+    places = dict.fromkeys((folder.absolute(), Path(os.path.realpath(folder))))
+    found: list[Path] = []
+    for place in dict.fromkeys((*places, Path.cwd())):
+        repository = next((each for each in (place, *place.parents) if (each / ".dvc").is_dir()), None)
+        if repository is not None:
+            found += _dvc_caches(repository / ".dvc")
+    for place in places:
+        repository = next((each for each in (place, *place.parents) if (each / ".git").exists()), None)
+        if repository is not None:
+            found += [git / "annex" / "objects" for git in _git_folders(repository / ".git")]
+        found += [each.parent.parent / "blobs" for each in (place, *place.parents) if each.parent.name == "snapshots"]
+    return found
+
+
+def _dvc_caches(dvc: Path) -> list[Path]:
+    found = [dvc / "cache"]
+    everywhere = Path(os.environ.get("XDG_CONFIG_HOME") or home("~/.config")) / "dvc" / "config"
+    for path in (everywhere, dvc / "config", dvc / "config.local"):
+        parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
+        try:
+            parser.read(path, encoding="utf-8")
+            named = parser.get("cache", "dir", fallback=None)
+        except (configparser.Error, UnicodeDecodeError, OSError):
+            continue  # DVC itself will say so
+        if named:
+            found.append(path.parent / home(named.strip().strip("\"'")))
+    return found
+
+
+def _git_folders(git: Path) -> list[Path]:
+    """A repository's own folder; of a work tree or a submodule, the one that its file names, and what that shares."""
+    try:
+        if git.is_file():
+            git = git.parent / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        common = git / "commondir"
+        shared = [git / common.read_text(encoding="utf-8").strip()] if common.is_file() else []
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [git, *shared]
