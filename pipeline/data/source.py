@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from pipeline import limits
 from pipeline.settings import Settings
 from pipeline.types import Array, Modality
 
@@ -29,8 +30,8 @@ class Rejected(Exception):
 class Limits:
     """What one item may cost: bytes as stored, pixels once decoded."""
 
-    max_bytes: int = 64 * 2**20
-    max_pixels: int = 64 * 2**20
+    max_bytes: int = limits.ITEM_BYTES
+    max_pixels: int = limits.ITEM_PIXELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
+from pipeline.redaction import redact
 from pipeline.settings import UserError
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC's copies of a project, in which queued and --temp experiments run
@@ -23,8 +24,6 @@ RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
 SEEN = Path("inputs") / "register" / "registered.json"
 LONGEST_KEY = 250
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-_SECRET_QUERY = r"(?i)\b(password|passwd|pwd|token|secret|api_key)=([^&\s]+)"
 
 
 @dataclass(frozen=True)
@@ -168,14 +167,3 @@ def read_receipt(path: Path) -> dict[str, Any]:
 def plain(name: str) -> str:
     """A key, or an experiment's folder, of the letters MLflow allows, and of the length."""
     return re.sub(r"[^\w\-. /]", "_", name)[:LONGEST_KEY]
-
-
-def redact(text: str, uri: str = "", environment: Mapping[str, str] = os.environ) -> str:
-    """`text` without the credentials of `uri`, of any other URI in it, and of MLflow's variables."""
-    secrets = [environment.get(name, "") for name in _SECRET_VARIABLES]
-    login = "" if uri.startswith("sqlite") else uri.partition("://")[2].partition("?")[0].rpartition("@")[0]
-    secrets.extend([login, login.partition(":")[2], *(found[1] for found in re.findall(_SECRET_QUERY, uri))])
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    text = re.sub(r"(\w://)[^\s/]+@", r"\1***@", text)
-    return re.sub(_SECRET_QUERY, r"\1=***", text)

@@ -20,8 +20,9 @@ from urllib.parse import quote, urlsplit
 from filelock import FileLock, Timeout
 
 from pipeline.formats import files
+from pipeline.redaction import redact
 from pipeline.registry import moving
-from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, redact, resolve, unregistered
+from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, resolve, unregistered
 from pipeline.settings import UserError
 
 if TYPE_CHECKING:

@@ -1,0 +1,73 @@
+"""How much of what strangers give is read: every limit in one place, each with what it bounds and what raises it.
+
+Beyond a limit a command refuses with a sentence; it does not read on. docs/limits.md shows this table, and a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """value: in `unit`. bounds: what of. raised_by: the setting or environment variable, empty where none is."""
+
+    value: int
+    unit: str
+    bounds: str
+    raised_by: str = ""
+
+
+LIMITS = {
+    # Of data sources and scored folders.
+    "ITEM_BYTES": Limit(64 * MIB, "bytes", "one image or sound file, as stored", "ingest.max_bytes"),
+    "ITEM_PIXELS": Limit(16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels"),
+    "WAV_HEADER_BYTES": Limit(1 * MIB, "bytes", "what stands before the samples of a sound file"),
+    "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
+    "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
+    "ARCHIVE_UNPACKED_BYTES": Limit(
+        1 * GIB, "bytes", "a tar archive, unpacked, its headers included", "ingest.source.max_unpacked_bytes"
+    ),
+    "ARCHIVE_MEMBERS": Limit(1 * MIB, "members", "a tar archive"),
+    "CSV_BYTES": Limit(1 * GIB, "bytes", "a csv file of labels"),
+    "CSV_FIELD_BYTES": Limit(128 * KIB, "bytes", "one field of a csv file"),
+    # Of settings and records.
+    "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
+    "YAML_DEPTH": Limit(64, "levels", "nested sections of a YAML file"),
+    "JSON_BYTES": Limit(256 * MIB, "bytes", "one JSON document: cards, manifests, records"),
+    "JSON_DIGITS": Limit(4300, "digits", "one whole number in JSON or YAML"),
+    # Of weights and statistics.
+    "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "a file of statistics (npz, npy), each member unpacked"),
+    "WEIGHTS_BYTES": Limit(4 * GIB, "bytes", "a file of weights (.pth, .safetensors)"),
+    "DOWNLOAD_BYTES": Limit(1 * GIB, "bytes", "one download"),
+    # Of shards and what travels between machines.
+    "SHARD_MEMBER_BYTES": Limit(1 * GIB, "bytes", "one member of a shard, decoded"),
+    "PARCEL_BYTES": Limit(4 * GIB, "bytes", "one parcel of a source's items on its way to a cluster"),
+    # Of served models.
+    "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
+    "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
+}
+
+ITEM_BYTES = LIMITS["ITEM_BYTES"].value
+ITEM_PIXELS = LIMITS["ITEM_PIXELS"].value
+WAV_HEADER_BYTES = LIMITS["WAV_HEADER_BYTES"].value
+IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value
+IDX_ITEMS = LIMITS["IDX_ITEMS"].value
+ARCHIVE_UNPACKED_BYTES = LIMITS["ARCHIVE_UNPACKED_BYTES"].value
+ARCHIVE_MEMBERS = LIMITS["ARCHIVE_MEMBERS"].value
+CSV_BYTES = LIMITS["CSV_BYTES"].value
+CSV_FIELD_BYTES = LIMITS["CSV_FIELD_BYTES"].value
+YAML_BYTES = LIMITS["YAML_BYTES"].value
+YAML_DEPTH = LIMITS["YAML_DEPTH"].value
+JSON_BYTES = LIMITS["JSON_BYTES"].value
+JSON_DIGITS = LIMITS["JSON_DIGITS"].value
+STATISTICS_BYTES = LIMITS["STATISTICS_BYTES"].value
+WEIGHTS_BYTES = LIMITS["WEIGHTS_BYTES"].value
+DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value
+SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
+PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value
+SERVED_ROWS = LIMITS["SERVED_ROWS"].value
+SERVED_TEXT = LIMITS["SERVED_TEXT"].value

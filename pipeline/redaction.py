@@ -1,0 +1,80 @@
+"""Texts and addresses without what opens doors: passwords, keys, tokens and signatures.
+
+Used wherever an address, a header or the environment is shown, logged, tagged or stored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
+
+MASK = "***"
+# Of variables whose name alone says that they hold a secret; shorter values ("1", "true") are switches.
+LEAST = 6
+SECRET_VARIABLE = re.compile(
+    r"(?i)(?!.*(_PATH|_FILE|_DIR|_URL|_URI|_MODE|_TTL)$).*(passw(or)?d|secret|token|api_?key|access_?key|credential)"
+)
+# Of these every value counts, short ones as well.
+NAMED = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")
+_QUERY = re.compile(
+    r"(?i)([\w.-]*(?:passw(?:or)?d|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|signature|credentials?"
+    r"|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
+    r"|(?<=[?&])(?:sig|key|auth|code))=([^&\s'\"]+)"
+)
+_HEADER = re.compile(
+    r"(?i)\b((?:x-ray-|proxy-)?authorization['\"]?\s*[:=]\s*['\"]?|bearer\s+)(?:(?:basic|bearer)\s+)?[^\s'\",;]+"
+)
+# A login before a host. A password may hold a slash; `host:8080/a@b` has a port and no password.
+_LOGIN = re.compile(r"(\w:/{2,3})(?:[^\s/@:'\"]*:(?!\d{1,5}/)[^\s'\"]*|[^\s/'\"]+)@")
+_BARE_LOGIN = re.compile(r"(?<![\w/@.%+-])[\w.%+-]+:[^\s@/'\":][^\s@/'\"]*@(?=[\w\[])")
+
+
+def redact(text: str, *addresses: str, environment: Mapping[str, str] = os.environ) -> str:
+    """`text` without the credentials of `addresses`, of any other address in it, of headers and of the environment.
+
+    Percent-encoded forms of a secret and the plain ones are one secret.
+    """
+    found = {form for secret in _secrets(addresses, environment) for form in _forms(secret)}
+    for secret in sorted(filter(None, found), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    text = _LOGIN.sub(rf"\1{MASK}@", text)
+    text = _BARE_LOGIN.sub(f"{MASK}@", text)
+    text = _HEADER.sub(rf"\1{MASK}", text)
+    return _QUERY.sub(rf"\1={MASK}", text)
+
+
+def bare(address: str) -> str:
+    """Scheme, host, port and path of an address: what may be kept in a file. Login, query and fragment are left out."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return redact(address)
+    host = parts.netloc.rpartition("@")[2]
+    return redact(f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}")
+
+
+def has_login(address: str) -> bool:
+    """Whether an address names a user or a password before its host."""
+    return "@" in address.partition("://")[2].partition("?")[0] or _BARE_LOGIN.search(address) is not None
+
+
+def _secrets(addresses: tuple[str, ...], environment: Mapping[str, str]) -> Iterator[str]:
+    for name, value in environment.items():
+        if name in NAMED or (len(value) >= LEAST and SECRET_VARIABLE.match(name)):
+            yield value
+    for address in addresses:
+        if address.startswith("sqlite"):
+            continue
+        login = address.partition("://")[2].partition("?")[0].rpartition("@")[0]
+        yield login
+        yield login.partition(":")[2]
+        yield from (found[1] for found in _QUERY.findall(address))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    for change in (unquote, unquote_plus, quote, quote_plus):
+        yield change(secret)
+    yield quote(secret, safe="")
