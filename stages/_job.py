@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from pipeline import console
 from pipeline import params as whole
+from pipeline import streams
 from pipeline.data import parcels
 from pipeline.formats import files
 from pipeline.formats.filesystems import is_remote
@@ -101,7 +101,7 @@ def _work(stage: str, root: Path, told: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    console.settle()
+    streams.settle()
     try:
         sys.exit(main(*sys.argv[1:]))
     except UserError as mistake:

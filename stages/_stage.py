@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipeline import console, watched
 from pipeline import params as whole
+from pipeline import streams, watched
 from pipeline.cluster import supervisor
 from pipeline.cluster.addresses import resolve
 from pipeline.formats.files import disk_is_full
@@ -31,7 +31,7 @@ heard: list[int] = []  # signals
 
 def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     """Run one stage and leave with its exit code. A user's mistake is a sentence, no traceback."""
-    console.settle()
+    streams.settle()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on it is heard
     supervisor.supervise(stage)

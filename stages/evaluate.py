@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pipeline.evaluation.evaluate import Evaluation, confusion, evaluate
 from pipeline.evaluation.report import ReportInputs, write_report
 from pipeline.evaluation.samples import open_model
 from pipeline.evaluation.scorer import floor
+from pipeline.formats import tables
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
@@ -97,13 +97,7 @@ def scored(
 
 def table(path: Path, delimiter: str) -> list[dict[str, Any]]:
     """A table's rows with numbers as numbers; empty where there is no such file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: number(value) for name, value in row.items() if value != ""}
-            for row in csv.DictReader(file, delimiter=delimiter)
-        ]
+    return [{name: number(value) for name, value in row.items() if value != ""} for row in tables.read(path, delimiter)]
 
 
 def number(text: str) -> Any:

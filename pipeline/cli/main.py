@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import console
+from pipeline import console, streams
 from pipeline.settings import UserError, home
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ def main() -> None:
     What cannot be printed ends no work. A reader that has gone (`| head`) is nothing to tell of; where what was
     printed is lost otherwise, as on a full disk, the exit code of work that is done is 1.
     """
-    console.settle()
+    streams.settle()
     try:
         app()
     except UserError as error:
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as left:
         sys.stdout.flush()
-        if error := console.lost():
+        if error := streams.lost():
             print(f"zerosum: what it printed could not all be written: {error.strerror}", file=sys.stderr)
             sys.exit(left.code or 1)
         raise

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from pipeline.streams import terminal
+
 QUIET_SECONDS = 10.0
 
 Advance = Callable[[int, int], None]
@@ -18,7 +20,7 @@ def bars(quiet: bool = False) -> Generator[Callable[[str], Advance], None, None]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(file=terminal(sys.stderr))
     if quiet or not console.is_terminal:
         yield (lambda name: _lines(name)) if not quiet else (lambda name: lambda done, total: None)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pipeline.cli.download import Download, Progress
 from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import files
 from pipeline.settings import UserError, home, suggest
+from pipeline.streams import terminal
 
 KNOWN = ("inception",)
 
@@ -110,7 +112,7 @@ def _progress(name: str) -> Generator[Progress, None, None]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(stderr=True)
+    console = Console(file=terminal(sys.stderr))
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(name, total=None)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.rejects import DUPLICATES, write_csv
+from pipeline.data.rejects import DUPLICATES
+from pipeline.formats import tables
 
 NOTES = "notes.csv"
 NAMED = 5
@@ -139,7 +140,7 @@ def listed(names: Sequence[str], count: int | None = None) -> str:
 def write(folder: Path, found: Kept) -> None:
     """notes.csv, in the order of the source; no file where there is nothing to note."""
     if found:
-        write_csv(folder / NOTES, ("item", "note", "detail"), ((key, note.kind, note.detail) for key, note in found))
+        tables.write(folder / NOTES, ("item", "note", "detail"), ((key, note.kind, note.detail) for key, note in found))
 
 
 def sentences(found: Mapping[str, Mapping[str, Any]], folder: str) -> list[str]:

@@ -21,7 +21,7 @@ from pipeline.data import classes, listing, notes, rejects, scanning
 from pipeline.data.preview import check_fitting, open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
-from pipeline.formats import files, shards
+from pipeline.formats import files, shards, tables
 from pipeline.formats.shards import Manifest, Shard, Split
 from pipeline.settings import UserError
 from pipeline.types import DataSpec, Example, Progress
@@ -236,7 +236,7 @@ def _duplicates(
     """Count the repeats, and list them in duplicates.csv."""
     pairs = [(found.entries[repeat], found.entries[first]) for repeat, first in repeats]
     rows = [(repeat.key, repeat.label or "", first.key, first.label or "") for repeat, first in pairs]
-    rejects.write_csv(out / rejects.DUPLICATES, ("item", "label", "same_as", "label_of_that"), rows)
+    tables.write(out / rejects.DUPLICATES, ("item", "label", "same_as", "label_of_that"), rows)
     kinds = Counter(repeat.label != first.label for repeat, first in pairs)
     return {"policy": settings.duplicates, "examples": len(pairs), "conflicting": kinds[True]}
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.formats import files
+from pipeline.formats import tables
 from pipeline.settings import UserError
 
 REJECTS = "rejects.csv"
@@ -62,25 +60,16 @@ def counted(rejects: Iterable[Reject]) -> dict[str, int]:
     return dict(sorted(Counter(reject.reason for reject in rejects).items()))
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A csv in UTF-8 with plain line ends, written atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    files.write_bytes(path, text.getvalue().encode())
-
-
 def write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
     """rejects.csv, in the order of the source; only a header where nothing was set aside."""
     rows = ((reject.key, reject.reason, reject.detail) for reject in rejects)
-    write_csv(folder / REJECTS, ("item", "reason", "detail"), rows)
+    tables.write(folder / REJECTS, ("item", "reason", "detail"), rows)
 
 
 def write_passed_over(folder: Path, passed: Sequence[tuple[str, str]]) -> None:
     """passed_over.csv; no file where nothing was passed over."""
     if passed:
-        write_csv(folder / PASSED_OVER, ("item", "why"), passed)
+        tables.write(folder / PASSED_OVER, ("item", "why"), passed)
 
 
 def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pipeline import limits
 from pipeline.settings import Settings
+from pipeline.streams import visible
 from pipeline.types import Array, Modality
 
 Problem = tuple[str, str]
@@ -162,5 +163,5 @@ class DataSource(ABC, Generic[ConfigT]):
 
 
 def printable(name: str) -> str:
-    """A file name as UTF-8 can hold it: bytes that are none are written as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file name as UTF-8 and a terminal can hold it: bytes that are none, and control characters, as \\xNN."""
+    return visible(os.fsencode(name).decode("utf-8", "backslashreplace"), lines=False)

@@ -6,8 +6,6 @@ Nothing here asks for the time, the host or a path, and the page loads nothing f
 from __future__ import annotations
 
 import base64
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 from pipeline.evaluation.charts import Row, charts
 from pipeline.evaluation.gallery import Gallery
-from pipeline.formats import files
+from pipeline.formats import files, tables
 from pipeline.formats.report import ScoreRecord, save_scores
 from pipeline.metrics.frechet import holdout_name
 
@@ -151,19 +149,10 @@ def _with_spread(record: ScoreRecord) -> str:
 
 def _save_plots(folder: Path, inputs: ReportInputs) -> None:
     scores = [(record.name, record.value, "" if record.spread is None else record.spread) for record in inputs.records]
-    files.write_bytes(folder / "scores.csv", table(("name", "value", "spread"), scores))
+    tables.write(folder / "scores.csv", ("name", "value", "spread"), scores)
     if inputs.confusion:
-        files.write_bytes(folder / "confusion.csv", table(("actual", "predicted"), inputs.confusion))
+        tables.write(folder / "confusion.csv", ("actual", "predicted"), inputs.confusion)
     if inputs.gallery is not None:
         for name in ("samples", "interpolation", "truncation", "nearest"):
             if picture_bytes := getattr(inputs.gallery, name):
                 files.write_bytes(folder / f"{name}.png", picture_bytes)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    """CSV bytes with a header, lines ended by a newline alone."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from pipeline.formats import files
+from pipeline.formats import files, tables
 
 FORMAT_VERSION = 1
 MADE_BY = "the tune stage"
@@ -98,11 +96,7 @@ def save_table(
 ) -> None:
     """A csv (or tsv): `columns`, then what else the rows hold in order of first sight; numbers as repr gives them."""
     columns = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_bytes(path, text.getvalue().encode())
+    tables.write(path, columns, ([row.get(name, "") for name in columns] for row in rows), delimiter)
 
 
 class Journal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shlex
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.formats import files
+from pipeline.formats import files, tables
 from pipeline.formats.model import load_card
 from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
@@ -153,11 +152,8 @@ def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _history(path: Path) -> Iterator[dict[str, float]]:
     """The numbers of the training's curve, a row a tick; none where there is no such file."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            yield {name: number for name, text in row.items() if (number := _number(text)) is not None}
+    for row in tables.read(path, "\t"):
+        yield {name: number for name, text in row.items() if (number := _number(text)) is not None}
 
 
 def _number(text: str | None) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from pipeline.contract import Record
+from pipeline.streams import terminal, visible
 
 SCORE = re.compile(r"frechet(?:@(\d+))?")
 Scores = Sequence[tuple[float, int | None]]
@@ -20,7 +21,7 @@ class ConsoleReporter:
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self._total = total
-        self._stream = stream or sys.stdout
+        self._stream = terminal(stream or sys.stdout)
         self._live = self._stream.isatty()
         self._width = 0
         self._last: tuple[float, int] | None = None
@@ -52,7 +53,7 @@ class ConsoleReporter:
         """A sentence on a line of its own."""
         start = "\r" + " " * self._width + "\r" if self._live and self._width else ""
         self._width = 0
-        self._stream.write(f"{start}{message}\n")
+        self._stream.write(f"{start}{visible(message)}\n")
         self._stream.flush()
 
 

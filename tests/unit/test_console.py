@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import console
-from pipeline.console import Column, folded, plain, show_table
+from pipeline import streams
+from pipeline.console import Column, folded, show_table
+from pipeline.streams import plain
 
 ROOT = Path(__file__).parents[2]
-START = "import os, sys; from pipeline import console; console.settle(); "
+START = "import os, sys; from pipeline import streams; streams.settle(); "
 COLUMNS = [
     Column("version", right=True),
     Column("aliases", folds=True),
@@ -95,7 +96,7 @@ def test_a_reader_that_has_gone_ends_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 def test_a_full_disk_behind_stdout_ends_nothing() -> None:
     with Path("/dev/full").open("wb") as full:
-        done = python("print('x' * 100_000); print(console.lost().errno, file=sys.stderr); sys.exit(5)", stdout=full)
+        done = python("print('x' * 100_000); print(streams.lost().errno, file=sys.stderr); sys.exit(5)", stdout=full)
     assert (done.returncode, done.stderr) == (5, b"28\n")
 
 
@@ -153,9 +154,9 @@ def test_unbuffered_output_is_there_while_the_work_goes_on() -> None:
 def test_twice_is_once_and_a_test_s_stream_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     other = io.StringIO()
     monkeypatch.setattr(sys, "stdout", other)
-    console.settle()
+    streams.settle()
     assert sys.stdout is other
-    done = python("first = sys.stdout; console.settle(); print(first is sys.stdout, sys.stdout.fileno())")
+    done = python("first = sys.stdout; streams.settle(); print(first is sys.stdout, sys.stdout.fileno())")
     assert done.stdout == b"True 1\n"
 
 
@@ -242,7 +243,7 @@ def test_a_real_terminal_is_asked_for_its_width() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("COLUMNS", None)
     done = subprocess.run(
-        [sys.executable, "-c", START + "print(console.width(), file=sys.stderr)"],
+        [sys.executable, "-c", START + "from pipeline import console; print(console.width(), file=sys.stderr)"],
         stdout=side,
         stderr=subprocess.PIPE,
         env=environment,
