@@ -12,9 +12,17 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.redaction import redact
+
 
 class UserError(Exception):
-    """A mistake of the user's: shown without a traceback, exit code 2."""
+    """A mistake of the user's: shown without a traceback, exit code 2.
+
+    Its text holds no password, key or token, whoever shows, logs or stores it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(value) if isinstance(value, str) else value for value in args))
 
 
 class SettingsError(UserError, ValueError):
@@ -25,7 +33,7 @@ class SettingsError(UserError, ValueError):
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(redact(problem) for problem in problems)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

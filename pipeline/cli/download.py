@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
+import os
 import re
 import time
 import urllib.error
@@ -12,7 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from pipeline import limits
+from pipeline.redaction import bare
 from pipeline.settings import UserError
 
 PIECE = 1 << 20
@@ -32,7 +37,7 @@ class Download:
     attempts: int = 3
     pause: float = 1.0
     timeout: float = 30.0
-    limit: int = 2**30
+    limit: int = limits.DOWNLOAD_BYTES
 
     def to(self, path: Path, progress: Progress = lambda done, total: None) -> None:
         """Fetch into `path`; bytes on their way are in `<path>.part`, which survives a failure.
@@ -44,6 +49,8 @@ class Download:
         """
         part = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if part.is_symlink() or (part.exists() and part.stat().st_nlink > 1):
+            part.unlink()  # no try of ours: what is appended to it would land in a file elsewhere
         resumed = part.is_file() and part.stat().st_size > 0
         self._complete(part, progress)
         found = _sha256(part)
@@ -56,10 +63,15 @@ class Download:
             size = part.stat().st_size
             part.unlink()
             raise UserError(
-                f"{self.url} sent {size:,} bytes with sha256 {found[:16]}…, and {self.sha256[:16]}… is wanted: "
+                f"{self.shown} sent {size:,} bytes with sha256 {found[:16]}…, and {self.sha256[:16]}… is wanted: "
                 "it is another file, or something on the way changed it; nothing was kept"
             )
         part.replace(path)
+
+    @property
+    def shown(self) -> str:
+        """The URL without login, query and fragment."""
+        return bare(self.url)
 
     def _complete(self, part: Path, progress: Progress) -> None:
         for attempt in range(1, self.attempts + 1):
@@ -68,7 +80,7 @@ class Download:
             except urllib.error.HTTPError as error:
                 # What is wrong with the request will be wrong again; a tired server may recover.
                 if error.code < 500 or attempt == self.attempts:
-                    raise UserError(f"{self.url}: the server answers {error.code} {error.reason}") from None
+                    raise UserError(f"{self.shown}: the server answers {error.code} {error.reason}") from None
             except (OSError, http.client.HTTPException) as error:
                 if attempt == self.attempts:
                     raise UserError(self._interrupted(part, error)) from None
@@ -79,11 +91,11 @@ class Download:
     def _once(self, part: Path, progress: Progress) -> None:
         """One connection: append to `part` what it lacks; ConnectionError if it ends early."""
         have = part.stat().st_size if part.is_file() else 0
-        request = urllib.request.Request(self.url, headers={"User-Agent": "zerosum"})
+        request = self._request()
         if have:
             request.add_header("Range", f"bytes={have}-")
         try:
-            response: Any = urllib.request.urlopen(request, timeout=self.timeout)
+            response: Any = urllib.request.build_opener(_Redirects).open(request, timeout=self.timeout)
         except urllib.error.HTTPError as error:
             if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # nothing comes after what is here; the sha256 will tell whether that is all
@@ -91,18 +103,30 @@ class Download:
         with response:
             begin, total = _extent(response, have)
             if total is not None and total > self.limit:
-                raise UserError(f"{self.url} is {total:,} bytes; more than {self.limit:,} are not fetched")
+                raise UserError(f"{self.shown} is {total:,} bytes; more than {self.limit:,} are not fetched")
             self._append(response, part, begin, (total, progress))
+
+    def _request(self) -> urllib.request.Request:
+        """For the URL without its login, which goes to its host alone, and to no host that a redirect names."""
+        parts = urlsplit(self.url)
+        login, _, host = parts.netloc.rpartition("@")
+        url = urlunsplit(parts._replace(netloc=host, fragment=""))
+        request = urllib.request.Request(url, headers={"User-Agent": "zerosum"})
+        if login:
+            encoded = base64.b64encode(unquote(login).encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {encoded}")
+        return request
 
     def _append(self, response: Any, part: Path, begin: int, extent: tuple[int | None, Progress]) -> None:
         total, progress = extent
         done = begin
-        with part.open("ab" if begin else "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if begin else os.O_TRUNC)
+        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
             while piece := response.read(PIECE):
                 done += len(piece)
                 if done > self.limit:
                     part.unlink()
-                    raise UserError(f"{self.url} sends more than {self.limit:,} bytes; nothing was kept")
+                    raise UserError(f"{self.shown} sends more than {self.limit:,} bytes; nothing was kept")
                 file.write(piece)
                 progress(done, total)
         if total is not None and done < total:
@@ -110,9 +134,22 @@ class Download:
 
     def _interrupted(self, part: Path, error: Exception) -> str:
         reason = getattr(error, "reason", None) or error
-        said = f"{self.url} could not be fetched ({reason})"
+        said = f"{self.shown} could not be fetched ({reason})"
         have = part.stat().st_size if part.is_file() else 0
         return f"{said}; {have:,} bytes are kept, run it again to go on" if have else f"{said}; run it again later"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to http and https, and from https to https alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        allowed = {"https"} if req.type == "https" else {"http", "https"}
+        if urlsplit(newurl).scheme not in allowed:
+            known = " and ".join(sorted(allowed))
+            raise UserError(f"{bare(req.full_url)} redirects to {bare(newurl)}, and only {known} is followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _extent(response: Any, have: int) -> tuple[int, int | None]:

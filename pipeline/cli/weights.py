@@ -13,6 +13,7 @@ from filelock import FileLock
 from pipeline.cli.download import Download, Progress
 from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import files
+from pipeline.redaction import bare
 from pipeline.settings import UserError, home, suggest
 from pipeline.streams import terminal
 
@@ -102,7 +103,9 @@ def _convert(path: Path, target: Path, source_sha256: str, source: str) -> None:
     state, _ = inception.read(path)
     folded = inception.folded(path, state)
     sha256 = inception.save(target, folded, source_sha256)
-    account = {"source": source, "source_sha256": source_sha256, "sha256": sha256, "bytes": target.stat().st_size}
+    # The way it came may hold a login or a signature; whoever reads the record needs neither.
+    origin = bare(source) if "://" in source else source
+    account = {"source": origin, "source_sha256": source_sha256, "sha256": sha256, "bytes": target.stat().st_size}
     files.write_json(target.with_suffix(".json"), account)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.cluster import addresses
+from pipeline.formats.filesystems import check_storage, looks_remote
 from pipeline.settings import Settings, UserPath
 
 Count = Annotated[int, Field(ge=1)]
@@ -98,8 +99,8 @@ class RunSettings(Settings):
             raise ValueError(
                 f"'{value}' is among DVC's outs, which are removed before a rerun; take a folder beside it"
             )
-        if "://" in value and not value.startswith("s3://"):
-            raise ValueError(f"'{value}' is of no kind that is known; it must be a folder or s3://bucket/prefix")
+        if looks_remote(value):
+            check_storage(value)
         return value
 
     @model_validator(mode="after")
