@@ -68,6 +68,21 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
     assert 'name="viewport"' in page
 
 
+def test_the_page_s_own_policy_allows_no_script_and_no_address() -> None:
+    head = render(INPUTS).partition("<title>")[0]
+    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', head)
+    assert found
+    rules = {rule.split()[0]: rule.split()[1:] for rule in found[1].split(";")}
+    assert rules == {
+        "default-src": ["'none'"],
+        "img-src": ["data:"],
+        "media-src": ["data:"],
+        "style-src": ["'unsafe-inline'"],
+        "form-action": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+
+
 def test_what_people_wrote_is_escaped() -> None:
     page = render(INPUTS)
     assert "digits &lt;dcgan&gt;" in page
