@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline import preflight, watched
 from pipeline.data import parcels
@@ -13,6 +13,7 @@ from pipeline.data.source import DataSource
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
+from pipeline.settings import home
 
 ACCOUNT = ".json"
 SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came along
@@ -58,11 +59,17 @@ def source(params: Params) -> DataSource[Any]:
     return parcels.Parcelled(opened, folder) if folder else opened
 
 
-def written_out(params: Params) -> dict[str, str]:
+def written_out(params: Params) -> dict[str, Any]:
     """The source's settings that begin with `~`, with this machine's home folder: another machine's is another."""
     given, config = params.ingest.source, open_source(params.ingest).config
-    tilded = (key for key, value in given.items() if isinstance(value, str) and value.startswith("~"))
-    return {f"ingest.source.{key}": str(getattr(config, key)) for key in tilded if key != "name"}
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if key != "name" and isinstance(value, str) and value.startswith("~"):
+            found[f"ingest.source.{key}"] = str(getattr(config, key))
+        elif isinstance(value, list):
+            texts = [home(each) if isinstance(each, str) else each for each in cast(list[Any], value)]
+            found.update({f"ingest.source.{key}": texts} if texts != value else {})
+    return found
 
 
 def source_is_here(params: Params) -> bool:

@@ -6,6 +6,7 @@ an item is read; anywhere else `leave` does nothing. `notes.csv` lists the items
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +34,7 @@ TWO_LABELS = "two_labels"
 DROPPED = "dropped_classes"
 RARE = "rare_classes"
 NO_HOLDOUT = "classes_without_holdout"
+ALIKE = "classes_named_alike"
 
 SAID = {
     ENLARGED: "{are} smaller than the resolution asked for and {were} enlarged",
@@ -125,6 +127,16 @@ def of_classes(
     if rare:
         names = [f"{name}: {train[name]}" for name in rare[:NAMED]]
         found[RARE] = {"items": len(rare), "of": len(train), "worst": train[rare[0]], "names": names}
+    alike: dict[str, list[str]] = {}
+    for name in train:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
+    twins = [names for names in alike.values() if len(names) > 1]
+    if twins:
+        found[ALIKE] = {
+            "items": sum(map(len, twins)),
+            "of": len(train),
+            "names": [" and ".join(names) for names in twins[:NAMED]],
+        }
     unseen = [name for name in train if not holdout.get(name)]
     if unseen and sum(holdout.values()):
         found[NO_HOLDOUT] = {"items": len(unseen), "of": len(train), "names": unseen[:NAMED]}
@@ -160,6 +172,11 @@ def _sentence(kind: str, values: Mapping[str, Any], folder: str) -> str:
     if kind == RARE:
         least = f"fewer than {RARE_BELOW}, or than {100 * RARE_SHARE:g} % of the largest class's"
         return f"{classes} {verbs['have']} few training examples ({least}): {names}"
+    if kind == ALIKE:
+        names = listed(values.get("names", ()))
+        return (
+            f"{classes} have names that differ in case or form alone: {names}; rename the folders if they are one class"
+        )
     if kind == NO_HOLDOUT:
         return f"{classes} {verbs['have']} no holdout example: {names}"
     what = SAID[kind].format(**verbs) if kind in SAID else kind

@@ -245,3 +245,12 @@ def test_a_pair_is_one_item(tmp_path: Path, png: Png, noise: Noise) -> None:
     assert manifest.notes == {
         "enlarged": {"items": 6, "of": 6, "worst": 4.0, "item": "0", "detail": "4×4 to 16×16, 4 times"}
     }
+
+
+def test_classes_that_differ_in_case_or_unicode_form_alone_are_noted() -> None:
+    train = {"Cat": 20, "cat": 30, "caf\u00e9": 20, "cafe\u0301": 20, "dog": 20}
+    found = notes.of_classes(train, dict.fromkeys(train, 1))
+
+    assert found["classes_named_alike"]["items"] == 4
+    assert found["classes_named_alike"]["names"] == ["Cat and cat", "caf\u00e9 and cafe\u0301"]
+    assert "classes_named_alike" not in notes.of_classes({"a": 20, "b": 20}, {"a": 1, "b": 1})

@@ -172,3 +172,5 @@ def test_a_tilde_is_written_out_before_a_job_reads_the_settings(
     found = settings({"ingest.source": {"name": "image_folder", "folder": "~/pictures", "labels": "none"}})
     assert _outside.written_out(found) == {"ingest.source.folder": str(tmp_path / "pictures")}
     assert _outside.written_out(settings({})) == {}
+    listed = settings({"ingest.source": {"name": "image_folder", "folder": "x", "links": ["~/store", "/other"]}})
+    assert _outside.written_out(listed) == {"ingest.source.links": [str(tmp_path / "store"), "/other"]}
