@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check chaos cluster bench zoo ui lock clean
+.PHONY: repro test check chaos cluster bench zoo golden ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
@@ -42,6 +42,9 @@ bench: .venv/dev  ## speeds, as ratios measured in one run
 
 zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
 	@$(ENV) python tests/bench/zoo.py $(ZOO)
+
+golden: .venv/dev  ## the numbers of eight steps of every family, written anew; FAMILIES="dcgan r3gan"
+	@$(ENV) PYTHONPATH=.:tests/support python tests/golden/golden.py $(FAMILIES)
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) env -u MLFLOW_TRACKING_URI zerosum ready

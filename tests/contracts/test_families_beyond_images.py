@@ -47,20 +47,6 @@ def case(request: pytest.FixtureRequest) -> tuple[str, AnyFamily, DataSpec]:
     return request.param, plugins.load("families", {"name": request.param, **keys}), spec
 
 
-class Data(games.Data):
-    """The games' examples, and the fields that the spec names."""
-
-    def __init__(self, spec: DataSpec) -> None:
-        super().__init__(spec)
-        source = torch.Generator().manual_seed(11)
-        self.fields = {name: torch.rand((len(self.x), *shape), generator=source) * 2 - 1 for name, shape in spec.fields}
-
-    def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
-        batch: Any = super().batch(position, start, stop, device)
-        index = (torch.arange(start, stop) + position) % len(self.x)
-        return batch | {name: every[index].to(device) for name, every in self.fields.items()}
-
-
 def condition_of(family: AnyFamily, spec: DataSpec, count: int) -> Batch:
     shapes = dict(spec.fields)
     source = torch.Generator().manual_seed(2)
@@ -240,7 +226,7 @@ def train(family: AnyFamily, spec: DataSpec, folder: Path, world: World | None =
             settings=chosen,
             family=family,
             spec=spec,
-            batches=Data(spec) if family.needs else None,
+            batches=games.Data(spec) if family.needs else None,
             world=world or LocalWorld(),
             reporter=MemoryReporter(),
             store=CheckpointStore(folder, chosen.keep),

@@ -40,13 +40,15 @@ ROWS = DataSpec("rows", (6,), (), "float32")
 
 
 class Data:
-    """Random examples in a repeating order; `asked` notes every position that was read."""
+    """Random examples, with the fields that the spec names, in a repeating order; `asked` notes every position read."""
 
     def __init__(self, spec: DataSpec, count: int = 48) -> None:
         source = torch.Generator().manual_seed(7)
         self.x = torch.rand((count, *spec.shape), generator=source) * 2 - 1
         self.label = torch.arange(count) % max(1, len(spec.classes))
         self.labelled = bool(spec.classes)
+        more = torch.Generator().manual_seed(11)
+        self.fields = {name: torch.rand((count, *shape), generator=more) * 2 - 1 for name, shape in spec.fields}
         self.asked: list[int] = []
 
     def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
@@ -55,7 +57,8 @@ class Data:
         batch: Batch = {"x": self.x[index].to(device)}
         if self.labelled:
             batch["label"] = self.label[index].to(device)
-        return batch
+        fields: Any = {name: every[index].to(device) for name, every in self.fields.items()}
+        return batch | fields
 
 
 def dcgan(**keys: Any) -> AnyFamily:
