@@ -25,18 +25,12 @@ from pipeline.types import DataSpec
 HERE = Path(__file__).parent / "numbers"
 STEPS = 8
 BATCH = 16
-TIMES = {"examples_per_second", "eta_seconds"}
+TIMES = {"time", "examples_per_second", "eta_seconds"}
 SIDE, SAMPLES, RATE = 16, 1024, 8_000
 EXACT = (1e-5, 1e-6)  # relative and absolute, on a processor of the kind that the numbers are of
 # On others float32 is summed in another order, and a GAN multiplies what differs from step to step: after eight steps
 # without AVX the largest difference is 10 % (stylegan, a gradient norm), in the second 0.6 % (cyclegan).
 FIRST, GROWTH, FAR = 2e-3, 5.0, (0.25, 0.2)
-TIMES = {"examples_per_second", "eta_seconds"}
-SIDE, SAMPLES, RATE = 16, 1024, 8_000
-EXACT = (1e-5, 1e-6)  # relative and absolute, on a processor of the kind that the numbers are of
-# On others float32 is summed in another order, and a GAN multiplies what differs from step to step: after eight steps
-# without AVX the largest difference is 10 % (stylegan, a gradient norm); in the first two it is 0.1 %.
-FIRST, NEAR, FAR = 2, (2e-3, 2e-4), (0.25, 0.2)
 
 
 def measured(name: str) -> dict[str, Any]:
