@@ -12,8 +12,10 @@ Nothing in it names a time, a user or an absolute path: equal data gives equal b
 from __future__ import annotations
 
 import io
+import math
 import re
 import tarfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.formats import files
+from pipeline import limits
+from pipeline.formats import arrays, files
+from pipeline.formats.damage import Damaged, reading
 from pipeline.settings import suggest
 from pipeline.types import Array, DataSpec, Example
 
@@ -32,6 +36,7 @@ MADE_BY = "the ingest stage"
 MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
+NPY_HEADER = 2**16  # bytes before the numbers of an .npy, at most
 LATER = ("notes", "passed_over")  # fields of the manifest that came later: without them it has the bytes it had before
 
 
@@ -220,23 +225,30 @@ def decode(data: bytes, spec: DataSpec, where: str) -> Array:
     Raises:
         BrokenArtefact: if the bytes are damaged or hold something of another shape.
     """
+    size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
     try:
-        x = _decode_png(data) if spec.modality == "image" else _decode_npy(data)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if size > limits.SHARD_MEMBER_BYTES:
+            raise Damaged(f"{size} bytes of one example; {limits.SHARD_MEMBER_BYTES} are read")
+        x = _decode_png(data, spec.shape) if spec.modality == "image" else arrays.decode(data, size + NPY_HEADER)
+    except Damaged as error:
         raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
     if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
         raise files.BrokenArtefact(f"{where} is {x.dtype} {x.shape}, its manifest says {spec.dtype} {spec.shape}")
     return x
 
 
-def _decode_png(data: bytes) -> Array:
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        pixels = np.asarray(image)
+def _decode_png(data: bytes, shape: tuple[int, ...]) -> Array:
+    """The pixels; whether there are as many as the shape says is looked at before they are unpacked."""
+    with reading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images, whose size is looked at
+        try:
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                if (image.height, image.width) != tuple(shape[1:]):
+                    raise Damaged(f"{image.height}×{image.width} pixels, its manifest says {shape}")
+                pixels = np.asarray(image)
+        except Image.DecompressionBombError as error:
+            raise Damaged(str(error)) from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _decode_npy(data: bytes) -> Array:
-    return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def columns(spec: DataSpec, split: str) -> int:
@@ -257,7 +269,10 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     """
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
-    rows = np.load(path, allow_pickle=False)
+    try:
+        rows = arrays.read(path)
+    except Damaged as error:
+        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
     expected = (split.examples, columns(spec, split.name))
     if rows.dtype != np.int64 or rows.shape != expected:
         raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
