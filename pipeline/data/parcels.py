@@ -180,7 +180,7 @@ def _listing(folder: Path) -> tuple[Any, tuple[str, ...], Any]:
 def _place(parcels: tuple[str, ...], number: int, first: int, size: int) -> tuple[str, int, int]:
     if not 0 <= size <= limits.PARCEL_BYTES or first < 0 or number < 0:
         raise Damaged(f"{size} bytes at {first} of parcel {number}")
-    return (parcels[number] if size else "", first, size)
+    return parcels[number], first, size
 
 
 def _ends(entry: Entry) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from pipeline import limits
+from pipeline.settings import UserError
 
 
 class Damaged(ValueError):
@@ -49,7 +50,7 @@ def reading() -> Generator[None]:
     """Raise `Damaged` for whatever a library meets in the block, which calls nothing but the library."""
     try:
         yield
-    except Damaged:
+    except (Damaged, UserError):
         raise
     except DAMAGE as error:
         raise Damaged(why(error)) from None

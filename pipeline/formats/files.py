@@ -18,6 +18,7 @@ from pipeline import limits
 from pipeline.formats.damage import Damaged, parse_json
 from pipeline.settings import UserError
 
+PIECE = 2**20
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READABLE = 0o644  # safetensors makes files that nobody else may read
 
@@ -88,14 +89,16 @@ def contents(path: Path, most: int, made_by: str) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BrokenArtefact(f"{path} is not a regular file; {made_by} makes it")
-            found = file.read(most + 1) if status.st_size <= most else b""
+            found = file.read(min(status.st_size, most) + 1)
+            while len(found) > status.st_size and len(found) <= most and (more := file.read(PIECE)):
+                found += more  # it has grown
     except FileNotFoundError:
         raise BrokenArtefact(f"{path} is missing; {made_by} makes it") from None
     except OSError as error:
         raise BrokenArtefact(f"{path} cannot be read ({error.strerror}); {made_by} makes it") from None
     except ValueError as error:  # a zero byte in the name
         raise BrokenArtefact(f"{str(path)!r} cannot be read ({error}); {made_by} makes it") from None
-    if status.st_size > most or len(found) > most:
+    if max(status.st_size, len(found)) > most:
         raise BrokenArtefact(f"{path} has {max(status.st_size, len(found))} bytes, and {most} are read of such a file")
     return found
 

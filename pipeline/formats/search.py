@@ -154,4 +154,8 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         entry = parse_json(line)
     except Damaged:
         return None
-    return cast(dict[str, Any], entry) if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    found = cast(dict[str, Any], entry)
+    known = isinstance(found.get("trial"), str | int) and isinstance(found.get("reading"), int)
+    return found if known and isinstance(found.get("config"), dict) else None

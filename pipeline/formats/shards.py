@@ -276,7 +276,25 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     expected = (split.examples, columns(spec, split.name))
     if rows.dtype != np.int64 or rows.shape != expected:
         raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
+    if not _leads_within(rows, split, spec):
+        raise files.BrokenArtefact(f"{path} names places that no shard of its manifest has; run {MADE_BY} again")
     return cast(NDArray[np.int64], rows)
+
+
+def _leads_within(rows: NDArray[np.int64], split: Split, spec: DataSpec) -> bool:
+    """Whether each row's data lies in a shard that there is, and its label is that of a class."""
+    if not len(rows):
+        return True
+    shard, label = rows[:, 0], rows[:, 3]
+    if int(shard.min()) < 0 or int(shard.max()) >= len(split.shards):
+        return False
+    if int(label.min()) < -1 or int(label.max()) >= max(1, len(spec.classes)):
+        return False
+    size = np.array([each.bytes for each in split.shards], dtype=np.int64)[shard]
+    return all(
+        bool(((rows[:, at] >= 0) & (rows[:, at + 1] >= 0) & (rows[:, at] <= size - rows[:, at + 1])).all())
+        for at in (1, *range(4, rows.shape[1], 2))
+    )
 
 
 def check_sizes(folder: Path, split: Split) -> None:
