@@ -24,7 +24,10 @@ class Limit:
 LIMITS = {
     # Of data sources and scored folders.
     "ITEM_BYTES": Limit(64 * MIB, "bytes", "one image or sound file, as stored", "ingest.max_bytes"),
-    "ITEM_PIXELS": Limit(16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels"),
+    "ITEM_PIXELS": Limit(
+        16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels; score --max-pixels; explore --set max_pixels"
+    ),
+    "MOST_PIXELS": Limit(89_478_485, "pixels", "what those may be raised to: Pillow's own limit"),
     "WAV_CHUNKS": Limit(4096, "chunks", "what stands before the samples of a sound file"),
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
     "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
@@ -63,6 +66,7 @@ LIMITS = {
 
 ITEM_BYTES = LIMITS["ITEM_BYTES"].value
 ITEM_PIXELS = LIMITS["ITEM_PIXELS"].value
+MOST_PIXELS = LIMITS["MOST_PIXELS"].value
 WAV_CHUNKS = LIMITS["WAV_CHUNKS"].value
 IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value
 IDX_ITEMS = LIMITS["IDX_ITEMS"].value
