@@ -225,10 +225,8 @@ def decode(data: bytes, spec: DataSpec, where: str) -> Array:
     Raises:
         BrokenArtefact: if the bytes are damaged or hold something of another shape.
     """
-    size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
     try:
-        if size > limits.SHARD_MEMBER_BYTES:
-            raise Damaged(f"{size} bytes of one example; {limits.SHARD_MEMBER_BYTES} are read")
+        size = _member_bytes(spec.shape, spec.dtype)
         x = _decode_png(data, spec.shape) if spec.modality == "image" else arrays.decode(data, size + NPY_HEADER)
     except Damaged as error:
         raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
@@ -251,6 +249,18 @@ def _decode_png(data: bytes, shape: tuple[int, ...]) -> Array:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def _member_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """What one member of a shard takes, once decoded.
+
+    Raises:
+        Damaged: if it is more than is read.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > limits.SHARD_MEMBER_BYTES:
+        raise Damaged(f"{shape} are {size} bytes of one example; {limits.SHARD_MEMBER_BYTES} are read")
+    return size
+
+
 def columns(spec: DataSpec, split: str) -> int:
     """Numbers in a row of the split's index: the second domain of two has no fields of its own."""
     return 4 + 2 * len(stored_in(spec, split))
@@ -265,11 +275,14 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     """The index of a split, int64 (n, 4), with two more columns for each field stored beside x.
 
     Raises:
-        BrokenArtefact: if it is missing, altered, or of another length than the manifest says.
+        BrokenArtefact: if it is missing, altered, of another length than the manifest says, or leads out of its shards;
+            and where an example would be larger than is read.
     """
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
     try:
+        for shape in (spec.shape, *(shape for _, shape in stored_in(spec, split.name))):
+            _member_bytes(shape, spec.dtype)
         rows = arrays.read(path)
     except Damaged as error:
         raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None

@@ -225,11 +225,14 @@ def safe() -> tuple[bytes, ...]:
 def _safe(data: bytes, folder: Path) -> None:
     path = folder / "x.safetensors"
     path.write_bytes(data)
-    try:
-        inception.read(path)
-    except UserError:
-        tensors.read_arrays(path)
-        tensors.read(path)
+    tensors.read_arrays(path)
+    tensors.read(path)
+
+
+def _weights(data: bytes, folder: Path) -> None:
+    path = folder / "x.safetensors"
+    path.write_bytes(data)
+    inception.read(path)
 
 
 @cache
@@ -486,6 +489,7 @@ READERS: dict[str, Reader] = {
     "npy": Reader(npys, (B, change.npy), _rows),
     "npz": Reader(npzs, (B, change.archive(change.npy), change.archive(B)), _npz),
     "safetensors": Reader(safe, (B, change.tensors), _safe),
+    "weights": Reader(safe, (B, change.tensors), _weights),
     "pth": Reader(pickles, (B, change.archive(B)), _pickle),
     "parcel": Reader(items, (B,), _item),
     "listing": Reader(listings, (B,), _listing),

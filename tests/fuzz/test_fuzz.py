@@ -7,7 +7,7 @@ import pytest
 from readers import READERS
 
 INPUTS = 150
-OF_ONE_NETWORK = {"pth", "safetensors"}  # read rightly only where they hold Inception's weights
+OF_ONE_NETWORK = {"pth", "weights"}  # read rightly only where they hold Inception's weights
 
 
 @pytest.mark.parametrize("name", READERS)
