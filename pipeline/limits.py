@@ -47,10 +47,13 @@ LIMITS = {
     "JSON_BYTES": Limit(64 * MIB, "bytes", "one JSON document: cards, manifests, records"),
     "JSON_DEPTH": Limit(64, "levels", "nested lists and objects of a JSON document"),
     "JSON_DIGITS": Limit(4300, "digits", "one whole number in JSON or YAML"),
+    "POINTER_BYTES": Limit(64 * KIB, "bytes", "files that name a folder: .git, commondir, DVC's config"),
+    "TABLE_BYTES": Limit(32 * MIB, "bytes", "a table that a stage wrote: history.tsv, trials.csv"),
     "RECORD_BYTES": Limit(1 * MIB, "bytes", "an explore.json beside pictures, which says which of them are grids"),
     # Of weights and statistics.
     "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "statistics or features in an .npz, its members unpacked"),
     "WEIGHTS_BYTES": Limit(4 * GIB, "bytes", "a file of weights (.pth, .safetensors) that an extractor is built of"),
+    "NETWORKS_BYTES": Limit(64 * GIB, "bytes", "all networks of a model, as its card describes them"),
     "TENSORS_HEADER_BYTES": Limit(16 * MIB, "bytes", "the header of a .safetensors file"),
     "ZIP_TABLE_BYTES": Limit(16 * MIB, "bytes", "the table of members of a .pth or .npz file"),
     "DOWNLOAD_BYTES": Limit(1 * GIB, "bytes", "one download"),
@@ -83,9 +86,12 @@ YAML_DEPTH = LIMITS["YAML_DEPTH"].value
 JSON_BYTES = LIMITS["JSON_BYTES"].value
 JSON_DEPTH = LIMITS["JSON_DEPTH"].value
 JSON_DIGITS = LIMITS["JSON_DIGITS"].value
+POINTER_BYTES = LIMITS["POINTER_BYTES"].value
+TABLE_BYTES = LIMITS["TABLE_BYTES"].value
 RECORD_BYTES = LIMITS["RECORD_BYTES"].value
 STATISTICS_BYTES = LIMITS["STATISTICS_BYTES"].value
 WEIGHTS_BYTES = LIMITS["WEIGHTS_BYTES"].value
+NETWORKS_BYTES = LIMITS["NETWORKS_BYTES"].value
 TENSORS_HEADER_BYTES = LIMITS["TENSORS_HEADER_BYTES"].value
 ZIP_TABLE_BYTES = LIMITS["ZIP_TABLE_BYTES"].value
 DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value

@@ -18,16 +18,16 @@ import bombs
 import pytest
 import readers
 
-from pipeline import limits
+from pipeline import limits, plugins
 from pipeline.cli.download import Download
 from pipeline.data import images, listing, parcels, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits, Rejected
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
-from pipeline.evaluation import foreign
+from pipeline.evaluation import foreign, samples
 from pipeline.explorations.projection import Config as Projection
 from pipeline.extractors import _inception_weights as inception
-from pipeline.formats import files, shards, tensors, yaml_text
+from pipeline.formats import files, model, shards, tables, tensors, yaml_text
 from pipeline.formats.damage import Damaged, parse_json
 from pipeline.limits import LIMITS
 from pipeline.settings import SettingsError, UserError
@@ -222,6 +222,42 @@ def weights_bytes(folder: Path, beyond: int) -> object:
     if "are read" in str(raised.value):
         raise raised.value
     return None
+
+
+@tries
+def pointer_bytes(folder: Path, beyond: int) -> object:
+    """Where git keeps what a link leads to: a larger file names no folder, and the link leaves the data."""
+    (folder / "elsewhere" / "annex" / "objects").mkdir(parents=True)
+    (folder / "elsewhere" / "annex" / "objects" / "x.png").write_bytes(bombs.png(1, 1))
+    (folder / "data" / "images").mkdir(parents=True)
+    (folder / "data" / ".git").write_bytes(b"gitdir: ../elsewhere\n".ljust(limits.POINTER_BYTES + beyond))
+    (folder / "data" / "images" / "x.png").symlink_to(folder / "elsewhere" / "annex" / "objects" / "x.png")
+    ((_, problem),) = listing.listed(folder / "data" / "images", listing.IMAGES).items
+    if problem is not None:
+        raise Rejected(*problem)
+    return None
+
+
+@tries
+def table_bytes(folder: Path, beyond: int) -> object:
+    row = b"x" * 65_535 + b"\n"
+    rows = row * (limits.TABLE_BYTES // len(row))
+    (folder / "x.csv").write_bytes(rows + b"y" * beyond)
+    return tables.read(folder / "x.csv")
+
+
+@tries
+def networks_bytes(folder: Path, beyond: int) -> object:
+    """A card that is honest about its weights, and not about networks that hold none of them."""
+    spec, family = DataSpec("image", (1, 16, 16)), {"name": "dcgan", "preset": "smoke", "conditional": False}
+    built = plugins.load("families", family)
+    if beyond:
+        family |= {"discriminator_width": 2**15, "max_width": 2**16, "generator_width": built.config.generator_width}
+    states = {name: network.state_dict() for name, network in built.build(spec).items() if name in built.averaged}
+    config = plugins.load("families", family).config.model_dump(mode="json")
+    card = model.ModelCard("dcgan", config, spec, (), 0, 0, 0, True, {"manifest": "0" * 64}, {})
+    model.save_model(folder, card, states)
+    return samples.open_model(folder)
 
 
 @tries
