@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check chaos cluster bench zoo golden ui lock clean
+.PHONY: repro test check chaos cluster bench fuzz zoo golden ui lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
@@ -39,6 +39,9 @@ bench: .venv/dev  ## speeds, as ratios measured in one run
 	@$(ENV) python tests/bench/inception.py
 	@$(ENV) python tests/bench/frechet.py
 	@$(ENV) pytest -q -m long tests/flow tests/numerics tests/unit --ignore tests/unit/infra
+
+fuzz: .venv/dev  ## changed files to every reader of strangers' bytes; FUZZ_SECONDS, FUZZ_SEED, FUZZ_READERS
+	@$(ENV) PYTHONPATH=.:tests/support:tests/fuzz python tests/fuzz/fuzz.py
 
 zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
 	@$(ENV) python tests/bench/zoo.py $(ZOO)

@@ -24,28 +24,44 @@ class Limit:
 LIMITS = {
     # Of data sources and scored folders.
     "ITEM_BYTES": Limit(64 * MIB, "bytes", "one image or sound file, as stored", "ingest.max_bytes"),
-    "ITEM_PIXELS": Limit(16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels"),
-    "WAV_HEADER_BYTES": Limit(1 * MIB, "bytes", "what stands before the samples of a sound file"),
+    "ITEM_PIXELS": Limit(
+        16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels; score --max-pixels; explore --set max_pixels"
+    ),
+    "MOST_PIXELS": Limit(89_478_485, "pixels", "what those may be raised to: Pillow's own limit"),
+    "WAV_CHUNKS": Limit(4096, "chunks", "what stands before the samples of a sound file"),
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
     "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
     "ARCHIVE_UNPACKED_BYTES": Limit(
         1 * GIB, "bytes", "a tar archive, unpacked, its headers included", "ingest.source.max_unpacked_bytes"
     ),
-    "ARCHIVE_MEMBERS": Limit(1 * MIB, "members", "a tar archive"),
-    "CSV_BYTES": Limit(1 * GIB, "bytes", "a csv file of labels"),
-    "CSV_FIELD_BYTES": Limit(128 * KIB, "bytes", "one field of a csv file"),
+    "ARCHIVE_HEADER_BYTES": Limit(1 * MIB, "bytes", "all long names and extended headers of a tar archive"),
+    "ARCHIVE_MEMBERS": Limit(16 * KIB, "members", "a tar archive"),
+    "ARCHIVE_XZ_BYTES": Limit(256 * MIB, "bytes", "memory that unpacking an .xz archive takes"),
+    "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
+    "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
+    "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
+    "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),
     # Of settings and records.
     "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
     "YAML_DEPTH": Limit(64, "levels", "nested sections of a YAML file"),
-    "JSON_BYTES": Limit(256 * MIB, "bytes", "one JSON document: cards, manifests, records"),
+    "JSON_BYTES": Limit(64 * MIB, "bytes", "one JSON document: cards, manifests, records"),
+    "JSON_DEPTH": Limit(64, "levels", "nested lists and objects of a JSON document"),
     "JSON_DIGITS": Limit(4300, "digits", "one whole number in JSON or YAML"),
+    "POINTER_BYTES": Limit(64 * KIB, "bytes", "files that name a folder: .git, commondir, DVC's config"),
+    "TABLE_BYTES": Limit(32 * MIB, "bytes", "a table that a stage wrote: history.tsv, trials.csv"),
+    "RECORD_BYTES": Limit(1 * MIB, "bytes", "an explore.json beside pictures, which says which of them are grids"),
     # Of weights and statistics.
-    "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "a file of statistics (npz, npy), each member unpacked"),
-    "WEIGHTS_BYTES": Limit(4 * GIB, "bytes", "a file of weights (.pth, .safetensors)"),
+    "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "statistics or features in an .npz, its members unpacked"),
+    "WEIGHTS_BYTES": Limit(4 * GIB, "bytes", "a file of weights (.pth, .safetensors) that an extractor is built of"),
+    "NETWORKS_BYTES": Limit(64 * GIB, "bytes", "all networks of a model, as its card describes them"),
+    "TENSORS_HEADER_BYTES": Limit(16 * MIB, "bytes", "the header of a .safetensors file"),
+    "ZIP_TABLE_BYTES": Limit(16 * MIB, "bytes", "the table of members of a .pth or .npz file"),
     "DOWNLOAD_BYTES": Limit(1 * GIB, "bytes", "one download"),
     # Of shards and what travels between machines.
     "SHARD_MEMBER_BYTES": Limit(1 * GIB, "bytes", "one member of a shard, decoded"),
-    "PARCEL_BYTES": Limit(4 * GIB, "bytes", "one parcel of a source's items on its way to a cluster"),
+    "PARCEL_BYTES": Limit(
+        4 * GIB, "bytes", "one parcel of a source's items on its way to a cluster, and their listing"
+    ),
     # Of served models.
     "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
     "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
@@ -53,19 +69,31 @@ LIMITS = {
 
 ITEM_BYTES = LIMITS["ITEM_BYTES"].value
 ITEM_PIXELS = LIMITS["ITEM_PIXELS"].value
-WAV_HEADER_BYTES = LIMITS["WAV_HEADER_BYTES"].value
+MOST_PIXELS = LIMITS["MOST_PIXELS"].value
+WAV_CHUNKS = LIMITS["WAV_CHUNKS"].value
 IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value
 IDX_ITEMS = LIMITS["IDX_ITEMS"].value
 ARCHIVE_UNPACKED_BYTES = LIMITS["ARCHIVE_UNPACKED_BYTES"].value
+ARCHIVE_HEADER_BYTES = LIMITS["ARCHIVE_HEADER_BYTES"].value
 ARCHIVE_MEMBERS = LIMITS["ARCHIVE_MEMBERS"].value
+ARCHIVE_XZ_BYTES = LIMITS["ARCHIVE_XZ_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value
-CSV_FIELD_BYTES = LIMITS["CSV_FIELD_BYTES"].value
+CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
+CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
+CLASS_NAMES_BYTES = LIMITS["CLASS_NAMES_BYTES"].value
 YAML_BYTES = LIMITS["YAML_BYTES"].value
 YAML_DEPTH = LIMITS["YAML_DEPTH"].value
 JSON_BYTES = LIMITS["JSON_BYTES"].value
+JSON_DEPTH = LIMITS["JSON_DEPTH"].value
 JSON_DIGITS = LIMITS["JSON_DIGITS"].value
+POINTER_BYTES = LIMITS["POINTER_BYTES"].value
+TABLE_BYTES = LIMITS["TABLE_BYTES"].value
+RECORD_BYTES = LIMITS["RECORD_BYTES"].value
 STATISTICS_BYTES = LIMITS["STATISTICS_BYTES"].value
 WEIGHTS_BYTES = LIMITS["WEIGHTS_BYTES"].value
+NETWORKS_BYTES = LIMITS["NETWORKS_BYTES"].value
+TENSORS_HEADER_BYTES = LIMITS["TENSORS_HEADER_BYTES"].value
+ZIP_TABLE_BYTES = LIMITS["ZIP_TABLE_BYTES"].value
 DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value
 SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
 PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline import watched
+from pipeline.formats import yaml_text
 from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
 from pipeline.formats.filesystems import is_remote
 from pipeline.params import Params
-from pipeline.settings import UserError, at
+from pipeline.settings import SettingsError, UserError, at
 
 INPUTS = "ZEROSUM_INPUTS"  # of a job: the bundle of its stage's inputs
 FAILED, WRONG, DRIFTED = 1, 2, 3  # exit codes
@@ -67,8 +66,8 @@ def described(root: Path, stage: str) -> dict[str, Any]:
         UserError: if it cannot be read there.
     """
     try:
-        return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        return yaml_text.read(root / "dvc.yaml")["stages"][stage]
+    except (OSError, SettingsError, KeyError, TypeError) as error:
         raise UserError(
             f"dvc.yaml: the stage {stage} cannot be read there ({error}); run in the project's folder"
         ) from None

@@ -55,7 +55,11 @@ def main(params: Params, project: _stage.Project) -> None:
         title=f"{params.register.name} · {card.family}",
         records=result.records,
         gallery=gallery.build(params.evaluate, source, reference, train),
-        grids=[(f"{int(path.stem):,}", path.read_bytes()) for path in sorted((model / "grids").glob("*.png"))],
+        grids=[
+            (f"{int(path.stem):,}", path.read_bytes())
+            for path in sorted((model / "grids").glob("*.png"))
+            if path.stem.isdecimal()
+        ],
         curves=curves,
         trials=table(project.artefact("search") / "trials.csv", ","),
         settings=yaml.safe_dump(computed, sort_keys=False, allow_unicode=True),

@@ -15,6 +15,7 @@ from pipeline.contract import Record
 from pipeline.evaluation.scorer import floor
 from pipeline.experiment import Experiment
 from pipeline.formats import files
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best, save_table
 from pipeline.params import Params
@@ -110,8 +111,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            found.append(parse_json(line))
+        except Damaged:
             continue
     return found
 

@@ -16,9 +16,9 @@ from pipeline.cli import project
 from pipeline.cli.generate import SAMPLE
 from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.explorations._shared import Exploration, Findings
-from pipeline.formats import files
+from pipeline.formats import files, yaml_text
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.settings import UserError
+from pipeline.settings import SettingsError, UserError
 
 REGISTERED = "models:/"
 ROOM = "explorations"
@@ -98,9 +98,9 @@ def _parsed(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise UserError(f"--set {text}: must be key=value, such as steps=12 or classes=[0,1]")
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: {value!r} is no value") from None
+            found[key] = yaml_text.load(value, "it")
+        except SettingsError as error:
+            raise UserError(f"--set {text}: {value!r} is no value ({error})") from None
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import console, streams
+from pipeline import console, limits, streams
 from pipeline.settings import UserError, home
 
 app = typer.Typer(
@@ -148,6 +148,9 @@ def score(
     ] = None,
     cache: Annotated[bool, typer.Option(help="Keep statistics of reals, by content, in the cache folder.")] = True,
     skip_broken: Annotated[bool, typer.Option(help="Leave broken images out instead of refusing them.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, max=limits.MOST_PIXELS, help="Of one image; larger ones count as broken.")
+    ] = limits.ITEM_PIXELS,
     as_json: Annotated[bool, typer.Option("--json", help="A list of records on stdout.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
@@ -193,6 +196,7 @@ def score(
         threads=threads,
         cache=cache,
         skip_broken=skip_broken,
+        max_pixels=max_pixels,
         quiet=quiet,
         size=size,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import limits, plugins
 from pipeline.cli import project
 from pipeline.cli.progress import bars
 from pipeline.console import Column, folded, show_table
@@ -59,6 +59,7 @@ class Options:
     threads: int | None = None
     cache: bool = True
     skip_broken: bool = False
+    max_pixels: int = limits.ITEM_PIXELS
     quiet: bool = False
     size: str | None = None
 
@@ -69,6 +70,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
     Raises:
         UserError: for sides that cannot be scored, or options that don't fit them.
     """
+    from pipeline.data.source import Limits
     from pipeline.evaluation import score as scoring
     from pipeline.evaluation.inputs import Opening
     from pipeline.evaluation.sizes import parse_size
@@ -92,7 +94,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
             size=None if options.size is None else parse_size(options.size),
         )
         fetch = stack.enter_context(_registered(options, scratch))
-        opening = Opening(fetch, progress, options.skip_broken, 1)
+        opening = Opening(fetch, progress, options.skip_broken, 1, Limits(max_pixels=options.max_pixels))
         mapped = stack.enter_context(_spread(options))
         found = scoring.score(request, scoring.Work(opening, mapped, scratch if options.workers > 1 else None))
     return found.records, found.said

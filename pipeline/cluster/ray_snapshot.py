@@ -11,12 +11,12 @@ it never removes one that its record does not name.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from pipeline.formats import files
+from pipeline.formats.damage import parse_json
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
 
@@ -83,7 +83,7 @@ def seal(folder: Path) -> None:
 def _is_whole(store: Store, folder: str) -> bool:
     """Whether a checkpoint holds what its manifest says."""
     try:
-        listed = json.loads(store.read_text(f"{folder}/{MANIFEST}"))["files"]
+        listed = parse_json(store.read_text(f"{folder}/{MANIFEST}"))["files"]
         return bool(listed) and all(
             store.holds(f"{folder}/{name}") and store.sha256(f"{folder}/{name}") == sha256
             for name, sha256 in listed.items()

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
-import zlib
 from typing import Literal
 
 import numpy as np
@@ -28,10 +26,10 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pipeline.data import notes
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits, Rejected
+from pipeline.formats.damage import DAMAGE
 
 Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP")
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, IndexError, OverflowError, struct.error)
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -62,7 +60,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
             raise Rejected("not an image", "neither JPEG, PNG nor WebP") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Rejected("too many pixels", f"allowed are {limits.max_pixels}") from None
-        except (*DAMAGE, zlib.error) as error:
+        except DAMAGE as error:
             raise Rejected("damaged image", _without_addresses(error)) from None
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pipeline import limits
+from pipeline.formats.files import BrokenArtefact, contents
 from pipeline.settings import home
 
 Links = Literal["auto", "inside"] | Sequence[str]
@@ -88,9 +90,9 @@ def _dvc_caches(dvc: Path) -> list[Path]:
     for path in (everywhere, dvc / "config", dvc / "config.local"):
         parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
         try:
-            parser.read(path, encoding="utf-8")
+            parser.read_string(_named(path))
             named = parser.get("cache", "dir", fallback=None)
-        except (configparser.Error, UnicodeDecodeError, OSError):
+        except (configparser.Error, ValueError, OSError, BrokenArtefact):
             continue  # DVC itself will say so
         if named:
             found.append(path.parent / home(named.strip().strip("\"'")))
@@ -101,9 +103,17 @@ def _git_folders(git: Path) -> list[Path]:
     """A repository's own folder; of a work tree or a submodule, the one that its file names, and what that shares."""
     try:
         if git.is_file():
-            git = git.parent / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+            git = git.parent / _named(git).partition("gitdir:")[2].strip()
         common = git / "commondir"
-        shared = [git / common.read_text(encoding="utf-8").strip()] if common.is_file() else []
-    except (OSError, UnicodeDecodeError):
+        shared = [git / _named(common).strip()] if common.is_file() else []
+    except (OSError, ValueError, BrokenArtefact):
         return []
     return [git, *shared]
+
+
+def _named(file: Path) -> str:
+    """The text of a small file; `ValueError` where it holds a zero byte, which is in no name."""
+    text = contents(file, limits.POINTER_BYTES, "its tool").decode()
+    if "\0" in text:
+        raise ValueError(file)
+    return text

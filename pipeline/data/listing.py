@@ -15,18 +15,20 @@ Only of files with another ending are the first bytes read; no file is asked for
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from pipeline import limits
 from pipeline.data.links import Followed, Links, inside
 from pipeline.data.source import Problem, Rejected, printable
+from pipeline.formats.damage import Damaged, parse_json
 
 Item = tuple[str, Problem | None]
 """A path relative to the folder, with `/`, and why it cannot be used, if that is seen already."""
@@ -191,10 +193,8 @@ def read(path: Path, max_bytes: int) -> bytes:
         Rejected: if it is no regular file, cannot be read, or holds more than `max_bytes`.
     """
     try:
-        with os.fdopen(_opened(os.fspath(path)), "rb", buffering=0) as file:
+        with opened(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise Rejected("not a regular file")
             if status.st_size > max_bytes:
                 raise Rejected("too many bytes", f"{status.st_size}, allowed are {max_bytes}")
             pieces = [file.read(status.st_size + 1)]
@@ -207,6 +207,20 @@ def read(path: Path, max_bytes: int) -> bytes:
             return pieces[0] if len(pieces) <= 2 else b"".join(pieces)
     except OSError as error:
         raise Rejected("cannot be read", error.strerror or "") from None
+
+
+def opened(path: Path) -> FileIO:
+    """A regular file; a link at `path` is followed.
+
+    Raises:
+        Rejected: if it is something else.
+        OSError: if it cannot be opened.
+    """
+    file = os.fdopen(_opened(os.fspath(path)), "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Rejected("not a regular file")
+    return file
 
 
 def _opened(path: str) -> int:
@@ -369,9 +383,9 @@ def _grids(folder: str, names: set[str]) -> frozenset[str]:
     found |= {name for name in names if name.endswith(BESIDE) and name.removesuffix(BESIDE) in names}
     if "explore.json" in names:
         try:
-            record: Any = json.loads(read(Path(folder) / "explore.json", 2**20))
+            record: Any = parse_json(read(Path(folder) / "explore.json", limits.RECORD_BYTES))
             found.update(f"{name}.png" for name in record["grids"] if "exploration" in record)
-        except (Rejected, ValueError, KeyError, TypeError):
+        except (Rejected, Damaged, KeyError, TypeError):
             pass  # of someone else
     return frozenset(found)
 

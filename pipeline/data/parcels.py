@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -22,14 +23,19 @@ from typing import Any, cast
 import msgpack
 import numpy as np
 
+from pipeline import limits
 from pipeline.data import carrying, scanning
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
+from pipeline.formats import arrays
+from pipeline.formats.damage import Damaged, reading
+from pipeline.formats.files import BrokenArtefact, contents
 from pipeline.formats.store import Store
 
 LISTING = "listing"
 LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger
 ENDS = 64  # beyond LEAST, about one entry in so many ends its parcel
+NAME = re.compile(r"[0-9a-f]{64}")
 ARRAY, PROBLEM = 1, 2  # msgpack's numbers for kinds of our own
 
 
@@ -81,7 +87,7 @@ def receive(store: Store, listing: str, folder: Path) -> None:
         BrokenArtefact: if it holds something else than was sent.
     """
     store.fetch(listing, folder / LISTING)
-    for parcel in _unpacked((folder / LISTING).read_bytes())[1]:
+    for parcel in _listing(folder)[1]:
         store.fetch(parcel, folder / parcel)
 
 
@@ -117,7 +123,11 @@ class Parcelled(carrying.StandIn):
         parcel, first, size = _known(self._folder).places[entry]
         with (Path(self._folder) / parcel).open("rb") as file:
             file.seek(first)
-            stored = _unpacked(file.read(size))
+            data = file.read(size)
+        try:
+            stored = _unpacked(data)
+        except Damaged as error:
+            raise BrokenArtefact(f"the parcel {parcel} is damaged at byte {first} ({error})") from None
         if isinstance(stored, Rejected):
             raise stored
         return stored
@@ -138,13 +148,39 @@ class _Known:
 
 @functools.lru_cache(maxsize=2)
 def _known(folder: str) -> _Known:
-    known, parcels, rows = _unpacked((Path(folder) / LISTING).read_bytes())
-    entries = tuple(Entry(*entry) for *entry, _ in rows)
-    places = {entry: (parcels[row[-1][0]], *row[-1][1:]) for entry, row in zip(entries, rows, strict=True)}
-    shape, rate, classes, expected, *passed = (
-        known  # a listing of an older version tells nothing of what was passed over
-    )
-    return _Known(shape, rate, classes, expected, entries, places, *passed)
+    try:
+        known, parcels, rows = _listing(Path(folder))
+        with reading():
+            entries = tuple(Entry(*entry) for *entry, _ in rows)
+            places = {entry: _place(parcels, *row[-1]) for entry, row in zip(entries, rows, strict=True)}
+            # A listing of an older version tells nothing of what was passed over.
+            shape, rate, classes, expected, *passed = known
+            return _Known(shape, rate, classes, expected, entries, places, *passed)
+    except Damaged as error:
+        raise BrokenArtefact(f"{Path(folder) / LISTING} is damaged ({error})") from None
+
+
+def _listing(folder: Path) -> tuple[Any, tuple[str, ...], Any]:
+    """What is known of the source, the parcels' names, and a row for each entry.
+
+    Raises:
+        BrokenArtefact: if it is something else.
+    """
+    data = contents(folder / LISTING, limits.PARCEL_BYTES, "the workstation")
+    try:
+        with reading():
+            known, parcels, rows = _unpacked(data)
+        if not all(isinstance(name, str) and NAME.fullmatch(name) for name in parcels):
+            raise Damaged("a parcel's name is no sha256")
+    except (Damaged, TypeError) as error:
+        raise BrokenArtefact(f"{folder / LISTING} is damaged ({error})") from None
+    return known, tuple(parcels), rows
+
+
+def _place(parcels: tuple[str, ...], number: int, first: int, size: int) -> tuple[str, int, int]:
+    if not 0 <= size <= limits.PARCEL_BYTES or first < 0 or number < 0:
+        raise Damaged(f"{size} bytes at {first} of parcel {number}")
+    return parcels[number], first, size
 
 
 def _ends(entry: Entry) -> bool:
@@ -157,7 +193,24 @@ def _packed(value: Any) -> bytes:
 
 
 def _unpacked(data: bytes) -> Any:
-    return msgpack.unpackb(data, ext_hook=_of_ours, unicode_errors="surrogateescape", use_list=False)
+    """The inverse.
+
+    Raises:
+        Damaged: for anything else.
+    """
+    return _plain(data, _of_ours)
+
+
+def _plain(data: bytes, ours: Callable[[int, bytes], Any]) -> Any:
+    with reading():
+        try:
+            # All of it has to be there before lists of the lengths that it tells of are made.
+            walked = msgpack.Unpacker(max_buffer_size=max(1, len(data)), max_map_len=0)
+            walked.feed(data)
+            walked.skip()
+            return msgpack.unpackb(data, ext_hook=ours, unicode_errors="surrogateescape", use_list=False, max_map_len=0)
+        except msgpack.UnpackException as error:  # some of them are no ValueError
+            raise Damaged(f"{type(error).__name__} {error}".strip()) from None
 
 
 def _as_ours(value: Any) -> msgpack.ExtType:
@@ -172,5 +225,13 @@ def _as_ours(value: Any) -> msgpack.ExtType:
 
 def _of_ours(kind: int, data: bytes) -> Any:
     if kind == PROBLEM:
-        return Rejected(*_unpacked(data))
-    return np.load(io.BytesIO(data), allow_pickle=False)
+        reason, detail = _plain(data, _none_within)
+        return Rejected(str(reason), str(detail))
+    if kind == ARRAY:
+        return arrays.decode(data)
+    raise Damaged(f"it holds msgpack's kind {kind}, which is none of ours")
+
+
+def _none_within(kind: int, _: bytes) -> Any:
+    """A recursion through msgpack's own code, which no limit of Python's ends."""
+    raise Damaged(f"msgpack's kind {kind} within another")

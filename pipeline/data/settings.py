@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pipeline.data.source import Limits
+from pipeline.limits import MOST_PIXELS
 from pipeline.settings import Settings
 
 Side = Annotated[int, Field(ge=1, le=8192)]
@@ -48,7 +49,7 @@ class IngestSettings(Settings):
     )
     max_bytes: int = Field(default=Limits().max_bytes, ge=1, description="larger files are set aside")
     max_pixels: int = Field(
-        default=Limits().max_pixels, ge=1, le=89_478_485, description="images that unpack to more are set aside"
+        default=Limits().max_pixels, ge=1, le=MOST_PIXELS, description="images that unpack to more are set aside"
     )
     shard_examples: int = Field(default=1024, ge=1, description="examples a shard holds")
     png_level: int = Field(default=6, ge=0, le=9, description="compression of packed images; lossless at every level")

@@ -35,6 +35,9 @@ class Limits:
     max_pixels: int = limits.ITEM_PIXELS
 
 
+USUAL = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One item of a source, not yet read.

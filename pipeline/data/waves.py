@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import notes
+from pipeline import limits
+from pipeline.data import listing, notes
 from pipeline.data.source import Rejected
 
 Samples = NDArray[np.float32]
@@ -34,8 +35,8 @@ LONG = (b"RF64", b"BW64")
 OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\3": "MP3", b"ID3\4": "MP3", b"FORM": "AIFF", b"caff": "CAF"}
 UNKNOWN = 0xFFFF_FFFF  # a size of 32 bits that says: see ds64, or nobody knew
 NEAR = 2**16  # how far from 2^31 or 2^32 the sizes are that pipes write
-CHUNKS = 4096  # a file of more is none
 
+PIECE = 2**22  # samples that are converted at once
 ROUNDING = 2.0**-15  # one step of 16 bits: so much beyond ±1 is no loudness, and so little is no sound
 FAINT, PARTLY = 0.01, 0.1  # shares of the channels' energy that are left when they are mixed
 
@@ -82,7 +83,7 @@ def _header_of(read: Callable[[int, int], bytes], size: int) -> Header:
         raise Rejected("not a wav file", f"{OTHERS[kind]}; save it as PCM in wav" if kind in OTHERS else "")
     (whole,) = struct.unpack_from("<I", start, 4)
     place, form, ds64 = 12, b"", b""
-    for _ in range(CHUNKS):
+    for _ in range(limits.WAV_CHUNKS):
         head = read(place, 8)
         if len(head) < 8:
             break
@@ -143,7 +144,7 @@ def read_header(path: Path) -> Header:
         Rejected: as `header_of`, and if the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with listing.opened(path) as file:
 
             def read(place: int, count: int) -> bytes:
                 file.seek(place)
@@ -167,32 +168,48 @@ def decode(data: bytes, beyond: Beyond = "reject") -> tuple[Samples, int]:
     begin, _ = header.data
     count, width = header.samples * header.channels, header.bits // 8
     raw = np.frombuffer(data, dtype=np.uint8, count=count * width, offset=begin)
-    if header.encoding == FLOAT:
-        values = raw.view(f"<f{width}").astype(np.float64)
-    elif header.bits == 8:
-        values = (raw.astype(np.float64) - 128) / 128
-    elif header.bits == 24:
-        low, middle, high = raw.reshape(-1, 3).astype(np.int32).T
-        values = ((low << 8 | middle << 16 | high << 24) >> 8) / 2.0**23
-    else:
-        values = raw.view(f"<i{width}") / 2.0 ** (header.bits - 1)
-    if not np.isfinite(values).all():
-        raise Rejected("damaged wav file", "it holds numbers that are not finite")
-    return _within(values, beyond).astype(np.float32).reshape(-1, header.channels).T, header.rate
+    divisor = _divisor(raw, header, beyond) if header.encoding == FLOAT else None
+    samples = np.empty(count, dtype=np.float32)
+    for first, values in _pieces(raw, header):
+        within = np.clip(values, -1, 1) if divisor is None else values / divisor
+        samples[first : first + len(values)] = within.astype(np.float32)
+    return samples.reshape(-1, header.channels).T, header.rate
 
 
-def _within(values: NDArray[np.float64], beyond: Beyond) -> NDArray[np.float64]:
-    """Samples in [-1, 1]."""
-    peak = float(np.abs(values).max(initial=0))
-    if peak > 1 + ROUNDING:
-        over = int((np.abs(values) > 1).sum())
-        what = f"peak {peak:.6g}, {100 * over / values.size:.3g} % of samples beyond ±1"
-        if beyond == "reject":
-            raise Rejected("louder than full scale", f"{what}; set ingest.source.beyond: normalise or cut")
-        notes.leave(notes.NORMALISED if beyond == "normalise" else notes.CUT, what, peak, over)
-        if beyond == "normalise":
-            return values / peak
-    return np.clip(values, -1, 1)
+def _pieces(raw: NDArray[np.uint8], header: Header) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The samples of all channels, a piece after the other: the place of its first, and their values as float64.
+
+    As a whole they would take eight times the bytes of the file, and more on the way.
+    """
+    width = header.bits // 8
+    for first in range(0, len(raw) // width, PIECE):
+        piece = raw[first * width : (first + PIECE) * width]
+        if header.encoding == FLOAT:
+            yield first, piece.view(f"<f{width}").astype(np.float64)
+        elif header.bits == 8:
+            yield first, (piece.astype(np.float64) - 128) / 128
+        elif header.bits == 24:
+            low, middle, high = piece.reshape(-1, 3).astype(np.int32).T
+            yield first, ((low << 8 | middle << 16 | high << 24) >> 8) / 2.0**23
+        else:
+            yield first, piece.view(f"<i{width}") / 2.0 ** (header.bits - 1)
+
+
+def _divisor(raw: NDArray[np.uint8], header: Header, beyond: Beyond) -> float | None:
+    """What floats are divided by to be in [-1, 1]; None where they are, or are to be cut."""
+    peak, over, count = 0.0, 0, 0
+    for _, values in _pieces(raw, header):
+        if not np.isfinite(values).all():
+            raise Rejected("damaged wav file", "it holds numbers that are not finite")
+        sizes = np.abs(values)
+        peak, over, count = max(peak, float(sizes.max())), over + int((sizes > 1).sum()), count + len(values)
+    if peak <= 1 + ROUNDING:
+        return None
+    what = f"peak {peak:.6g}, {100 * over / count:.3g} % of samples beyond ±1"
+    if beyond == "reject":
+        raise Rejected("louder than full scale", f"{what}; set ingest.source.beyond: normalise or cut")
+    notes.leave(notes.NORMALISED if beyond == "normalise" else notes.CUT, what, peak, over)
+    return peak if beyond == "normalise" else None
 
 
 # --- fitting ----------------------------------------------------------------------------------
@@ -221,16 +238,25 @@ def with_channels(x: Samples, channels: int, mix: Mix = "mean") -> Samples:
 
 
 def _check_mixed(x: Samples, mean: NDArray[np.float64]) -> None:
-    energy = float(np.square(x, dtype=np.float64).mean())
+    energy = _energy(x)
     if energy <= ROUNDING**2:
         return
-    left = float(np.square(mean).mean()) / energy
+    left = _energy(mean) / energy
     what = f"{100 * left:.2g} % of the energy of {len(x)} channels is left in their mean"
     if left < FAINT:
         keep = f", or ingest.source.channels: {len(x)}" if len(x) <= 8 else ""
         raise Rejected("channels cancel", f"{what}; set ingest.source.mix: first{keep}")
     if left < PARTLY:
         notes.leave(notes.CANCELLING, what, 1 - left)
+
+
+def _energy(x: NDArray[np.floating[Any]]) -> float:
+    """The mean square, in pieces where they are many: their squares would take more memory than the sound."""
+    if x.size <= PIECE:
+        return float(np.square(x, dtype=np.float64).mean())
+    width = max(1, PIECE // len(x))
+    sums = [np.square(x[:, first : first + width], dtype=np.float64).sum() for first in range(0, x.shape[1], width)]
+    return float(np.sum(sums)) / x.size
 
 
 def with_length(x: Samples, length: int, longer: Longer, shorter: Shorter) -> Samples:

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import files
+from pipeline import limits
+from pipeline.formats import arrays, files
+from pipeline.formats.damage import Damaged
 from pipeline.formats.moments import Gaussian
 from pipeline.settings import UserError
 
 COUNTS = ("n", "count", "n_samples", "num_samples")
+ABOUT = ("source", "extractor", "tap", "resize")
+KNOWN = frozenset({"mu", "sigma", "features", "rows", "labels", "logits", "probabilities", *COUNTS, *ABOUT})
+SHOWN = 40
+NUMBERS = "fiu"  # kinds of NumPy's types
+ABOUT_BYTES = 4096  # a longer text is none of ours
 # A covariance is symmetric but for what float32 rounds.
 ASYMMETRY = 1e-3
 
 
 def read_table(path: Path, where: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz, or the one of an .npy as `rows`, mapped; pickles are refused unread.
+    """The arrays of an .npz that mean something here, or the one of an .npy as `rows`, mapped.
+
+    Others are not unpacked; pickles are refused unread.
 
     Raises:
-        UserError: if it is missing or holds something else.
+        UserError: if it is missing, holds nothing of these, or is damaged.
     """
     if not path.is_file():
         raise UserError(f"{where} {path}: there is no such file")
     try:
         if path.suffix == ".npy":
-            return {"rows": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files if _plain(path, name)}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{where} {path} cannot be read as NumPy's {path.suffix or 'arrays'} ({reason})") from None
-
-
-def _plain(path: Path, name: str) -> bool:
-    """Whether a member holds numbers or text: arrays of objects, of no use here, are left alone."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return not read(file)[2].hasobject
+            return {"rows": arrays.read(path, mapped=True)}
+        found, names = arrays.read_members(path, KNOWN, limits.STATISTICS_BYTES)
+    except Damaged as error:
+        raise UserError(f"{where} {path} cannot be read as NumPy's {path.suffix or 'arrays'} ({error})") from None
+    if not found:
+        shown = ", ".join(repr(name[:SHOWN])[1:-1] for name in names[:8]) or "nothing"
+        raise UserError(f"{where} {path} holds {shown}, and none of {', '.join(sorted(KNOWN))}")
+    return {name: array for name, array in found.items() if name not in ABOUT or array.nbytes <= ABOUT_BYTES}
 
 
 def read_statistics(path: Path, where: str, dimension: int | None = None) -> Gaussian:
@@ -58,6 +60,9 @@ def read_statistics(path: Path, where: str, dimension: int | None = None) -> Gau
 
 def gaussian(found: dict[str, NDArray[Any]], path: Path, where: str, dimension: int | None = None) -> Gaussian:
     """The same of arrays that were read already."""
+    for name in ("mu", "sigma"):
+        if found[name].dtype.kind not in NUMBERS:
+            raise UserError(f"{where} {path}: {name} holds {found[name].dtype}, and numbers are wanted")
     mean, covariance = (np.asarray(found[name], dtype=np.float64) for name in ("mu", "sigma"))
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
         raise UserError(f"{where} {path}: mu is {mean.shape} and sigma {covariance.shape}; (d,) and (d, d) are wanted")
@@ -68,8 +73,14 @@ def gaussian(found: dict[str, NDArray[Any]], path: Path, where: str, dimension: 
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError(f"{where} {path} holds numbers that are not finite")
     scale = max(float(np.abs(covariance).max()), np.finfo(np.float64).tiny)
-    if float(np.abs(covariance - covariance.T).max()) > ASYMMETRY * scale or bool((np.diag(covariance) < 0).any()):
+    with np.errstate(over="ignore"):  # of numbers near the largest
+        apart = float(np.abs(covariance - covariance.T).max())
+    if apart > ASYMMETRY * scale or bool((np.diag(covariance) < 0).any()):
         raise UserError(f"{where} {path}: sigma is no covariance (it must be symmetric, with no negative variance)")
-    count = next((int(found[name]) for name in COUNTS if name in found and found[name].size == 1), None)
+    count = next((int(found[name].item()) for name in COUNTS if name in found and _is_count(found[name])), None)
     source = str(found["source"]) if "source" in found and found["source"].ndim == 0 else path.name
     return Gaussian(mean, (covariance + covariance.T) / 2, count, source, files.sha256_file(path))
+
+
+def _is_count(found: NDArray[Any]) -> bool:
+    return found.size == 1 and found.dtype.kind in NUMBERS and bool(np.isfinite(found).all())

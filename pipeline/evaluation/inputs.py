@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.source import USUAL, Limits
 from pipeline.evaluation.blocks import SampleExamples, ShardExamples
 from pipeline.evaluation.folders import ImageFolder, open_folder
 from pipeline.evaluation.foreign import gaussian, read_table
@@ -106,12 +107,16 @@ Input = Pictures | Model | Ready | Known | Measured
 
 @dataclass(frozen=True)
 class Opening:
-    """How inputs are opened: the registry's way to a model's folder, progress, whether to skip broken images."""
+    """How inputs are opened: the registry's way to a model's folder, progress, whether to skip broken images.
+
+    limits: of one image.
+    """
 
     fetch: Callable[[str], Path]
     progress: Callable[[str], Callable[[int, int], None]]
     skip_broken: bool = False
     threads: int = 1
+    limits: Limits = USUAL
 
 
 def open_input(where: str, address: str, opening: Opening) -> Input:
@@ -138,7 +143,8 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
     for name, what in NO_SAMPLES.items():
         if (path / name).is_file():
             raise UserError(f"{where} {path} holds {what}, and those are no samples")
-    folder, said = open_folder(path, where, opening.progress(f"reading {path.name}"), opening.skip_broken)
+    progress = opening.progress(f"reading {path.name}")
+    folder, said = open_folder(path, where, progress, opening.skip_broken, opening.limits)
     if len(folder.sizes) > 1:
         sides = sorted({f"{height}×{width}" for _, height, width in folder.sizes})
         what = (

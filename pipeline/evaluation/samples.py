@@ -7,6 +7,7 @@ torch, numpy, and the rooms contract, plugins, formats and randomness.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline import plugins, randomness
+from pipeline import limits, plugins, randomness
 from pipeline.contract import AnyFamily, LatentSpec, draw_latents
 from pipeline.formats.model import ModelCard, load_card, load_states
 from pipeline.settings import UserError
@@ -236,6 +237,7 @@ def open_model(
     card = load_card(folder)
     states = load_states(folder, card)
     family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
+    _check_fit(folder, family, card, states)
     with torch.random.fork_rng(devices=[]):
         built = family.build(card.spec)
     networks: dict[str, nn.Module] = {}
@@ -243,9 +245,30 @@ def open_model(
         try:
             built[name].load_state_dict(state)
         except (KeyError, RuntimeError) as error:
-            told = " ".join(str(error).split())
-            raise UserError(
-                f"{folder}: network '{name}' does not fit the family '{card.family}' of this version: {told[:200]} …"
-            ) from None
+            raise _unfit(folder, name, card, " ".join(str(error).split())) from None
         networks[name] = built[name].eval().requires_grad_(False).to(device)
     return SampleSource(family, networks, card.spec, device=device, threads=threads, inputs=inputs), card
+
+
+def _check_fit(folder: Path, family: AnyFamily, card: ModelCard, states: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Refuse weights of other shapes than the card's settings have before networks of those settings take memory."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        planned = family.build(card.spec)
+    size = 0
+    for name, network in planned.items():
+        tensors = dict(itertools.chain(network.named_parameters(), network.named_buffers()))
+        size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        for key, found in states.get(name, {}).items():
+            if key in tensors and tensors[key].shape != found.shape:
+                what = f"{key} is {tuple(found.shape)} where it has {tuple(tensors[key].shape)}"
+                raise _unfit(folder, name, card, what)
+    if size > limits.NETWORKS_BYTES:
+        raise UserError(
+            f"{folder}: networks as its card describes them take {size} bytes; {limits.NETWORKS_BYTES} are built"
+        )
+
+
+def _unfit(folder: Path, name: str, card: ModelCard, told: str) -> UserError:
+    return UserError(
+        f"{folder}: network '{name}' does not fit the family '{card.family}' of this version: {told[:200]} …"
+    )

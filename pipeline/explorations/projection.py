@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pipeline import limits
 from pipeline.data import listing
 from pipeline.data.images import decode, fit
 from pipeline.data.settings import IngestSettings
@@ -35,6 +36,9 @@ class Config(_shared.Labelled):
     )
     prior: float = Field(default=0.01, ge=0, description="weight of ‖z‖²/d being far from 1, where noise is normal")
     seed: int = Field(default=0, ge=0)
+    max_pixels: int = Field(
+        default=limits.ITEM_PIXELS, ge=1, le=limits.MOST_PIXELS, description="of a picture; a larger one is refused"
+    )
 
 
 class Exploration:
@@ -50,7 +54,7 @@ class Exploration:
         config = self.config
         count = config.candidates
         label = _shared.chosen_labels(source, count, config)
-        pictures, names = _pictures(Path(config.images), config.limit, source)
+        pictures, names = _pictures(Path(config.images), config, source)
         start = _shared.noise(source, config.seed, count)
         fitted = self._styled if self._by_style(source) else self._fitted
         best: list[Pixels] = []
@@ -156,7 +160,7 @@ def _bound(value: Tensor, distribution: str) -> Tensor:
     return torch.tanh(value) if distribution == "uniform" else value
 
 
-def _pictures(path: Path, limit: int, source: SampleSource) -> tuple[Pixels, list[str]]:
+def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels, list[str]]:
     """Pixels (n, C, H, W) in the model's own shape, and their file names.
 
     Raises:
@@ -177,10 +181,11 @@ def _pictures(path: Path, limit: int, source: SampleSource) -> tuple[Pixels, lis
             "resolution": [height, width],
             "channels": channels,
             "resize": "center_crop",
+            "max_pixels": config.max_pixels,
         }
     )
     pictures: list[Pixels] = []
-    for file, problem in files[:limit]:
+    for file, problem in files[: config.limit]:
         try:
             if problem is not None:
                 raise Rejected(*problem)
@@ -188,4 +193,4 @@ def _pictures(path: Path, limit: int, source: SampleSource) -> tuple[Pixels, lis
         except Rejected as error:
             why = ": ".join(filter(None, (error.reason, error.detail)))
             raise UserError(f"images: {file} cannot be read: {why}") from None
-    return np.stack(pictures), [file.name for file, _ in files[:limit]]
+    return np.stack(pictures), [file.name for file, _ in files[: config.limit]]

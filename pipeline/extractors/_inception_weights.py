@@ -19,7 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline.formats import files
+from pipeline import limits
+from pipeline.formats import files, tensors, zips
+from pipeline.formats.damage import Damaged, parse_json, reading, why
 from pipeline.networks.inception import LAYERS, TAPS, Tap, fold, shapes
 from pipeline.settings import UserError, home
 
@@ -86,6 +88,7 @@ def load(path: Path, tap: Tap, sha256: str | None = None) -> Weights:
     Raises:
         UserError: for another sha256, a file of another kind or network, or layers that are missing.
     """
+    _check_size(path)
     found_sha256 = files.sha256_file(path)
     _check_sha256(path, found_sha256, sha256)
     state, source_sha256 = read(path)
@@ -115,6 +118,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     Raises:
         UserError: if the file cannot be read without running code, or holds another network.
     """
+    _check_size(path)
     state, source = _safetensors(path) if path.suffix == ".safetensors" else (_torch(path), None)
     # Counters of BatchNorm and the auxiliary head of training: no part of what is computed.
     kept = {
@@ -162,15 +166,17 @@ def account(path: Path) -> dict[str, Any]:
 def _torch(path: Path) -> dict[str, Tensor]:
     """A .pth file's tensors; whatever else a pickle may hold is refused unread."""
     try:
-        with warnings.catch_warnings():
+        if zips.is_zip(path):
+            # torch stores its members plain: a packed one would unpack to any size.
+            told = sum(info.file_size for info in zips.members(path, zips.STORED))
+            if told > path.stat().st_size:
+                raise Damaged(f"its members say that they hold {told} bytes, more than the file has")
+        with reading(), warnings.catch_warnings():
             # Of pickles by other writers: they are read, or refused, all the same.
-            warnings.simplefilter("ignore", UserWarning)
-            found: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is no plain state dict and was not loaded ({reason})") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a PyTorch state dict ({_first_line(error)})") from None
+            warnings.simplefilter("ignore")
+            found = _loaded(path)
+    except Damaged as error:
+        raise UserError(f"{path} cannot be read as a PyTorch state dict ({error})") from None
     if not isinstance(found, Mapping):
         raise UserError(f"{path} holds a {type(found).__name__}, not a state dict")
     state = cast(Mapping[object, object], found)
@@ -180,16 +186,38 @@ def _torch(path: Path) -> dict[str, Tensor]:
     return result
 
 
+def _loaded(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is no plain state dict and was not loaded ({why(error)})") from None
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size if path.is_file() else 0
+    if size > limits.WEIGHTS_BYTES:
+        raise UserError(f"{path} has {size} bytes, and {limits.WEIGHTS_BYTES} are read of a file of weights")
+
+
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        provenance: object = json.loads(metadata.get(PROVENANCE, "{}"))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({_first_line(error)})") from None
+        tensors.check(path)
+        with reading():
+            metadata, state = _opened(path)
+        provenance: object = parse_json(metadata.get(PROVENANCE, "{}"))
+    except Damaged as error:
+        raise UserError(f"{path} cannot be read as safetensors ({error})") from None
     source = cast(dict[str, object], provenance).get("source_sha256") if isinstance(provenance, dict) else None
     return state, source if isinstance(source, str) else None
+
+
+def _opened(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            return file.metadata() or {}, state
+    except SafetensorError as error:
+        raise Damaged(why(error)) from None
 
 
 def _check(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -245,7 +273,3 @@ def _fingerprint(state: Mapping[str, Tensor], part: Tap) -> tuple[float, float]:
     whole = torch.cat([state[name].double().flatten() for name in names])
     wave = torch.sin(torch.arange(1, len(whole) + 1, dtype=torch.float64))
     return float((whole * wave).sum()), float(whole.norm())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

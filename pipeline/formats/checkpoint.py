@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.formats import files
+from pipeline.formats.damage import Damaged, parse_json
+from pipeline.formats.tensors import read
 
 FORMAT_VERSION = 1
 
@@ -120,9 +122,12 @@ def load(path: Path) -> Checkpoint:
     problem = _problem(path)
     if problem:
         raise files.BrokenArtefact(f"checkpoint {path}: {problem}")
-    tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    history = [json.loads(line) for line in (path / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    tensors = {file.stem: read(file) for file in sorted(path.glob("*.safetensors"))}
+    try:
+        state = parse_json((path / "state.json").read_bytes())
+        history = [parse_json(line) for line in (path / "history.jsonl").read_bytes().splitlines()]
+    except (OSError, Damaged) as error:
+        raise files.BrokenArtefact(f"checkpoint {path}: {error}") from None
     return Checkpoint(tensors, state, history)
 
 

@@ -7,14 +7,18 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline import limits
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.settings import UserError
 
+PIECE = 2**20
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READABLE = 0o644  # safetensors makes files that nobody else may read
 
@@ -74,19 +78,41 @@ def write_json(path: Path, value: Any) -> str:
     return write_bytes(path, canonical_json(value))
 
 
-def read_json(path: Path, made_by: str) -> Any:
-    """The JSON in `path`.
+def contents(path: Path, most: int, made_by: str) -> bytes:
+    """The bytes of a regular file of at most `most`; a pipe in its place is not waited for.
 
     Raises:
-        BrokenArtefact: if it is missing or no JSON; `made_by` says what would make it.
+        BrokenArtefact: if it is missing, no regular file, or larger; `made_by` says what would make it.
     """
     try:
-        return json.loads(path.read_bytes())
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BrokenArtefact(f"{path} is not a regular file; {made_by} makes it")
+            found = file.read(min(status.st_size, most) + 1)
+            while len(found) > status.st_size and len(found) <= most and (more := file.read(PIECE)):
+                found += more  # it has grown
     except FileNotFoundError:
         raise BrokenArtefact(f"{path} is missing; {made_by} makes it") from None
     except OSError as error:
         raise BrokenArtefact(f"{path} cannot be read ({error.strerror}); {made_by} makes it") from None
-    except ValueError as error:
+    except ValueError as error:  # a zero byte in the name
+        raise BrokenArtefact(f"{str(path)!r} cannot be read ({error}); {made_by} makes it") from None
+    if max(status.st_size, len(found)) > most:
+        raise BrokenArtefact(f"{path} has {max(status.st_size, len(found))} bytes, and {most} are read of such a file")
+    return found
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """The JSON in `path`.
+
+    Raises:
+        BrokenArtefact: if it is missing, too large or no JSON; `made_by` says what would make it.
+    """
+    data = contents(path, limits.JSON_BYTES, made_by)
+    try:
+        return parse_json(data, finite=True)
+    except Damaged as error:
         raise BrokenArtefact(f"{path} is not valid JSON ({error}); remove it and let {made_by} make it anew") from None
 
 

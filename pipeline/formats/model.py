@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.formats import files
+from pipeline.formats import files, tensors
 from pipeline.types import DataSpec
 
 FORMAT_VERSION = 1
@@ -88,4 +88,4 @@ def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:
     """Every network's state dict, each file checked against the card's sha256 first."""
     for name, sha256 in card.files.items():
         files.verify(folder / name, sha256, MADE_BY)
-    return {name: load_file(folder / f"{name}.safetensors") for name in card.networks}
+    return {name: tensors.read(folder / f"{name}.safetensors") for name in card.networks}

@@ -20,13 +20,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.formats import files
+from pipeline.formats import arrays, files, tensors
+from pipeline.formats.damage import Damaged
 from pipeline.formats.extraction import BLIND, Extractor, ExtractorIdentity, identity_of
 from pipeline.formats.moments import Gaussian, Moments
 from pipeline.types import DataSpec
@@ -196,9 +196,9 @@ class Reference:
     def moments(self, split: Split) -> Moments:
         """Count, sum and outer product of one split's features."""
         if split not in self._moments:
-            arrays = load_arrays(self.folder / "moments.safetensors")
-            count = int(arrays[f"{split}.count"][0])
-            self._moments[split] = Moments(count, arrays[f"{split}.sum"], arrays[f"{split}.outer"])
+            held = tensors.read_arrays(self.folder / "moments.safetensors")
+            count = int(held[f"{split}.count"][0])
+            self._moments[split] = Moments(count, held[f"{split}.sum"], held[f"{split}.outer"])
         return self._moments[split]
 
     @property
@@ -207,21 +207,27 @@ class Reference:
         about = self.card.statistics
         if about is None:
             return None
-        found = load_arrays(self.folder / "statistics.safetensors")
+        found = tensors.read_arrays(self.folder / "statistics.safetensors")
         return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
 
     def features(self, split: Split) -> Features:
         """Float32 (n, d), memory-mapped, in the split's own order."""
-        return np.load(self.folder / f"{split}_features.npy", mmap_mode="r", allow_pickle=False)
+        return self._array(f"{split}_features.npy", mapped=True)
 
     def labels(self, split: Split) -> Labels:
         """Int64 (n,); -1 where nothing is labelled."""
-        return np.load(self.folder / f"{split}_labels.npy", allow_pickle=False)
+        return self._array(f"{split}_labels.npy")
+
+    def _array(self, name: str, mapped: bool = False) -> NDArray[Any]:
+        try:
+            return arrays.read(self.folder / name, mapped=mapped)
+        except Damaged as error:
+            raise files.BrokenArtefact(f"{self.folder / name}: {error}; run {MADE_BY} again") from None
 
     def extractor(self) -> Extractor:
         """The extractor as it was when the reals were measured, in evaluation mode."""
         if self._extractor is None:
             extractor: Extractor = plugins.load("extractors", {"name": self.card.extractor, **self.card.config})
-            extractor.load(self.card.spec, load_file(self.folder / "extractor.safetensors"))
+            extractor.load(self.card.spec, tensors.read(self.folder / "extractor.safetensors"))
             self._extractor = extractor
         return self._extractor

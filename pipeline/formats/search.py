@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from pipeline.formats import files, tables
+from pipeline.formats import files, tables, yaml_text
+from pipeline.formats.damage import Damaged, parse_json
+from pipeline.settings import SettingsError
 
 FORMAT_VERSION = 1
 MADE_BY = "the tune stage"
@@ -46,8 +46,7 @@ def save_best(folder: Path, best: Best) -> None:
     }
     if best.schedule:
         content["schedule"] = best.schedule
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    files.write_bytes(folder / "best.yaml", text.encode())
+    files.write_bytes(folder / "best.yaml", yaml_text.dump(content).encode())
 
 
 def load_best(folder: Path) -> Best:
@@ -58,12 +57,11 @@ def load_best(folder: Path) -> Best:
     """
     path = folder / "best.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml_text.read(path, aliases=True)
     except FileNotFoundError:
         raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = getattr(error, "problem", None) or error
-        raise files.BrokenArtefact(f"{path} is not valid YAML ({problem}); run {MADE_BY} again") from None
+    except SettingsError as error:
+        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
     if not isinstance(data, dict) or cast(dict[str, Any], data).get("format_version") != FORMAT_VERSION:
         raise files.BrokenArtefact(f"{path} is not a search result of format {FORMAT_VERSION}; run {MADE_BY} again")
     found = cast(dict[str, Any], data)
@@ -153,7 +151,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = parse_json(line)
+    except Damaged:
         return None
-    return cast(dict[str, Any], entry) if isinstance(entry, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    found = cast(dict[str, Any], entry)
+    known = isinstance(found.get("trial"), str | int) and isinstance(found.get("reading"), int)
+    return found if known and isinstance(found.get("config"), dict) else None

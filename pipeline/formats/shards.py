@@ -12,8 +12,10 @@ Nothing in it names a time, a user or an absolute path: equal data gives equal b
 from __future__ import annotations
 
 import io
+import math
 import re
 import tarfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.formats import files
+from pipeline import limits
+from pipeline.formats import arrays, files
+from pipeline.formats.damage import Damaged, reading
 from pipeline.settings import suggest
 from pipeline.types import Array, DataSpec, Example
 
@@ -32,6 +36,7 @@ MADE_BY = "the ingest stage"
 MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
+NPY_HEADER = 2**16  # bytes before the numbers of an .npy, at most
 LATER = ("notes", "passed_over")  # fields of the manifest that came later: without them it has the bytes it had before
 
 
@@ -221,22 +226,39 @@ def decode(data: bytes, spec: DataSpec, where: str) -> Array:
         BrokenArtefact: if the bytes are damaged or hold something of another shape.
     """
     try:
-        x = _decode_png(data) if spec.modality == "image" else _decode_npy(data)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        size = _member_bytes(spec.shape, spec.dtype)
+        x = _decode_png(data, spec.shape) if spec.modality == "image" else arrays.decode(data, size + NPY_HEADER)
+    except Damaged as error:
         raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
     if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
         raise files.BrokenArtefact(f"{where} is {x.dtype} {x.shape}, its manifest says {spec.dtype} {spec.shape}")
     return x
 
 
-def _decode_png(data: bytes) -> Array:
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        pixels = np.asarray(image)
+def _decode_png(data: bytes, shape: tuple[int, ...]) -> Array:
+    """The pixels; whether there are as many as the shape says is looked at before they are unpacked."""
+    with reading(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images, whose size is looked at
+        try:
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                if (image.height, image.width) != tuple(shape[1:]):
+                    raise Damaged(f"{image.height}×{image.width} pixels, its manifest says {shape}")
+                pixels = np.asarray(image)
+        except Image.DecompressionBombError as error:
+            raise Damaged(str(error)) from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _decode_npy(data: bytes) -> Array:
-    return np.load(io.BytesIO(data), allow_pickle=False)
+def _member_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """What one member of a shard takes, once decoded.
+
+    Raises:
+        Damaged: if it is more than is read.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > limits.SHARD_MEMBER_BYTES:
+        raise Damaged(f"{shape} are {size} bytes of one example; {limits.SHARD_MEMBER_BYTES} are read")
+    return size
 
 
 def columns(spec: DataSpec, split: str) -> int:
@@ -253,15 +275,39 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     """The index of a split, int64 (n, 4), with two more columns for each field stored beside x.
 
     Raises:
-        BrokenArtefact: if it is missing, altered, or of another length than the manifest says.
+        BrokenArtefact: if it is missing, altered, of another length than the manifest says, or leads out of its shards;
+            and where an example would be larger than is read.
     """
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
-    rows = np.load(path, allow_pickle=False)
+    try:
+        for shape in (spec.shape, *(shape for _, shape in stored_in(spec, split.name))):
+            _member_bytes(shape, spec.dtype)
+        rows = arrays.read(path)
+    except Damaged as error:
+        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
     expected = (split.examples, columns(spec, split.name))
     if rows.dtype != np.int64 or rows.shape != expected:
         raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
+    if not _leads_within(rows, split, spec):
+        raise files.BrokenArtefact(f"{path} names places that no shard of its manifest has; run {MADE_BY} again")
     return cast(NDArray[np.int64], rows)
+
+
+def _leads_within(rows: NDArray[np.int64], split: Split, spec: DataSpec) -> bool:
+    """Whether each row's data lies in a shard that there is, and its label is that of a class."""
+    if not len(rows):
+        return True
+    shard, label = rows[:, 0], rows[:, 3]
+    if int(shard.min()) < 0 or int(shard.max()) >= len(split.shards):
+        return False
+    if int(label.min()) < -1 or int(label.max()) >= max(1, len(spec.classes)):
+        return False
+    size = np.array([each.bytes for each in split.shards], dtype=np.int64)[shard]
+    return all(
+        bool(((rows[:, at] >= 0) & (rows[:, at + 1] >= 0) & (rows[:, at] <= size - rows[:, at + 1])).all())
+        for at in (1, *range(4, rows.shape[1], 2))
+    )
 
 
 def check_sizes(folder: Path, split: Split) -> None:

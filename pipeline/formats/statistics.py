@@ -14,9 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from pipeline.formats import files
+from pipeline.formats import arrays as arrays_of
+from pipeline.formats import files, tensors
+from pipeline.formats.damage import Damaged
 from pipeline.formats.moments import Moments
 
 FORMAT_VERSION = 1
@@ -59,11 +61,14 @@ def load_seen(folder: Path) -> Seen:
     hashes: dict[str, str] = cast(dict[str, Any], card).get("files") or {}
     for name, sha256 in hashes.items():
         files.verify(folder / name, sha256, MADE_BY)
-    arrays = load_file(folder / "moments.safetensors")
+    arrays = tensors.read_arrays(folder / "moments.safetensors")
 
     def array(name: str) -> NDArray[Any] | None:
         path = folder / f"{name}.npy"
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.name in hashes else None
+        try:
+            return arrays_of.read(path, mapped=True) if path.name in hashes else None
+        except Damaged as error:
+            raise files.BrokenArtefact(f"{path}: {error}") from None
 
     moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
     return Seen(moments, array("features"), array("kept"), array("labels"))

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 from pipeline.formats import files
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.filesystems import ATTEMPTS, opened
 from pipeline.settings import UserError
 
@@ -294,8 +294,8 @@ def _patient(act: Callable[[], Answer]) -> Answer:
 
 def _json(content: bytes, what: str) -> Any:
     try:
-        return json.loads(content)
-    except ValueError as error:
+        return parse_json(content)
+    except Damaged as error:
         raise files.BrokenArtefact(f"{what} is not valid JSON ({error})") from None
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipeline import limits
 from pipeline.formats import files
 
 # What spreadsheets take for the beginning of a formula; apostrophes before it are ours, or must be told from ours.
@@ -34,13 +35,21 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 
 def read(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of what `write` wrote, by column; empty where there is no such file."""
+    """The rows of what `write` wrote, by column; empty where there is no such file.
+
+    Raises:
+        BrokenArtefact: if it is no such table, or larger than one is read.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file, delimiter=delimiter)
-        names = [_unguarded(name) for name in header]
-        return [dict(zip(names, map(_unguarded, row), strict=False)) for row in rows]
+    data = files.contents(path, limits.TABLE_BYTES, "its stage")
+    try:
+        read_rows = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter)
+        header, *rows = (row for row in read_rows if row)
+    except (ValueError, csv.Error) as error:
+        raise files.BrokenArtefact(f"{path} is no table ({error}); run its stage again") from None
+    names = [_unguarded(name) for name in header]
+    return [dict(zip(names, map(_unguarded, row), strict=False)) for row in rows]
 
 
 def guarded(cell: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
+from pipeline.formats import files
 from pipeline.redaction import redact
 from pipeline.settings import UserError
 
@@ -158,8 +158,8 @@ def lost(root: Path) -> bool:
 def read_receipt(path: Path) -> dict[str, Any]:
     """The same of a file."""
     try:
-        found: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: object = files.read_json(path, "the register stage")
+    except files.BrokenArtefact:
         return {}
     return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 

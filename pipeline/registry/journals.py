@@ -6,12 +6,12 @@ Here also those jobs are found that failed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.registry.store import Store, opened
 from pipeline.registry.tracking import experiment_id, log_metrics, number, plain
 
@@ -29,8 +29,8 @@ def parsed(text: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = parse_json(line)
+        except Damaged:
             break
         if not isinstance(entry, dict):
             break

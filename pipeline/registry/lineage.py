@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from pipeline.formats import files
+from pipeline.formats import files, yaml_text
 from pipeline.registry.addresses import resolve
-from pipeline.settings import UserError
+from pipeline.settings import SettingsError, UserError
 
 NONE = "none"
 DOWNSTREAM = frozenset({"register"})
@@ -70,11 +68,11 @@ def read_lock(root: Path) -> dict[str, Any]:
     """
     path = root / "dvc.lock"
     try:
-        found: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found: object = yaml_text.read(path)
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise files.BrokenArtefact(f"{path} is not valid YAML; `git checkout dvc.lock`, then `dvc repro`") from None
+    except SettingsError as error:
+        raise files.BrokenArtefact(f"{error}; `git checkout dvc.lock`, then `dvc repro`") from None
     stages = cast(dict[str, Any], found).get("stages") if isinstance(found, dict) else None
     return cast(dict[str, Any], stages) if isinstance(stages, dict) else {}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.evaluation.samples import open_model
 from pipeline.formats import files
+from pipeline.formats.damage import parse_json
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept, promotion, serving, tracking
@@ -333,6 +334,6 @@ def _version(version: ModelVersion, aliases: Mapping[str, Any]) -> Version:
 def _record(version: ModelVersion, settings: RegisterSettings) -> ScoreRecord | None:
     found = version.tags.get(f"{RECORD}{settings.metric}")
     try:
-        return None if found is None else ScoreRecord.from_json(json.loads(found))
+        return None if found is None else ScoreRecord.from_json(parse_json(found))
     except (ValueError, files.BrokenArtefact):
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept
 from pipeline.registry.store import Store
@@ -35,7 +35,10 @@ def of_version(store: Store, uri: str) -> list[ScoreRecord]:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         raise UserError(f"{uri}: {store.address.shown} holds no such model version") from None
-    found = [json.loads(value) for name, value in sorted(tags.items()) if name.startswith(RECORD)]
+    try:
+        found = [parse_json(value) for name, value in sorted(tags.items()) if name.startswith(RECORD)]
+    except Damaged as error:
+        raise UserError(f"{uri}: its score records are not valid JSON ({error})") from None
     if not found:
         raise UserError(f"{uri} was registered without score records")
     return [ScoreRecord.from_json(record) for record in found]

@@ -6,39 +6,68 @@ import csv
 import functools
 import io
 import unicodedata
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
-from pipeline.data.source import Problem, printable
+from pipeline import limits
+from pipeline.data import listing
+from pipeline.data.source import Problem, Rejected, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import SettingsError
 
 WHERE = "ingest.source.labels"
 
 
-def rows(path: Path) -> dict[str, str]:
+def rows(path: Path, max_bytes: int = limits.CSV_BYTES) -> dict[str, str]:
     """File → label of a csv with these two columns, in its order.
 
     Raises:
-        SettingsError: if it is no such csv, or gives one file two labels.
+        SettingsError: if it is no such csv, gives one file two labels, or has more than `max_bytes`.
     """
-    return _rows(*_shared.identity(path))
+    return _rows(*_shared.identity(path), max_bytes)
 
 
 @functools.lru_cache(maxsize=4)
-def _rows(path: str, _size: int, _changed: int) -> dict[str, str]:
+def _rows(path: str, size: int, _changed: int, max_bytes: int) -> dict[str, str]:
+    if size > max_bytes:
+        raise SettingsError(
+            f"{WHERE}: {path} has {size} bytes, allowed are {max_bytes}; if you trust it, raise "
+            "ingest.source.max_labels_bytes"
+        )
+    csv.field_size_limit(limits.CSV_FIELD_CHARACTERS)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        found = list(reader)
+        with (
+            listing.opened(Path(path)) as raw,
+            io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", newline="") as file,
+        ):
+            return _labels(path, file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{WHERE}: {path} is no csv in UTF-8 ({error})") from None
-    columns = reader.fieldnames
+    except Rejected as error:
+        raise SettingsError(f"{WHERE}: {path}: {error.reason}") from None
+    except OSError as error:
+        raise SettingsError(f"{WHERE}: {path} cannot be read ({error.strerror})") from None
+
+
+def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:
+    """The lines, none of them longer than is read; the first is left in `seen`."""
+    while line := file.readline(limits.CSV_LINE_CHARACTERS + 1):
+        if len(line) > limits.CSV_LINE_CHARACTERS:
+            raise csv.Error(f"a line is longer than {limits.CSV_LINE_CHARACTERS} characters")
+        if not seen:
+            seen.append(line)
+        yield line
+
+
+def _labels(path: str, file: TextIO) -> dict[str, str]:
+    seen: list[str] = []
+    reader = csv.DictReader(_lines(file, seen), strict=True)
+    reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
     if not any(columns):
         raise SettingsError(f"{WHERE}: {path} is empty, or its first line is; it needs the columns file,label")
     if "file" not in columns or "label" not in columns:
-        separated = _separated(text.partition("\n")[0])
+        separated = _separated(seen[0].rstrip("\r\n"))
         raise SettingsError(f"{WHERE}: {path} needs the columns file,label, not {','.join(columns)}{separated}")
     twice = [name for name in ("file", "label") if columns.count(name) > 1]
     if twice:
@@ -46,7 +75,7 @@ def _rows(path: str, _size: int, _changed: int) -> dict[str, str]:
             f"{WHERE}: {path} has {columns.count(twice[0])} columns '{twice[0]}'; leave one of this name"
         )
     labels: dict[str, str] = {}
-    for row in found:
+    for row in reader:
         name = PurePosixPath((row["file"] or "").strip()).as_posix()
         label = (row["label"] or "").strip()
         if labels.setdefault(name, label) != label:

@@ -11,9 +11,7 @@ import functools
 import os
 import re
 import tarfile
-import zlib
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, cast
 
@@ -21,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline import limits
+from pipeline.data import listing
 from pipeline.data.links import Followed, Links
 from pipeline.data.listing import LEAVING
-from pipeline.data.source import DataSource, Entry, Limits, printable
-from pipeline.data.sources import _shared
+from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.sources import _shared, _tar
+from pipeline.formats.damage import Damaged, reading
 from pipeline.settings import LocalPath, Settings, SettingsError, UserError
 
 RECORD = 1 + 3 * 32 * 32
@@ -40,7 +41,9 @@ class Config(Settings):
     path: LocalPath = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
     part: Literal["train", "test", "all"] = "train"
     links: _shared.LinksSetting = Field(default="auto", description=f"of a folder, {_shared.LINKS}")
-    max_unpacked_bytes: int = Field(default=2**30, ge=1, description="the archive may not unpack to more")
+    max_unpacked_bytes: int = Field(
+        default=limits.ARCHIVE_UNPACKED_BYTES, ge=1, description="the archive may not unpack to more"
+    )
 
 
 class Source(DataSource[Config]):
@@ -159,7 +162,11 @@ def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str | int, 
             else:
                 refused.append((child.name, ("not a regular file", "")))
     meta = path / META
-    classes = _class_names(meta.read_bytes(), str(path)) if meta.is_file() else CLASSES
+    try:
+        text = listing.read(meta, limits.CLASS_NAMES_BYTES) if meta.is_file() else None
+    except Rejected as error:
+        raise UserError(f"{meta}: {error.reason}") from None
+    classes = CLASSES if text is None else _class_names(text, str(path))
     return _Opened(_sorted(found), classes, tuple(refused))
 
 
@@ -173,14 +180,14 @@ def _archive(path: str, _size: int, _changed: int, part: str, max_bytes: int) ->
     Raises:
         UserError: if it is damaged, unpacks to too much, or holds no binary batch.
     """
-    reading = _Archive(path, part, max_bytes)
+    taken = _Archive(path, part, max_bytes)
     try:
-        with tarfile.open(path, "r|*") as tar:
-            for member in tar:
-                reading.take(tar, member)
-    except (tarfile.TarError, EOFError, LZMAError, zlib.error, OSError) as error:
+        with reading():
+            for tar, member in _tar.members(path, max_bytes):
+                taken.take(tar, member)
+    except Damaged as error:
         raise UserError(f"{path} is no whole tar archive ({error}); fetch it again") from None
-    return reading.opened()
+    return taken.opened()
 
 
 class _Archive:
@@ -197,9 +204,7 @@ class _Archive:
         """Keep a wanted batch, refuse a hostile member, pass over anything else."""
         self.left -= member.size + tarfile.BLOCKSIZE
         if self.left < 0:
-            raise UserError(
-                f"{self.path} unpacks to more than {self.max_bytes} bytes; if you trust it, raise max_unpacked_bytes"
-            )
+            raise _tar.too_large(self.path, self.max_bytes)
         name = PurePosixPath(member.name)
         problem = _problem(member, name)
         if problem:
@@ -208,7 +213,7 @@ class _Archive:
             self.refused.append((printable(member.name), ("a second member of this name", "")))
         elif _wanted(self.part, name.name):
             self.found[name.name] = _shared.spool(lambda file: _copy(tar, member, file))
-        elif name.name == META and member.size < 2**16:
+        elif name.name == META and member.size <= limits.CLASS_NAMES_BYTES:
             content = tar.extractfile(member)
             self.classes = _class_names(content.read() if content else b"", self.path)
         elif re.fullmatch(r"data_batch_\d+|test_batch", name.name):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline import limits
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
 from pipeline.data.sources import _shared
 from pipeline.settings import LocalPath, Settings, SettingsError, UserError
@@ -32,7 +33,8 @@ class Config(Settings):
     images: LocalPath | None = Field(default=None, description="one images file, in place of a folder")
     labels: LocalPath | None = Field(default=None, description="its labels file; null: unlabelled")
     classes: tuple[str, ...] | None = Field(default=None, description="class names by number; null: the numbers")
-    max_unpacked_bytes: int = Field(default=4 * 2**30, ge=1, description="no file may unpack to more")
+    max_unpacked_bytes: int = Field(default=limits.IDX_UNPACKED_BYTES, ge=1, description="no file may unpack to more")
+    max_items: int = Field(default=limits.IDX_ITEMS, ge=1, description="no file may hold more examples")
 
     @model_validator(mode="after")
     def _one_way(self) -> Config:
@@ -106,7 +108,7 @@ class Source(DataSource[Config]):
 
     @functools.cached_property
     def _parts(self) -> list[_Part]:
-        limit = self.config.max_unpacked_bytes
+        limit = (self.config.max_unpacked_bytes, self.config.max_items)
         if self.config.folder is None:
             return [
                 _part(Path(str(self.config.images)), Path(self.config.labels) if self.config.labels else None, limit)
@@ -140,12 +142,14 @@ def _official(folder: str, part: str, kind: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _part(images: Path, labels: Path | None, limit: int) -> _Part:
+def _part(images: Path, labels: Path | None, limit: tuple[int, int]) -> _Part:
     return _cached(images, labels, limit, _shared.identity(images), _shared.identity(labels) if labels else None)
 
 
 @functools.lru_cache(maxsize=8)
-def _cached(images: Path, labels: Path | None, limit: int, *_identities: tuple[str, int, int] | None) -> _Part:
+def _cached(
+    images: Path, labels: Path | None, limit: tuple[int, int], *_identities: tuple[str, int, int] | None
+) -> _Part:
     """Parsed once a process; the identities make a changed file another entry."""
     pictures = _array(images, (3, 4), limit)
     if pictures.ndim == 4 and pictures.shape[3] not in (1, 3, 4):
@@ -156,13 +160,13 @@ def _cached(images: Path, labels: Path | None, limit: int, *_identities: tuple[s
     return _Part(images.name.partition("-images")[0].partition(".")[0], pictures, numbers)
 
 
-def _array(path: Path, dimensions: tuple[int, ...], limit: int) -> NDArray[np.uint8]:
-    """The values of an idx file, mapped.
+def _array(path: Path, dimensions: tuple[int, ...], limit: tuple[int, int]) -> NDArray[np.uint8]:
+    """The values of an idx file, mapped. limit: bytes once unpacked, and examples.
 
     Raises:
         UserError: if it is no idx file of uint8 with so many dimensions, or longer or shorter than it says.
     """
-    data = _shared.unzipped(path, limit)
+    data = _shared.unzipped(path, limit[0])
     if len(data) < 4 or data[0] or data[1]:
         raise UserError(f"{path} is no idx file: it does not begin with two zero bytes")
     if data[2] != 8 or data[3] not in dimensions:
@@ -172,4 +176,6 @@ def _array(path: Path, dimensions: tuple[int, ...], limit: int) -> NDArray[np.ui
     shape: tuple[int, ...] = struct.unpack(f">{data[3]}I", data[4:start].tobytes()) if len(data) >= start else ()
     if math.prod(shape) != len(data) - start or 0 in shape[1:]:
         raise UserError(f"{path} is cut short or damaged: its header says {shape}, {len(data) - start} values follow")
-    return data[start:].reshape(shape)
+    if len(array := data[start:].reshape(shape)) > limit[1]:
+        raise UserError(f"{path} holds {len(array)} examples, allowed are {limit[1]}; if you trust it, raise max_items")
+    return array

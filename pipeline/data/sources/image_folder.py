@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline import limits
 from pipeline.data import images
 from pipeline.data.listing import IMAGES, Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
@@ -28,6 +29,7 @@ class Config(Settings):
         "none: unlabelled; else a csv file with the columns file (relative to the folder) and label",
     )
     links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
+    max_labels_bytes: int = Field(default=limits.CSV_BYTES, ge=1, description="a larger csv is refused")
 
 
 class Source(DataSource[Config]):
@@ -41,7 +43,7 @@ class Source(DataSource[Config]):
         _shared.require_links(config.links, where)
         if self._csv is not None:
             _shared.require_file(config.labels, f"{where}.labels")
-            _labels.rows(self._csv)
+            self._rows()
         _shared.require_items(self._listing, config.folder, f"{where}.folder")
         if config.labels == "folders" or len(self._listing.unfollowed) == len(self._listing.items):
             _shared.require_followed(self._listing, where)
@@ -49,11 +51,11 @@ class Source(DataSource[Config]):
             _shared.refuse_splits(self._listing, config.folder, where)
         elif not self._labelled[0]:
             files = [name for name, _ in self._listing.items]
-            raise _labels.never_met(_labels.rows(self._csv), files, self._csv, config.folder)
+            raise _labels.never_met(self._rows(), files, self._csv, config.folder)
 
     def classes(self) -> tuple[str, ...]:
         if self._csv is not None:
-            return tuple(sorted(set(_labels.rows(self._csv).values()) - {""}, key=natural))
+            return tuple(sorted(set(self._rows().values()) - {""}, key=natural))
         if self.config.labels == "none":
             return ()
         return tuple(sorted(map(printable, self._listing.folders), key=natural))
@@ -115,8 +117,10 @@ class Source(DataSource[Config]):
     @functools.cached_property
     def _labelled(self) -> tuple[dict[str, str], list[str]]:
         """The label of each file that the csv means, and its rows that mean none."""
-        csv = cast(Path, self._csv)
-        return _labels.met(_labels.rows(csv), (name for name, _ in self._listing.items), csv)
+        return _labels.met(self._rows(), (name for name, _ in self._listing.items), cast(Path, self._csv))
+
+    def _rows(self) -> dict[str, str]:
+        return _labels.rows(cast(Path, self._csv), self.config.max_labels_bytes)
 
 
 def _of_csv(name: str, problem: Problem | None, label: str) -> Entry:

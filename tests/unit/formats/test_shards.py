@@ -93,7 +93,7 @@ def test_a_pickle_in_an_npy_is_not_loaded() -> None:
 
 def test_another_shape_than_the_manifests_is_refused() -> None:
     _, data = shards.encode(example(0).x)
-    with pytest.raises(BrokenArtefact, match=r"here is uint8 \(3, 4, 5\), its manifest says uint8 \(3, 4, 4\)"):
+    with pytest.raises(BrokenArtefact, match=r"here .*4×5.* its manifest says \(3, 4, 4\)"):
         shards.decode(data, DataSpec("image", (3, 4, 4)), "here")
 
 

@@ -18,6 +18,7 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
     assert rooms <= {
         "evaluation",
         "families",
+        "limits",
         "losses",
         "penalties",
         "augmentation",
@@ -30,6 +31,7 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
         "types",
         "contract",
         "randomness",
+        "redaction",
     }
     others = set(plugins.names("families")) - {family}
     assert not [name for name in found if name.removeprefix("pipeline.families.") in others]

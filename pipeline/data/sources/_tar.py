@@ -1,0 +1,155 @@
+"""A tar archive as a stream, packed or not, of which no more is read than it may hold, its headers included."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+from pipeline import limits
+from pipeline.data.sources import _shared
+from pipeline.formats.damage import Damaged
+from pipeline.settings import UserError
+
+GLOBAL = 64  # entries of headers that hold for all members after them: each member gets a copy
+
+
+def too_large(path: str, max_bytes: int) -> UserError:
+    """What is said of an archive that holds more than it may."""
+    return UserError(f"{path} unpacks to more than {max_bytes} bytes; if you trust it, raise max_unpacked_bytes")
+
+
+def members(path: str, max_bytes: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Each member, whose data is to be read before the next is asked for.
+
+    Raises:
+        UserError: where it holds more bytes than it may, more members, or longer headers.
+        Damaged: if it is no whole archive; and what `tarfile` and those that unpack raise.
+    """
+    with open(path, "rb") as raw, _unpacked(raw) as unpacked:  # noqa: PTH123 (a name, as settings hold it)
+        stream = _Stream(cast(BinaryIO, unpacked), path, max_bytes)
+        with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+            for _ in range(limits.ARCHIVE_MEMBERS):
+                with stream.header():
+                    member = tar.next()
+                if member is None:
+                    return
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] (it keeps all that it has seen)
+                if len(tar.pax_headers) > GLOBAL:
+                    raise UserError(f"{path} has {len(tar.pax_headers)} entries in headers of the whole archive")
+                yield tar, member
+            with stream.header():
+                if tar.next() is not None:
+                    raise UserError(f"{path} holds more than {limits.ARCHIVE_MEMBERS} members, which are read")
+
+
+def _unpacked(raw: BinaryIO) -> io.BufferedIOBase:
+    start = raw.read(6)
+    raw.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw)
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File(raw)
+    if start.startswith((b"\xfd7zXZ", b"\x5d\0\0")):
+        return io.BufferedReader(_Xz(raw), _shared.PIECE)
+    return cast(io.BufferedIOBase, raw)
+
+
+class _Xz(io.RawIOBase):
+    """What an .xz holds; `lzma.open` would take as much memory as the file asks for."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw, self._rest = raw, b""
+        self._decompressor = self._new()
+
+    @staticmethod
+    def _new() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=limits.ARCHIVE_XZ_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while True:
+            if self._decompressor.eof:
+                # Another stream may follow, or zeros that pad the last one.
+                self._rest = (self._decompressor.unused_data or self._raw.read(_shared.PIECE)).lstrip(b"\0")
+                if not self._rest:
+                    return 0
+                self._decompressor = self._new()
+            elif self._decompressor.needs_input and not self._rest:
+                self._rest = self._raw.read(_shared.PIECE)
+                if not self._rest:
+                    raise EOFError("it is cut short")
+            found = self._decompressor.decompress(self._rest, len(buffer))
+            self._rest = b""
+            if found:
+                buffer[: len(found)] = found
+                return len(found)
+
+
+class _Stream:
+    """The file that tarfile reads: forwards only, no more than `max_bytes`, and of headers no more than they may be.
+
+    tarfile reads long names and extended headers, of any size, before it gives the member that they belong to.
+    """
+
+    def __init__(self, unpacked: BinaryIO, path: str, max_bytes: int) -> None:
+        self._unpacked, self._path, self._max_bytes = unpacked, path, max_bytes
+        self._place = 0
+        self._in_header = True  # tarfile reads the first member as it opens
+        self._headers_left = limits.ARCHIVE_HEADER_BYTES + tarfile.BLOCKSIZE
+
+    def header(self) -> _Header:
+        """While it lasts, what is read is headers, a block of which every member has."""
+        return _Header(self._of_header)
+
+    def _of_header(self, begins: bool) -> None:
+        self._in_header = begins
+        self._headers_left += tarfile.BLOCKSIZE * begins
+
+    def read(self, size: int) -> bytes:
+        if self._in_header:
+            self._headers_left -= size
+            if self._headers_left < 0:
+                raise UserError(f"{self._path} has headers of more than {limits.ARCHIVE_HEADER_BYTES} bytes")
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while size > 0 and (piece := self._unpacked.read(min(size, _shared.PIECE))):
+            pieces.append(piece)
+            size -= len(piece)
+            self._place += len(piece)
+            if self._place > self._max_bytes:
+                raise too_large(self._path, self._max_bytes)
+        return b"".join(pieces)
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET or place < self._place:
+            raise Damaged("it leads back to what was read")
+        while self._place < place and self._take(min(place - self._place, _shared.PIECE)):
+            pass
+        return self._place
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _Header:
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        self._tell(True)
+
+    def __exit__(self, *_: object) -> None:
+        self._tell(False)

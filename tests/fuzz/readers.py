@@ -1,0 +1,515 @@
+"""The readers of strangers' bytes: of each, files that it reads rightly, how they are changed, how it is called."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mutations as change
+import numpy as np
+import torch
+from mutations import Mutate
+from PIL import Image
+from safetensors.torch import save
+
+from pipeline import params
+from pipeline.data import images, parcels, waves
+from pipeline.data.batches import Reader as Shards
+from pipeline.data.source import Entry, Limits, Rejected
+from pipeline.data.sources import _labels, cifar10, idx, image_folder
+from pipeline.evaluation import foreign, inputs
+from pipeline.extractors import _inception_weights as inception
+from pipeline.formats import files, model, reference, report, search, shards, statistics, tensors, yaml_text
+from pipeline.registry.lineage import read_lock
+from pipeline.settings import UserError
+from pipeline.types import DataSpec, Example
+
+ROOT = Path(__file__).parents[2]
+SPEC = DataSpec("image", (3, 4, 5), ("a", "b"))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """seeds: what is changed. changes: ways to do so, one drawn for each input. read: what a command does with it."""
+
+    seeds: Callable[[], tuple[bytes, ...]]
+    changes: tuple[Mutate, ...]
+    read: Callable[[bytes, Path], object]
+
+
+def _pixels(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(len(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+@cache
+def pictures() -> tuple[bytes, ...]:
+    rgb, grey, rgba = (Image.fromarray(_pixels(9, 7, *rest)) for rest in ((3,), (), (4,)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = [
+        _saved(image, "PNG") for image in (rgb, grey, rgba, rgb.convert("P"), grey.convert("1"), grey.convert("LA"))
+    ]
+    kinds += [_saved(Image.fromarray(_pixels(9, 7).astype(np.uint16) * 257), "PNG")]
+    kinds += [_saved(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90), rgb])]
+    kinds += [_saved(image, "JPEG", exif=exif) for image in (rgb, grey, rgb.convert("CMYK"))]
+    kinds += [
+        _saved(rgb, "JPEG", progressive=True, quality=95),
+        _saved(rgb, "GIF"),
+        _saved(rgb, "BMP"),
+        _saved(rgb, "TIFF"),
+    ]
+    kinds += [
+        _saved(rgba, "WEBP", lossless=True),
+        _saved(rgb, "WEBP"),
+        _saved(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(9)]),
+    ]
+    return tuple(kinds)
+
+
+def wav(encoding: int, bits: int, channels: int = 1, count: int = 40, kind: bytes = b"RIFF") -> bytes:
+    data = (
+        (np.linspace(-1, 1, count * channels)).astype("<f4").tobytes()
+        if encoding == 3 and bits == 32
+        else bytes(count * channels * bits // 8)
+    )
+    form = struct.pack("<HHIIHH", encoding, channels, 8000, 8000 * channels * bits // 8, channels * bits // 8, bits)
+    chunks = b"ds64" + struct.pack("<IQQQI", 28, 0, len(data), count, 0) if kind == b"RF64" else b""
+    chunks += b"LIST" + struct.pack("<I", 4) + b"INFO" + b"fmt " + struct.pack("<I", len(form)) + form
+    told = 0xFFFFFFFF if kind == b"RF64" else len(data)
+    chunks += b"data" + struct.pack("<I", told) + data
+    return kind + struct.pack("<I", 0xFFFFFFFF if kind == b"RF64" else 4 + len(chunks)) + b"WAVE" + chunks
+
+
+@cache
+def sounds() -> tuple[bytes, ...]:
+    kinds = [wav(1, bits) for bits in (8, 16, 24, 32)] + [
+        wav(3, 32),
+        wav(3, 64),
+        wav(1, 16, 2),
+        wav(1, 16, kind=b"RF64"),
+    ]
+    return (*kinds, wav(3, 32, 2, 7), wav(17, 4, 1, 64), b"RIFX" + wav(1, 16)[4:])
+
+
+def _sound(data: bytes, folder: Path) -> None:
+    path = folder / "x.wav"
+    path.write_bytes(data)
+    header = waves.read_header(path)
+    x, _ = waves.decode(data, "normalise")
+    assert header.samples == x.shape[1]
+    for mix in ("mean", "first"):
+        waves.to_peak(waves.with_length(waves.with_channels(x, 1, mix), 16, "center", "both"))
+
+
+def idx_file(values: np.ndarray[Any, Any]) -> bytes:
+    return (
+        struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+    )
+
+
+@cache
+def idx_seeds() -> tuple[bytes, ...]:
+    plain = (idx_file(_pixels(6, 4, 5)), idx_file(_pixels(2, 4, 5, 3)), idx_file(_pixels(6)))
+    return (*plain, *(gzip.compress(each, 1) for each in plain))
+
+
+def _idx(data: bytes, folder: Path) -> None:
+    (folder / "images").write_bytes(data)
+    (folder / "labels").write_bytes(idx_file(_pixels(6)))
+    for labels in (None, str(folder / "labels")):
+        source = idx.Source(idx.Config(images=str(folder / "images"), labels=labels, max_unpacked_bytes=2**20))
+        source.check()
+        for entry in list(source.entries())[:20]:
+            if entry.problem is None:
+                source.read(entry, Limits())
+
+
+def tar_file(form: int = tarfile.USTAR_FORMAT, name: str = "cifar-10-batches-bin/") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        for member, content in (
+            ("batches.meta.txt", b"cat\ndog\n"),
+            ("data_batch_1.bin", bytes([1]) + bytes(3072) + bytes([0]) + bytes(3072)),
+            ("test_batch.bin", bytes([1]) + bytes(3072)),
+        ):
+            info = tarfile.TarInfo(name + member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+@cache
+def tars() -> tuple[bytes, ...]:
+    plain = tar_file()
+    long = [tar_file(form, "long/" * 40) for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+    return (plain, *long, gzip.compress(plain, 1), gzip.compress(long[1], 1), bz2.compress(plain), lzma.compress(plain))
+
+
+def _tar(data: bytes, folder: Path) -> None:
+    path = folder / "cifar.tar"
+    path.write_bytes(data)
+    source = cifar10.Source(cifar10.Config(path=str(path), part="all", max_unpacked_bytes=2**22))
+    source.check()
+    for entry in source.entries()[:20]:
+        if entry.problem is None:
+            source.read(entry, Limits())
+
+
+@cache
+def npys() -> tuple[bytes, ...]:
+    return tuple(
+        _npy(np.ones(shape, kind)) for shape, kind in (((3, 4), "<f4"), ((5,), "<i8"), ((2, 2), ">f8"), ((3,), "<U4"))
+    )
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@cache
+def npzs() -> tuple[bytes, ...]:
+    kinds: list[dict[str, Any]] = [
+        {"mu": np.zeros(3), "sigma": np.eye(3), "n": np.int64(5), "source": "someone"},
+        {"features": np.ones((4, 3), np.float32), "labels": np.zeros(4, np.int64)},
+        {"logits": np.ones((4, 3)), "probabilities": np.full((4, 2), 0.5)},
+    ]
+    found: list[bytes] = []
+    for arrays in kinds:
+        for save_as in (np.savez, np.savez_compressed):
+            file = io.BytesIO()
+            save_as(file, **arrays)
+            found.append(file.getvalue())
+    return tuple(found)
+
+
+def _npz(data: bytes, folder: Path) -> None:
+    path = folder / "x.npz"
+    path.write_bytes(data)
+    try:
+        foreign.read_statistics(path, "reference.statistics", 3)
+    except UserError:
+        inputs._arrays(path, "fake")
+
+
+def _rows(data: bytes, folder: Path) -> None:
+    path = folder / "x.npy"
+    path.write_bytes(data)
+    inputs._arrays(path, "fake")
+
+
+@cache
+def safe() -> tuple[bytes, ...]:
+    state = {"Conv2d_1a_3x3.weight": torch.zeros(2, 3), "b": torch.ones(4, dtype=torch.int64)}
+    return save(state), save(state, {"zerosum": '{"source_sha256": "0"}'}), save({"x": torch.zeros(0)})
+
+
+def _safe(data: bytes, folder: Path) -> None:
+    path = folder / "x.safetensors"
+    path.write_bytes(data)
+    tensors.read_arrays(path)
+    tensors.read(path)
+
+
+def _weights(data: bytes, folder: Path) -> None:
+    path = folder / "x.safetensors"
+    path.write_bytes(data)
+    inception.read(path)
+
+
+@cache
+def pickles() -> tuple[bytes, ...]:
+    found: list[bytes] = []
+    for kind in (True, False):
+        file = io.BytesIO()
+        torch.save(
+            {"fc.weight": torch.zeros(3, 2), "fc.bias": torch.zeros(3)}, file, _use_new_zipfile_serialization=kind
+        )
+        found.append(file.getvalue())
+    return tuple(found)
+
+
+def _pickle(data: bytes, folder: Path) -> None:
+    path = folder / "x.pth"
+    path.write_bytes(data)
+    inception.read(path)
+
+
+class _Source(image_folder.Source):
+    pass
+
+
+@cache
+def items() -> tuple[bytes, ...]:
+    values = (b"bytes" * 9, ("text", 3, (None, b"x")), np.ones((2, 3), np.float32), Rejected("broken", "why"))
+    return tuple(parcels._packed(value) for value in values)
+
+
+NAME = "ab" * 32
+
+
+def _parcelled(folder: Path) -> parcels.Parcelled:
+    return parcels.Parcelled(_Source(image_folder.Config(folder=".")), str(folder))
+
+
+def _item(data: bytes, folder: Path) -> None:
+    row = ("a/1.png", "a/1.png", "a", None, False, (0, 0, len(data)))
+    (folder / parcels.LISTING).write_bytes(parcels._packed(((None, None, ("a",), ("a",), ()), [NAME], [row])))
+    (folder / NAME).write_bytes(data)
+    parcels._known.cache_clear()
+    source = _parcelled(folder)
+    source.fetch(source.entries()[0], Limits())
+
+
+@cache
+def listings() -> tuple[bytes, ...]:
+    rows = [(f"a/{number}", f"a/{number}", "a", None, False, (0, number, 1)) for number in range(5)]
+    bad = ("b", (1, 2), None, ("broken", "why"), True, (0, 5, 0))
+    return (
+        parcels._packed((((3, 4, 5), 8000, ("a",), ("a",), (("x", "y"),)), [NAME], [*rows, bad])),
+        parcels._packed(((None, None, (), ()), [], [])),
+    )
+
+
+def _listing(data: bytes, folder: Path) -> None:
+    (folder / parcels.LISTING).write_bytes(data)
+    (folder / NAME).write_bytes(items()[0])
+    parcels._known.cache_clear()
+    source = _parcelled(folder)
+    parcels._listing(folder)
+    for entry in source.entries()[:5]:
+        assert isinstance(entry, Entry)
+
+
+def _params(data: bytes, folder: Path) -> None:
+    path = folder / "params.yaml"
+    path.write_bytes(data)
+    params.check(params.read(path))
+
+
+@cache
+def bests() -> tuple[bytes, ...]:
+    line = [{"from": 100, "overrides": {"train.lr": 1e-4}}]
+    best = search.Best({"families.dcgan.lr": 1e-3, "x": [1, 2]}, 1.5, 2, True, "note", line)
+    return (_written(lambda folder: search.save_best(folder, best), "best.yaml"), (ROOT / "dvc.lock").read_bytes())
+
+
+def _written(write: Callable[[Path], object], name: str) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder))
+        return (Path(folder) / name).read_bytes()
+
+
+def _best(data: bytes, folder: Path) -> None:
+    for name in ("best.yaml", "dvc.lock"):
+        (folder / name).write_bytes(data)
+    read_lock(folder)
+    search.load_best(folder)
+
+
+def _table(data: bytes, folder: Path) -> None:
+    path = folder / "labels.csv"
+    path.write_bytes(data)
+    _labels.met(_labels.rows(path), ["a.png", "b/c.png"], path)
+
+
+def _card(write: Callable[[Path], object], name: str) -> Callable[[], tuple[bytes, ...]]:
+    return cache(lambda: (_written(write, name),))
+
+
+def _save_model(folder: Path) -> None:
+    card = model.ModelCard("dcgan", {"lr": 1.0}, SPEC, (), 10, 2, 0, True, {"manifest": "0" * 64}, {})
+    model.save_model(folder, card, {"generator": {"w": torch.zeros(2)}})
+
+
+def _model(data: bytes, folder: Path) -> None:
+    _save_model(folder)
+    (folder / "model.json").write_bytes(data)
+    model.load_states(folder, model.load_card(folder))
+
+
+def _save_shards(folder: Path, index: bytes | None = None, tar: bytes | None = None) -> None:
+    rng = np.random.default_rng(0)
+    examples = [Example(f"{n:08d}", rng.integers(0, 256, (3, 4, 5), dtype=np.uint8), n % 2) for n in range(3)]
+    shard, rows = shards.write_shard(folder / "train-000000.tar", examples, 6)
+    name, sha256 = shards.write_index(folder, "train", np.insert(rows, 0, 0, axis=1))
+    if tar is not None:
+        (folder / shard.name).write_bytes(tar)
+        shard = shards.Shard(shard.name, len(tar), files.sha256_bytes(tar), 3)
+    if index is not None:
+        sha256 = files.write_bytes(folder / name, index)
+    split = shards.Split("train", 3, (shard,), name, sha256, {"a": 2, "b": 1})
+    shards.Manifest(SPEC, {"train": split}, {"name": "x"}, {"resize": "none"}, {"examples": 0}, {}).save(folder)
+
+
+def _all(folder: Path) -> None:
+    shards.verify(folder)
+    found = Shards(folder, "train")
+    found.examples(np.arange(len(found)))
+
+
+def _manifest(data: bytes, folder: Path) -> None:
+    _save_shards(folder)
+    (folder / "manifest.json").write_bytes(data)
+    _all(folder)
+
+
+def _shard(data: bytes, folder: Path) -> None:
+    _save_shards(folder, tar=data)
+    _all(folder)
+
+
+def _index(data: bytes, folder: Path) -> None:
+    _save_shards(folder, index=data)
+    _all(folder)
+
+
+def _members(data: bytes, _: Path) -> None:
+    if data[:4] == b"\x89PNG":
+        shards.decode(data, DataSpec("image", (3, 9, 7)), "here")
+    else:
+        shards.decode(data, DataSpec("rows", (3, 4), dtype="float32"), "here")
+
+
+def _scores(data: bytes, folder: Path) -> None:
+    (folder / "scores.json").write_bytes(data)
+    report.load_scores(folder)
+
+
+def _save_seen(folder: Path) -> None:
+    from pipeline.formats.moments import Moments
+
+    seen = statistics.Seen(Moments.empty(3), np.ones((2, 3), np.float32), np.arange(2), np.zeros(2, np.int64))
+    statistics.save_seen(folder / "seen", seen)
+
+
+def _seen(data: bytes, folder: Path) -> None:
+    _save_seen(folder)
+    (folder / "seen" / "statistics.json").write_bytes(data)
+    statistics.load_seen(folder / "seen")
+
+
+def _save_reference(folder: Path) -> None:
+    card = reference.ReferenceCard(
+        "0" * 64, SPEC, "random_projection", {}, "", 3, "none", 0, 1, {"train": 2, "holdout": 2}, {}
+    )
+    measured = reference.Measured(np.ones((2, 3), np.float32), np.zeros(2, np.int64))
+    reference.save_reference(folder / "reference", card, {}, {"train": measured, "holdout": measured})
+
+
+def _reference(data: bytes, folder: Path) -> None:
+    if not (folder / "reference").exists():
+        _save_reference(folder)
+    (folder / "reference" / "reference.json").write_bytes(data)
+    found = reference.Reference.load(folder / "reference")
+    found.moments("train")
+    found.labels("train")
+
+
+def _json(data: bytes, folder: Path) -> None:
+    path = folder / "x.json"
+    path.write_bytes(data)
+    files.canonical_json(files.read_json(path, "something"))
+
+
+def _journal(data: bytes, folder: Path) -> None:
+    from pipeline.registry.journals import parsed
+
+    parsed(data.decode("utf-8", "replace"))
+    path = folder / "journal"
+    path.write_bytes(data)
+    search.Journal(path)
+
+
+def _records() -> tuple[bytes, ...]:
+    entry = {"trial": "a", "reading": 1, "config": {"x": [1, 2]}, "score": 2.5}
+    return (json.dumps(entry).encode() + b"\n" + json.dumps({**entry, "reading": 2}).encode() + b"\n",)
+
+
+def _plain_scores() -> tuple[bytes, ...]:
+    return (b'{"format_version": 1, "scores": [{"metric": "fid", "value": 1.5, "n": 10}]}',)
+
+
+def _yaml_text(data: bytes, _: Path) -> None:
+    yaml_text.dump(yaml_text.load(data.decode("utf-8", "replace"), "x"))
+
+
+B, J, Y = change.bytes_changed, change.json_changed, change.yaml_changed
+
+
+def _params_seeds() -> tuple[bytes, ...]:
+    return ((ROOT / "params.yaml").read_bytes(),)
+
+
+def _csvs() -> tuple[bytes, ...]:
+    return (
+        b"file,label\na.png,cat\nb/c.png,dog\n",
+        '\ufefffile,label\r\n"a.png","c, ""d"""\r\n'.encode(),
+        b"label,file,x\n1,a.png,\n",
+    )
+
+
+def _npy_or_png() -> tuple[bytes, ...]:
+    return (*pictures()[:7], *npys())
+
+
+def _of(*files_of: Callable[[], tuple[bytes, ...]]) -> Callable[[], tuple[bytes, ...]]:
+    return lambda: tuple(each for one in files_of for each in one())
+
+
+def _images(data: bytes, _: Path) -> None:
+    images.decode(data, Limits(max_pixels=2**16))
+
+
+READERS: dict[str, Reader] = {
+    "image": Reader(pictures, (B, B, change.png, change.spliced(pictures())), _images),
+    "wav": Reader(sounds, (B, change.spliced(sounds())), _sound),
+    "idx": Reader(idx_seeds, (B, change.zipped), _idx),
+    "tar": Reader(tars, (B, change.tar, change.tar, change.spliced(tars())), _tar),
+    "npy": Reader(npys, (B, change.npy), _rows),
+    "npz": Reader(npzs, (B, change.archive(change.npy), change.archive(B)), _npz),
+    "safetensors": Reader(safe, (B, change.tensors), _safe),
+    "weights": Reader(safe, (B, change.tensors), _weights),
+    "pth": Reader(pickles, (B, change.archive(B)), _pickle),
+    "parcel": Reader(items, (B,), _item),
+    "listing": Reader(listings, (B,), _listing),
+    "yaml": Reader(_params_seeds, (B, Y, Y), _yaml_text),
+    "params": Reader(_params_seeds, (Y,), _params),
+    "best": Reader(bests, (B, Y, Y), _best),
+    "csv": Reader(_csvs, (B,), _table),
+    "json": Reader(_of(_records, _plain_scores), (B, J), _json),
+    "journal": Reader(_records, (B, change.lines_changed), _journal),
+    "scores": Reader(_plain_scores, (J,), _scores),
+    "card": Reader(_card(_save_model, "model.json"), (B, J, J), _model),
+    "manifest": Reader(_card(_save_shards, "manifest.json"), (B, J, J), _manifest),
+    "shard": Reader(_card(_save_shards, "train-000000.tar"), (B,), _shard),
+    "index": Reader(_card(_save_shards, "index-train.npy"), (B, change.npy), _index),
+    "member": Reader(_npy_or_png, (B, change.png, change.npy), _members),
+    "statistics": Reader(_card(_save_seen, "seen/statistics.json"), (B, J, J), _seen),
+    "reference": Reader(_card(_save_reference, "reference/reference.json"), (B, J, J), _reference),
+}
+
+
+def member_of(archive: bytes, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        return found.read(name)

@@ -1,0 +1,369 @@
+"""Every limit of the table: what is just within it is read, what is just beyond it is refused."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import io
+import json
+import struct
+import tarfile
+import threading
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bombs
+import pytest
+import readers
+
+from pipeline import limits, plugins
+from pipeline.cli.download import Download
+from pipeline.data import images, listing, parcels, waves
+from pipeline.data.settings import IngestSettings
+from pipeline.data.source import Limits, Rejected
+from pipeline.data.sources import _labels, cifar10, idx, image_folder
+from pipeline.evaluation import foreign, samples
+from pipeline.explorations.projection import Config as Projection
+from pipeline.extractors import _inception_weights as inception
+from pipeline.formats import files, model, shards, tables, tensors, yaml_text
+from pipeline.formats.damage import Damaged, parse_json
+from pipeline.limits import LIMITS
+from pipeline.settings import SettingsError, UserError
+from pipeline.types import DataSpec
+
+SERVED = {"SERVED_ROWS", "SERVED_TEXT"}  # a registered model's own tests try these
+OURS = (UserError, Rejected, Damaged)
+Read = Callable[[Path, int], object]
+TRIED: dict[str, Read] = {}
+
+
+def tries(function: Read) -> Read:
+    """`beyond` is 0, and it is to be read, or 1, and it is to be refused."""
+    TRIED[function.__name__.upper()] = function
+    return function
+
+
+@tries
+def item_bytes(folder: Path, beyond: int) -> object:
+    assert IngestSettings().max_bytes == Limits().max_bytes == limits.ITEM_BYTES
+    return listing.read(bombs.sparse(folder / "x.png", limits.ITEM_BYTES + beyond), limits.ITEM_BYTES)
+
+
+@tries
+def item_pixels(folder: Path, beyond: int) -> object:
+    assert IngestSettings().max_pixels == Projection(images="x").max_pixels == limits.ITEM_PIXELS
+    side = 2**12
+    assert side**2 == limits.ITEM_PIXELS
+    return images.decode(bombs.png(side, side + beyond, 65), Limits())
+
+
+@tries
+def most_pixels(folder: Path, beyond: int) -> object:
+    settings = {"source": {"name": "digits"}, "max_pixels": limits.MOST_PIXELS + beyond}
+    return checked(IngestSettings, settings)
+
+
+def checked(model: type[IngestSettings], data: dict[str, object]) -> object:
+    from pipeline.settings import validate
+
+    return validate(model, data, "ingest")
+
+
+@tries
+def wav_chunks(folder: Path, beyond: int) -> object:
+    whole = readers.wav(1, 16)
+    assert whole.index(b"fmt ") == 24  # a LIST of 4 bytes before it: with `fmt ` and `data` three chunks
+    more = b"JUNK\0\0\0\0" * (limits.WAV_CHUNKS - 3 + beyond)
+    return waves.decode(whole[:12] + more + whole[12:])
+
+
+@tries
+def idx_unpacked_bytes(folder: Path, beyond: int) -> object:
+    assert idx.Config(images="x").max_unpacked_bytes == limits.IDX_UNPACKED_BYTES
+    data = readers.idx_seeds()[0]
+    (folder / "x.gz").write_bytes(gzip.compress(data))
+    config = idx.Config(images=str(folder / "x.gz"), max_unpacked_bytes=len(data) - beyond)
+    return idx.Source(config).native_shape()
+
+
+@tries
+def idx_items(folder: Path, beyond: int) -> object:
+    count = limits.IDX_ITEMS + beyond
+    head = struct.pack(">BBBB3I", 0, 0, 8, 3, count, 1, 1)
+    bombs.sparse(folder / "x", count + len(head), head)
+    return idx.Source(idx.Config(images=str(folder / "x"))).native_shape()
+
+
+def cifar(folder: Path, data: bytes, most: int | None = None) -> object:
+    (folder / "x.tar").write_bytes(data)
+    config = cifar10.Config(path=str(folder / "x.tar"), part="all")
+    return cifar10.Source(config if most is None else config.model_copy(update={"max_unpacked_bytes": most})).entries()
+
+
+@tries
+def archive_unpacked_bytes(folder: Path, beyond: int) -> object:
+    assert cifar10.Config(path="x").max_unpacked_bytes == limits.ARCHIVE_UNPACKED_BYTES
+    with tarfile.open(fileobj=io.BytesIO(data := readers.tar_file())) as tar:
+        whole = tar.getmembers()[-1].offset_data + 7 * 512  # 3,073 bytes in blocks
+    return cifar(folder, data, whole + 512 - beyond)  # a block of zeros ends it
+
+
+@tries
+def archive_header_bytes(folder: Path, beyond: int) -> object:
+    extra = limits.ARCHIVE_HEADER_BYTES - 512 + 512 * beyond
+    data = bombs.header("././@LongLink", extra, tarfile.GNUTYPE_LONGNAME) + b"n".ljust(extra, b"\0")
+    return cifar(folder, data + readers.tar_file())
+
+
+@tries
+def archive_members(folder: Path, beyond: int) -> object:
+    more = bombs.header("x", 0) * (limits.ARCHIVE_MEMBERS - 3 + beyond)
+    return cifar(folder, more + readers.tar_file())
+
+
+@tries
+def archive_xz_bytes(folder: Path, beyond: int) -> object:
+    from test_bombs import xz_with_dictionary
+
+    return cifar(folder, xz_with_dictionary(30 + 4 * beyond))  # 128 MiB, and 512
+
+
+@tries
+def csv_bytes(folder: Path, beyond: int) -> object:
+    assert image_folder.Config(folder="x").max_labels_bytes == limits.CSV_BYTES
+    data = b"file,label\na.png,cat\n"
+    (folder / "x.csv").write_bytes(data)
+    return _labels.rows(folder / "x.csv", len(data) - beyond)
+
+
+@tries
+def csv_line_characters(folder: Path, beyond: int) -> object:
+    field = "y" * (limits.CSV_LINE_CHARACTERS // 16)
+    line = "a.png,cat," + ",".join([field] * 20)
+    line = line[: limits.CSV_LINE_CHARACTERS - 1 + beyond]
+    (folder / "x.csv").write_text(f"file,label\n{line}\n")
+    return _labels.rows(folder / "x.csv")
+
+
+@tries
+def csv_field_characters(folder: Path, beyond: int) -> object:
+    (folder / "x.csv").write_text(f"file,label\na.png,{'c' * (limits.CSV_FIELD_CHARACTERS + beyond)}\n")
+    return _labels.rows(folder / "x.csv")
+
+
+@tries
+def class_names_bytes(folder: Path, beyond: int) -> object:
+    (folder / "batches.meta.txt").write_bytes(b"cat\ndog\n".ljust(limits.CLASS_NAMES_BYTES + beyond, b"\n"))
+    (folder / "test_batch.bin").write_bytes(bytes(3073))
+    return cifar10.Source(cifar10.Config(path=str(folder), part="test")).classes()
+
+
+@tries
+def yaml_bytes(folder: Path, beyond: int) -> object:
+    (folder / "x.yaml").write_text("a: 1 #".ljust(limits.YAML_BYTES + beyond, "-"))
+    return yaml_text.read(folder / "x.yaml")
+
+
+@tries
+def yaml_depth(folder: Path, beyond: int) -> object:
+    depth = limits.YAML_DEPTH - 1 + beyond
+    return yaml_text.load("[" * depth + "1" + "]" * depth, "x")
+
+
+@tries
+def json_bytes(folder: Path, beyond: int) -> object:
+    (folder / "x.json").write_bytes(b"{}".ljust(limits.JSON_BYTES + beyond))
+    return files.read_json(folder / "x.json", "something")
+
+
+@tries
+def json_depth(folder: Path, beyond: int) -> object:
+    depth = limits.JSON_DEPTH + beyond
+    return parse_json("[" * depth + "]" * depth)
+
+
+@tries
+def json_digits(folder: Path, beyond: int) -> object:
+    text = "9" * (limits.JSON_DIGITS + beyond)
+    return parse_json(text), yaml_text.load(text, "x")
+
+
+@tries
+def record_bytes(folder: Path, beyond: int) -> object:
+    """What a larger record names as grids are pictures as all others."""
+    record = json.dumps({"exploration": "x", "grids": ["made"]}).encode()
+    (folder / "explore.json").write_bytes(record.ljust(limits.RECORD_BYTES + beyond))
+    (folder / "made.png").write_bytes(bombs.png(1, 1))
+    if listing.listed(folder, listing.IMAGES).items:
+        raise Rejected("no grid")
+    return None
+
+
+@tries
+def statistics_bytes(folder: Path, beyond: int) -> object:
+    room = limits.STATISTICS_BYTES - 128  # what the header takes
+    data = bombs.npy("|u1", f"({room},)")
+    assert len(data) == 128
+    path = bombs.packed_as(folder / "x.npz", "features.npy", data, zlib.crc32(data), limits.STATISTICS_BYTES + beyond)
+    with pytest.raises(UserError) as raised:  # it is cut short; how much it says that it holds is looked at before
+        foreign.read_table(path, "--real")
+    if "allowed" in str(raised.value):
+        raise raised.value
+    return None
+
+
+@tries
+def weights_bytes(folder: Path, beyond: int) -> object:
+    path = bombs.sparse(folder / "x.pth", limits.WEIGHTS_BYTES + beyond)
+    with pytest.raises(UserError) as raised:  # it is none; its size is looked at before
+        inception.read(path)
+    if "are read" in str(raised.value):
+        raise raised.value
+    return None
+
+
+@tries
+def pointer_bytes(folder: Path, beyond: int) -> object:
+    """Where git keeps what a link leads to: a larger file names no folder, and the link leaves the data."""
+    (folder / "elsewhere" / "annex" / "objects").mkdir(parents=True)
+    (folder / "elsewhere" / "annex" / "objects" / "x.png").write_bytes(bombs.png(1, 1))
+    (folder / "data" / "images").mkdir(parents=True)
+    (folder / "data" / ".git").write_bytes(b"gitdir: ../elsewhere\n".ljust(limits.POINTER_BYTES + beyond))
+    (folder / "data" / "images" / "x.png").symlink_to(folder / "elsewhere" / "annex" / "objects" / "x.png")
+    ((_, problem),) = listing.listed(folder / "data" / "images", listing.IMAGES).items
+    if problem is not None:
+        raise Rejected(*problem)
+    return None
+
+
+@tries
+def table_bytes(folder: Path, beyond: int) -> object:
+    row = b"x" * 65_535 + b"\n"
+    rows = row * (limits.TABLE_BYTES // len(row))
+    (folder / "x.csv").write_bytes(rows + b"y" * beyond)
+    return tables.read(folder / "x.csv")
+
+
+@tries
+def networks_bytes(folder: Path, beyond: int) -> object:
+    """A card that is honest about its weights, and not about networks that hold none of them."""
+    spec, family = DataSpec("image", (1, 16, 16)), {"name": "dcgan", "preset": "smoke", "conditional": False}
+    built = plugins.load("families", family)
+    if beyond:
+        family |= {"discriminator_width": 2**15, "max_width": 2**16, "generator_width": built.config.generator_width}
+    states = {name: network.state_dict() for name, network in built.build(spec).items() if name in built.averaged}
+    config = plugins.load("families", family).config.model_dump(mode="json")
+    card = model.ModelCard("dcgan", config, spec, (), 0, 0, 0, True, {"manifest": "0" * 64}, {})
+    model.save_model(folder, card, states)
+    return samples.open_model(folder)
+
+
+@tries
+def tensors_header_bytes(folder: Path, beyond: int) -> object:
+    length = limits.TENSORS_HEADER_BYTES + beyond
+    header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (folder / "x.safetensors").write_bytes(struct.pack("<Q", length) + header + bytes(4))
+    return tensors.read(folder / "x.safetensors")
+
+
+@tries
+def zip_table_bytes(folder: Path, beyond: int) -> object:
+    data = bombs.npy("<f4", "(1,)", bytes(4))
+    path = bombs.packed_as(folder / "x.npz", "features.npy", data, zlib.crc32(data), len(data))
+    content = path.read_bytes()
+    table = content.index(b"PK\1\2")
+    entry = content[table:-22]
+    # Comments, of entries that nobody wants, make it long.
+    room = limits.ZIP_TABLE_BYTES + beyond - len(entry)
+    full, rest = divmod(room, len(entry) + 60_000)
+    other = entry.replace(b"features", b"unwanted")
+    more = [_commented(other, 60_000)] * (full - 1)
+    more += [
+        _commented(other, (60_000 + rest) // 2),
+        _commented(other, 60_000 + rest - (60_000 + rest) // 2 - len(entry)),
+    ]
+    whole = b"".join([entry, *more])
+    assert len(whole) == limits.ZIP_TABLE_BYTES + beyond
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(more) + 1, len(more) + 1, len(whole), table, 0)
+    path.write_bytes(content[:table] + whole + end)
+    return foreign.read_table(path, "--real")
+
+
+def _commented(entry: bytes, length: int) -> bytes:
+    return entry[:32] + struct.pack("<H", length) + entry[34:] + b"c" * length
+
+
+@tries
+def download_bytes(folder: Path, beyond: int) -> object:
+    """By an account of ten bytes: the limit itself would take a minute."""
+    assert Download("http://x", "0" * 64).limit == limits.DOWNLOAD_BYTES
+    data = bytes(10)
+    with served(data) as address:
+        return Download(address, files.sha256_bytes(data), limit=10 - beyond).to(folder / "x")
+
+
+@contextmanager
+def served(data: bytes) -> Generator[str]:
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/x"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@tries
+def shard_member_bytes(folder: Path, beyond: int) -> object:
+    count = limits.SHARD_MEMBER_BYTES // 4 + beyond
+    with pytest.raises(files.BrokenArtefact) as raised:  # it is cut short; what it would take is looked at before
+        shards.decode(bombs.npy("<f4", f"({count},)"), DataSpec("rows", (count,), dtype="float32"), "here")
+    if "are read" in str(raised.value):
+        raise raised.value
+    return None
+
+
+@tries
+def parcel_bytes(folder: Path, beyond: int) -> object:
+    row = ("a", "a", None, None, False, (0, 0, limits.PARCEL_BYTES + beyond))
+    (folder / parcels.LISTING).write_bytes(parcels._packed(((None, None, (), ()), ["ab" * 32], [row])))
+    parcels._known.cache_clear()
+    return parcels._known(str(folder))
+
+
+@pytest.mark.parametrize("name", [name for name in LIMITS if name not in SERVED])
+def test_what_is_beyond_a_limit_is_refused_and_what_is_within_is_not(tmp_path: Path, name: str) -> None:
+    for beyond in (0, 1):
+        (tmp_path / str(beyond)).mkdir()
+    TRIED[name](tmp_path / "0", 0)
+    with pytest.raises(OURS):
+        TRIED[name](tmp_path / "1", 1)
+
+
+def test_a_setting_that_raises_a_limit_is_a_setting() -> None:
+    fields = {
+        "ingest": IngestSettings.model_fields,
+        "ingest.source": {**idx.Config.model_fields, **cifar10.Config.model_fields, **image_folder.Config.model_fields},
+    }
+    for name, limit in LIMITS.items():
+        section, _, key = limit.raised_by.partition(";")[0].rpartition(".")
+        assert name in SERVED or not limit.raised_by or key in fields[section], name
+
+
+def test_settings_errors_name_what_raises_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"file,label\n")
+    with pytest.raises(SettingsError, match="max_labels_bytes"):
+        _labels.rows(tmp_path / "x.csv", 5)
