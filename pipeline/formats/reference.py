@@ -13,21 +13,25 @@ It is keyed by content (manifest, extractor, resizing), never by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.formats import files
+from pipeline.formats import files, forms
 from pipeline.formats.extraction import BLIND, Extractor, ExtractorIdentity, identity_of
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.formats.moments import Gaussian, Moments
 from pipeline.types import DataSpec
 
@@ -70,6 +74,41 @@ class ReferenceCard:
     def identity(self) -> ExtractorIdentity:
         """Who extracted the features, as records name it."""
         return identity_of(self.extractor, self.config, self.dimension, self.report, self.extractor_sha256)
+
+
+class _StatisticsForm(Form):
+    source: str
+    sha256: Sha256
+    count: Count | None
+
+
+class _CardForm(Form):
+    """reference.json: its files are those that a reference has, each with its hash, and nothing else."""
+
+    manifest_sha256: Sha256
+    spec: SpecForm
+    extractor: Name
+    config: dict[str, Any]
+    extractor_sha256: Sha256
+    dimension: Count
+    resize: str
+    seed: Count
+    threads: Count
+    counts: dict[Split, Count]
+    report: dict[str, Any]
+    statistics: _StatisticsForm | None
+    key: Sha256
+    files: dict[FileName, Sha256]
+    format_version: Literal[2]
+    identity: dict[str, Any] = Field(default_factory=lambda: {})
+
+    @model_validator(mode="after")
+    def _all_files(self) -> Self:
+        of_splits = {f"{split}_{what}.npy" for split in self.counts for what in ("features", "labels")}
+        foreign = {"statistics.safetensors"} if self.statistics is not None else set[str]()
+        if set(self.files) != {"extractor.safetensors", "moments.safetensors", *of_splits, *foreign}:
+            raise ValueError("files must be those that a reference has, and nothing else")
+        return self
 
 
 @dataclass(frozen=True)
@@ -158,7 +197,7 @@ class Reference:
 
         Raises:
             BrokenArtefact: if a file is missing or changed, or (`manifest_sha256` given) if the
-                reference was measured on other shards.
+                reference was measured on other shards, or a field of its card is not what it must be.
         """
         found = files.read_json(folder / "reference.json", MADE_BY)
         if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
@@ -166,14 +205,10 @@ class Reference:
                 f"{folder / 'reference.json'} is not a reference of format {FORMAT_VERSION}; run {MADE_BY} again"
             )
         data = cast(dict[str, Any], found)
-        try:
-            data["spec"] = DataSpec.from_json(data["spec"])
-            data.pop("identity", None)  # for people: the card's other fields say the same
-            card = ReferenceCard(**data)
-        except (KeyError, TypeError) as error:
-            raise files.BrokenArtefact(
-                f"{folder / 'reference.json'} is no whole reference card ({error}); run {MADE_BY} again"
-            ) from None
+        forms.check(_CardForm, data, folder / "reference.json", MADE_BY)
+        data["spec"] = DataSpec.from_json(data["spec"])
+        data.pop("identity", None)  # for people: the card's other fields say the same
+        card = ReferenceCard(**data)
         if manifest_sha256 is not None and card.manifest_sha256 != manifest_sha256:
             raise files.BrokenArtefact(
                 f"{folder} was measured on other shards (manifest {card.manifest_sha256[:12]}…, these are "
@@ -196,9 +231,10 @@ class Reference:
     def moments(self, split: Split) -> Moments:
         """Count, sum and outer product of one split's features."""
         if split not in self._moments:
-            arrays = load_arrays(self.folder / "moments.safetensors")
-            count = int(arrays[f"{split}.count"][0])
-            self._moments[split] = Moments(count, arrays[f"{split}.sum"], arrays[f"{split}.outer"])
+            with _readable(self.folder / "moments.safetensors"):
+                arrays = load_arrays(self.folder / "moments.safetensors")
+                count = int(arrays[f"{split}.count"][0])
+                self._moments[split] = Moments(count, arrays[f"{split}.sum"], arrays[f"{split}.outer"])
         return self._moments[split]
 
     @property
@@ -207,21 +243,47 @@ class Reference:
         about = self.card.statistics
         if about is None:
             return None
-        found = load_arrays(self.folder / "statistics.safetensors")
-        return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
+        with _readable(self.folder / "statistics.safetensors"):
+            found = load_arrays(self.folder / "statistics.safetensors")
+            return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
 
     def features(self, split: Split) -> Features:
         """Float32 (n, d), memory-mapped, in the split's own order."""
-        return np.load(self.folder / f"{split}_features.npy", mmap_mode="r", allow_pickle=False)
+        path, shape = self.folder / f"{split}_features.npy", (self.card.counts.get(split, 0), self.card.dimension)
+        with _readable(path):
+            found: Features = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _of(path, found, np.float32, shape)
 
     def labels(self, split: Split) -> Labels:
         """Int64 (n,); -1 where nothing is labelled."""
-        return np.load(self.folder / f"{split}_labels.npy", allow_pickle=False)
+        path = self.folder / f"{split}_labels.npy"
+        with _readable(path):
+            found: Labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.array(_of(path, found, np.int64, (self.card.counts.get(split, 0),)))
 
     def extractor(self) -> Extractor:
         """The extractor as it was when the reals were measured, in evaluation mode."""
         if self._extractor is None:
             extractor: Extractor = plugins.load("extractors", {"name": self.card.extractor, **self.card.config})
-            extractor.load(self.card.spec, load_file(self.folder / "extractor.safetensors"))
+            with _readable(self.folder / "extractor.safetensors"):
+                extractor.load(self.card.spec, load_file(self.folder / "extractor.safetensors"))
             self._extractor = extractor
         return self._extractor
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """What a file does not hold that its card promises, as a `BrokenArtefact`: its sha256 may be a stranger's word."""
+    try:
+        yield
+    except (SafetensorError, ValueError, KeyError, IndexError, EOFError, RuntimeError) as error:
+        told = forms.printable(" ".join(str(error).split()))
+        raise files.BrokenArtefact(f"{path} does not hold what it must ({told}); run {MADE_BY} again") from None
+
+
+def _of(path: Path, found: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    if found.dtype != dtype or found.shape != shape:
+        raise files.BrokenArtefact(
+            f"{path} is {found.dtype} {found.shape}, not {np.dtype(dtype)} {shape}; run {MADE_BY} again"
+        )
+    return found

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from pipeline.formats import files
+from pipeline.formats import files, forms
+from pipeline.formats.forms import FileName, Form, Sha256
 from pipeline.formats.moments import Moments
 
 FORMAT_VERSION = 1
@@ -32,6 +34,11 @@ class Seen:
     features: NDArray[Any] | None
     kept: NDArray[np.int64] | None
     labels: NDArray[np.int64] | None
+
+
+class _CardForm(Form):
+    format_version: Literal[1]
+    files: dict[FileName, Sha256]
 
 
 def save_seen(folder: Path, seen: Seen) -> None:
@@ -56,14 +63,18 @@ def load_seen(folder: Path) -> Seen:
     card: object = files.read_json(folder / CARD, MADE_BY)
     if not isinstance(card, dict) or cast(dict[str, Any], card).get("format_version") != FORMAT_VERSION:
         raise files.BrokenArtefact(f"{folder} holds no statistics of format {FORMAT_VERSION}")
-    hashes: dict[str, str] = cast(dict[str, Any], card).get("files") or {}
+    hashes = forms.check(_CardForm, cast(object, card), folder / CARD, MADE_BY).files
     for name, sha256 in hashes.items():
         files.verify(folder / name, sha256, MADE_BY)
-    arrays = load_file(folder / "moments.safetensors")
 
     def array(name: str) -> NDArray[Any] | None:
         path = folder / f"{name}.npy"
         return np.load(path, mmap_mode="r", allow_pickle=False) if path.name in hashes else None
 
-    moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
-    return Seen(moments, array("features"), array("kept"), array("labels"))
+    try:
+        arrays = load_file(folder / "moments.safetensors")
+        moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
+        return Seen(moments, array("features"), array("kept"), array("labels"))
+    except (OSError, SafetensorError, ValueError, KeyError, IndexError, EOFError) as error:
+        told = forms.printable(" ".join(str(error).split()))
+        raise files.BrokenArtefact(f"{folder} holds statistics that cannot be read ({told})") from None

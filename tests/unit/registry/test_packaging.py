@@ -26,6 +26,7 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
         "registry",
         "plugins",
         "messages",
+        "limits",
         "settings",
         "types",
         "contract",
