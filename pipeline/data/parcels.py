@@ -22,9 +22,12 @@ from typing import Any, cast
 import msgpack
 import numpy as np
 
+from pipeline import limits
 from pipeline.data import carrying, scanning
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits, Rejected
+from pipeline.formats.bundles import HASH
+from pipeline.formats.files import BrokenArtefact
 from pipeline.formats.store import Store
 
 LISTING = "listing"
@@ -80,9 +83,11 @@ def receive(store: Store, listing: str, folder: Path) -> None:
         UserError: if the store does not answer.
         BrokenArtefact: if it holds something else than was sent.
     """
-    store.fetch(listing, folder / LISTING)
+    store.fetch(listing, folder / LISTING, limits.PARCEL_BYTES)
     for parcel in _unpacked((folder / LISTING).read_bytes())[1]:
-        store.fetch(parcel, folder / parcel)
+        if not (isinstance(parcel, str) and HASH.fullmatch(parcel)):
+            raise BrokenArtefact(f"{store.uri}: the listing of a source names a parcel by no sha256; send it again")
+        store.fetch(parcel, folder / parcel, limits.PARCEL_BYTES)
 
 
 class Parcelled(carrying.StandIn):
