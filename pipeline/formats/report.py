@@ -73,6 +73,19 @@ class ScoreRecord:
         whole["warnings"] = tuple(data.get("warnings", ()))
         return cls(**whole)
 
+    @classmethod
+    def from_text(cls, text: str) -> ScoreRecord:
+        """A record as a version's tag holds it.
+
+        Raises:
+            BrokenArtefact: if it is none.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise files.BrokenArtefact(f"this is no whole score record: {forms.printable(str(error))}") from None
+        return cls.from_json(data)
+
 
 class _IdentityForm(Form):
     name: str

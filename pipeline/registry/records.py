@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -35,10 +34,10 @@ def of_version(store: Store, uri: str) -> list[ScoreRecord]:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         raise UserError(f"{uri}: {store.address.shown} holds no such model version") from None
-    found = [json.loads(value) for name, value in sorted(tags.items()) if name.startswith(RECORD)]
+    found = [value for name, value in sorted(tags.items()) if name.startswith(RECORD)]
     if not found:
         raise UserError(f"{uri} was registered without score records")
-    return [ScoreRecord.from_json(record) for record in found]
+    return [ScoreRecord.from_text(record) for record in found]
 
 
 def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
