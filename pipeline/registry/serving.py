@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import plugins
+from pipeline import limits, plugins
 from pipeline.contract import AnyFamily
 from pipeline.formats import files
 from pipeline.formats.model import MADE_BY, ModelCard
@@ -160,7 +160,8 @@ def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> N
         for file, sha256 in card.files.items():
             files.verify(weights / file, sha256, MADE_BY)
         shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
-        files.write_json(folder / "serving.json", described(card, package.name, conditional))
+        serving = {**described(card, package.name, conditional), "max_rows": limits.SERVED_ROWS}
+        files.write_json(folder / "serving.json", serving)
         example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
         for channels, *sides in translated(card).values():
             example = {"input": [np.zeros((*sides, channels), dtype=np.uint8).tolist()]}
