@@ -51,7 +51,7 @@ golden: .venv/dev  ## the numbers of eight steps of every family, written anew; 
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@$(ENV) env -u MLFLOW_TRACKING_URI zerosum ready
-	@$(ENV) mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
+	@$(ENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
 
 .venv/ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

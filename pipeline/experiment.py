@@ -24,7 +24,7 @@ from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.files import sha256_json
 from pipeline.formats.mirrored import GRIDS, MirroredStore
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.formats.node_cache import LEAST, NodeCache
+from pipeline.formats.node_cache import LEAST, NodeCache, node_folder
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
@@ -84,8 +84,8 @@ class Experiment:
         """The same with folders of this machine: from the store, if there is one, shards as they are read."""
         if not self.store:
             return self
-        own = files.cache_folder() / "node"
-        cache = NodeCache(own, max(self.cache_budget, LEAST))
+        own = node_folder()
+        cache = NodeCache(max(self.cache_budget, LEAST))
         found = cache.get(Store(self.store), self.inputs) / "artifacts"
         return replace(
             self,

@@ -1,6 +1,10 @@
 """What a job runs on the cluster: its inputs, the stage itself, its outs into the store.
 
-python -m stages._job <storage> <ticket>
+python -m stages._job <storage> <ticket> <sha256 of the ticket>
+
+The command comes through Ray, whose token guards it, and the store is guarded less: so the command holds the ticket's
+hash, the ticket those of all else that is fetched, and the job's log, which is Ray's too, that of how it ended. Code
+comes from the folder that Ray made of what was sent, never from one that the store's files are put in.
 """
 
 from __future__ import annotations
@@ -22,17 +26,22 @@ from pipeline import streams
 from pipeline.data import parcels
 from pipeline.formats import files
 from pipeline.formats.filesystems import is_remote
-from pipeline.formats.node_cache import LEAST, NodeCache
+from pipeline.formats.node_cache import JOBS, LEAST, NodeCache
 from pipeline.formats.store import Store
 from pipeline.settings import UserError, override
 from stages import _journal, _outside, _project
-from stages._remote import CODE, LEFT_OUT
+from stages._remote import ARTEFACTS, CODE, ENDED, LEFT_OUT
 
 
-def main(storage: str, ticket: str) -> int:
-    """The stage's exit code; where it is 0, the outs are in the store and `end.json` names them."""
+def main(storage: str, ticket: str, sha256: str) -> int:
+    """The stage's exit code; where it is 0, the outs are in the store and `end.json` names them.
+
+    Raises:
+        BrokenArtefact: if the ticket, or what it names, is not what was sent.
+        UserError: if the store does not answer.
+    """
     store = Store(storage)
-    asked: dict[str, Any] = store.read(ticket)
+    asked: dict[str, Any] = store.read(ticket, sha256)
     stage, root = str(asked["stage"]), project(storage, ticket)
     if asked["inputs"]:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
@@ -54,27 +63,36 @@ def main(storage: str, ticket: str) -> int:
             outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
         # After the push: a job whose outs did not arrive has not ended well.
         _journal.write(journal, "end", code=code, seconds=round(time.monotonic() - begun, 1))
-    store.write(str(PurePosixPath(ticket).with_name("end.json")), {"code": code, "outs": outs})
+    end = store.write(str(PurePosixPath(ticket).with_name("end.json")), {"code": code, "outs": outs})
     shutil.rmtree(root)
+    print(f"{ENDED} {end}", flush=True)
     return code
 
 
 def project(storage: str, ticket: str) -> Path:
-    """A folder for the job's project, with the code that was sent: where all nodes see it, if storage is such a place.
+    """A new folder for the job's project: where all nodes see it, if storage is such a place.
 
-    Not the working folder that Ray made: each node has its own, and none but the head's would hold the inputs.
+    Not the working folder that Ray made: each node has its own, and none but the head's would hold the inputs. The code
+    that was sent lies here too, to be hashed; it runs from Ray's folder (`_work`).
+
+    Raises:
+        UserError: if somebody else has put something in its place.
     """
     name = PurePosixPath(ticket).parent.name
-    root = files.cache_folder() / "jobs" / name if is_remote(storage) else Path(storage) / "projects" / name
+    root = files.cache_folder() / JOBS / name if is_remote(storage) else Path(storage) / "projects" / name
     # An attempt that was killed left its own.
     for old in root.parent.glob(f"{name.rpartition('-')[0]}-*"):
         shutil.rmtree(old, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UserError(f"{root} is there already, and cannot be removed; the job needs a folder of its own") from None
     for part in CODE:
         source = Path.cwd() / part
         if source.is_dir():
             shutil.copytree(source, root / part, ignore=LEFT_OUT)
         else:
-            root.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / part)
     return root
 
@@ -82,14 +100,19 @@ def project(storage: str, ticket: str) -> Path:
 def _pull(store: Store, key: str, root: Path, cache_megabytes: int) -> None:
     """The stage's inputs; of an object store without the shards, which come when they are read."""
     if is_remote(store.uri):
-        NodeCache(files.cache_folder() / "node", max(cache_megabytes * 2**20, LEAST)).pull(store, key, root)
+        NodeCache(max(cache_megabytes * 2**20, LEAST)).pull(store, key, root, within=(ARTEFACTS,))
     else:
-        store.pull(key, root)
+        store.pull(key, root, within=(ARTEFACTS,))
 
 
 def _work(stage: str, root: Path, told: dict[str, str]) -> int:
-    """The stage as a process of its own; a job that is stopped ends it as a signal would."""
-    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root, env={**os.environ, **told})
+    """The stage as a process of its own; a job that is stopped ends it as a signal would.
+
+    Python would look for modules in `root` first; here it looks in the folder that this module was loaded from.
+    """
+    code = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, **told, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root, env=environment)
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)

@@ -54,7 +54,7 @@ class Recording:
 
         try:
             text = self._store.read_text(_journal.name(self._job))
-            lines, self._bytes = journals.parsed(text), len(text)
+            lines, self._bytes = journals.parsed(text, self._job), len(text)
             if not lines or (len(lines) == self._lines and self._ended is None):
                 return
             journals.record(self._root, self._experiment, lines, self._lines, self._ended)

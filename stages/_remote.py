@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.cluster.addresses import Address
 from pipeline.formats import files
@@ -29,6 +30,9 @@ from stages._recording import Recording
 STAYS = "register"  # done on this machine though others are jobs: the registry is here, and what lineage is made of
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+ARTEFACTS = "artifacts"
+ENDED = "the sha256 of the job's end:"  # with it, the last line of a job's log
+END = re.compile(rf"^{re.escape(ENDED)} ([0-9a-f]{{64}})$", re.MULTILINE)
 
 
 def run(params: Params, project: _project.Project, address: Address) -> None:
@@ -43,7 +47,7 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
 
     jobs, store = Jobs(address.value), Store(params.run.storage)
     described = _project.described(project.root, project.stage)
-    needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith("artifacts/")]
+    needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith(f"{ARTEFACTS}/")]
     inputs = store.push(project.root, needed) if needed else ""
     outside = _outside.sent(store, params, project.stage)
     source = _outside.sent_source(store, params, project.stage)
@@ -55,8 +59,8 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
         status, why = jobs.follow(job, _say)
         recording.ended("KILLED" if status.value == "STOPPED" else "FAILED")
-    end: dict[str, Any] = store.read(f"jobs/{job}/end.json") if store.holds(f"jobs/{job}/end.json") else {}
-    if end.get("code") == 0:
+    end = ending(jobs, store, job)
+    if status.value == "SUCCEEDED" and end.get("code") == 0:
         return _fetch(store, str(end["outs"]), [str(out) for out in described.get("outs", [])], project.root)
     if end.get("code") == _project.WRONG:
         raise UserError(f"the job {job} was refused; its reason is above{whose_folders(params, project.stage)}")
@@ -84,11 +88,32 @@ def _found(jobs: Any, store: Store, name: str) -> str | None:
     if found is None:
         return None
     job, status = found
-    ended = store.holds(f"jobs/{job}/end.json") and store.read(f"jobs/{job}/end.json").get("code") == 0
+    try:
+        ended = status.value == "SUCCEEDED" and ending(jobs, store, job).get("code") == 0
+    except files.BrokenArtefact as error:
+        print(f"the job {job} is done, and its end is not what it wrote ({error}); it is done again", flush=True)
+        ended = False
     if status.value in {"PENDING", "RUNNING"} or ended:
         print(f"{'it was done by' if ended else 'following'} the job {job} at {jobs.url}", flush=True)
         return job
     return None
+
+
+def ending(jobs: Any, store: Store, job: str) -> dict[str, Any]:
+    """How the job ended: `code`, and the bundle of its `outs`; empty where it has not said so.
+
+    Its log, which comes through Ray, says which document of the store is its own.
+
+    Raises:
+        BrokenArtefact: if the store holds another.
+    """
+    told = END.findall(jobs.log(job))
+    return cast(dict[str, Any], store.read(f"jobs/{job}/end.json", told[-1])) if told else {}
+
+
+def command(storage: str, ticket: str, sha256: str) -> str:
+    """The job's line of the shell."""
+    return shlex.join(["python", "-m", "stages._job", storage, ticket, sha256])
 
 
 def _submitted(
@@ -100,7 +125,7 @@ def _submitted(
     ticket = f"jobs/{job}/ticket.json"
     origin = _lineage(params, project)
     told = {"stage": project.stage, "params": raw, "code": project.code_sha256, "lineage": origin}
-    store.write(ticket, {**told, **sent})
+    sha256 = store.write(ticket, {**told, **sent})
     with tempfile.TemporaryDirectory() as folder:
         for part in CODE:
             source, target = project.root / part, Path(folder) / part
@@ -108,8 +133,8 @@ def _submitted(
                 shutil.copytree(source, target, ignore=LEFT_OUT)
             else:
                 shutil.copy2(source, target)
-        command = f"python -m stages._job {shlex.quote(params.run.storage)} {ticket}"
-        jobs.submit(job, command, folder, {"PYTHONUNBUFFERED": "1"}, {"stage": project.stage, **origin})
+        line = command(params.run.storage, ticket, sha256)
+        jobs.submit(job, line, folder, {"PYTHONUNBUFFERED": "1"}, {"stage": project.stage, **origin})
     print(f"submitted the job {job} to {jobs.url}", flush=True)
     return job
 
@@ -124,9 +149,9 @@ def _lineage(params: Params, project: _project.Project) -> dict[str, str]:
 
 def _fetch(store: Store, key: str, outs: list[str], root: Path) -> None:
     """Each out whole, or as it was."""
-    (root / "artifacts").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root / "artifacts", prefix=".") as temporary:
-        store.pull(key, Path(temporary))
+    (root / ARTEFACTS).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / ARTEFACTS, prefix=".") as temporary:
+        store.pull(key, Path(temporary), within=outs)
         for out in outs:
             made = Path(temporary) / out
             if not made.is_dir():

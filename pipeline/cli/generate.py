@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,13 @@ class Written:
     """What a call left.
 
     grid: of all samples, None where none was wanted. older: samples of an earlier call beside this one's. stray: a
-    grid that an earlier version left among the samples.
+    grid that an earlier version left among the samples. note: what else a person should be told.
     """
 
     grid: Path | None
     older: int
     stray: Path | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,19 @@ class Source:
 
 
 def generate(
-    model: str, out: Path, n: int, request: Request, grid: Path | None = None, *, with_grid: bool = True
+    model: str,
+    out: Path,
+    n: int,
+    request: Request,
+    grid: Path | None = None,
+    *,
+    with_grid: bool = True,
+    trust_code: bool = False,
 ) -> Written:
     """Write `00000.png` … (sound: `00000.wav` …) to `out` and a grid of them beside it; equal requests, equal bytes.
 
-    grid: where the grid goes instead, a PNG file outside `out`.
+    grid: where the grid goes instead, a PNG file outside `out`. trust_code: draw by the code that travels with a
+    registered model, not by the code here.
 
     Raises:
         UserError: if the model cannot be opened, draws no images, or the labels are not its own.
@@ -75,7 +85,9 @@ def generate(
     if (out / EXPLORED).is_file():
         raise UserError(f"--out {out} holds pictures of `zerosum explore`, which are no samples; name another folder")
     place = grid_place(out, grid) if with_grid else None
-    made, rate = _draw(model, n, request)
+    if trust_code and not model.startswith(REGISTERED):
+        raise UserError(f"--trust-code: --model {model} is a folder of weights, and holds no code")
+    made, rate, note = _draw(model, n, request, trust_code)
     from pipeline.evaluation import gallery, pictures
 
     x = np.moveaxis(made, -1, 1)
@@ -99,7 +111,7 @@ def generate(
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
     earlier = [file for file in out.iterdir() if SAMPLE.fullmatch(file.name)]
     stray = out / OLD_GRID
-    return Written(place, len(earlier) - n, stray if stray.is_file() else None)
+    return Written(place, len(earlier) - n, stray if stray.is_file() else None, note)
 
 
 def grid_place(out: Path, asked: Path | None) -> Path:
@@ -126,14 +138,17 @@ def grid_place(out: Path, asked: Path | None) -> Path:
     return asked.absolute()
 
 
-def _draw(model: str, n: int, request: Request) -> tuple[Pixels, int | None]:
-    """The samples, and the rate of sound."""
-    if model.startswith(REGISTERED):
-        from pipeline.registry.store import opened
+def _draw(model: str, n: int, request: Request, trust_code: bool) -> tuple[Pixels, int | None, str]:
+    """The samples, the rate of sound, and what a person should be told."""
+    if not model.startswith(REGISTERED):
+        return (*_checked(_local(Path(model)), n, request), "")
+    from pipeline.registry.store import opened
 
-        with opened(project.root()):
-            return _checked(_registered(model), n, request)
-    return _checked(_local(Path(model)), n, request)
+    with opened(project.root()), tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        if trust_code:
+            return (*_checked(_by_its_code(model), n, request), "")
+        source, note = _registered(model, Path(name))
+        return (*_checked(source, n, request), note)
 
 
 def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | None]:
@@ -158,7 +173,31 @@ def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | No
     return images, source.rate
 
 
-def _registered(uri: str) -> Source:
+def _registered(uri: str, scratch: Path) -> tuple[Source, str]:
+    """The weights of a registered model, opened by the code here; and how its own code differs."""
+    from pipeline.registry import serving, travelling
+    from pipeline.registry.travelling import Whose
+
+    folder = serving.fetched(uri, scratch)
+    weights, whose = serving.published(folder, uri), travelling.whose(folder)
+    try:
+        source = _local(weights)
+    except UserError as error:
+        if whose is Whose.OURS:
+            raise
+        raise UserError(
+            f"{uri}: the code here does not open it: {error}. The model brings code, {whose.value}: --trust-code runs "
+            "that instead, with all your rights, so use it for models of people you trust"
+        ) from None
+    if whose is Whose.OURS:
+        return source, ""
+    return source, (
+        f"note: {uri} brings code ({whose.value}), which was not run: these samples are drawn by the code here, and "
+        "serving the model may give others"
+    )
+
+
+def _by_its_code(uri: str) -> Source:
     from pipeline.registry import serving
 
     served = serving.load(uri)

@@ -80,6 +80,10 @@ def generate(
         Path | None, typer.Option(help="PNG file of the grid. Default: beside the folder, OUT-grid.png.")
     ] = None,
     no_grid: Annotated[bool, typer.Option("--no-grid", help="Write no grid.")] = False,
+    trust_code: Annotated[
+        bool,
+        typer.Option("--trust-code", help="Run the code that came with a registered model, with all your rights."),
+    ] = False,
 ) -> None:
     """Write samples of a model as PNG files, and beside their folder one grid of them."""
     from pipeline.cli import generate as work
@@ -88,10 +92,12 @@ def generate(
         raise UserError("--grid and --no-grid: give one of them")
     request = work.Request(seed, truncation, tuple(label or ()), tuple(label_index or ()))
     out, place = Path(home(str(out))), None if grid is None else Path(home(str(grid)))
-    written = work.generate(home(model), out, n, request, place, with_grid=not no_grid)
+    written = work.generate(home(model), out, n, request, place, with_grid=not no_grid, trust_code=trust_code)
     print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))
     if written.older:
         print(f"it also holds {written.older} samples of an earlier run")
+    if written.note:
+        print(console.folded(written.note, "  ", sys.stderr), file=sys.stderr)
     if written.stray:
         print(f"it also holds {written.stray.name}, a grid of an earlier run, which is no sample: remove it")
 

@@ -114,6 +114,21 @@ class Jobs:
                     ) from None
             time.sleep(PAUSE)
 
+    def log(self, job: str) -> str:
+        """All that the job has printed; empty where the cluster does not have it any more.
+
+        Raises:
+            UserError: if the cluster does not answer for `PATIENCE` seconds.
+        """
+
+        def asked() -> str:
+            try:
+                return self._client.get_job_logs(job)
+            except RuntimeError:
+                return ""
+
+        return self._patiently(asked)
+
     def stop(self, job: str) -> None:
         """Ask the job to end, and wait until it has.
 

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -126,7 +126,9 @@ def train(
         raise mailbox.failure
     if experiment.mirror and experiment.mirrored().holds(f"{PUBLISHED}.bundle"):
         store = experiment.mirrored()
-        store.pull(str(store.read(f"{PUBLISHED}.bundle")["bundle"]), Path(experiment.scratch))
+        told = store.read(f"{PUBLISHED}.bundle")
+        key = str(cast(dict[str, Any], told).get("bundle")) if isinstance(told, dict) else ""
+        store.pull(key, Path(experiment.scratch), within=(PUBLISHED, GRIDS))
         store.sweep(RAY)
     if not (published / "history.jsonl").exists():
         raise TrainingFailed("the workers ended before the training did; run it again to go on")

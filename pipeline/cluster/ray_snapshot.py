@@ -85,7 +85,7 @@ def _is_whole(store: Store, folder: str) -> bool:
     try:
         listed = parse_json(store.read_text(f"{folder}/{MANIFEST}"))["files"]
         return bool(listed) and all(
-            store.holds(f"{folder}/{name}") and store.sha256(f"{folder}/{name}") == sha256
+            Path(name).name == name and store.holds(f"{folder}/{name}") and store.sha256(f"{folder}/{name}") == sha256
             for name, sha256 in listed.items()
         )
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data import carrying
-from pipeline.formats import files
-from pipeline.formats.node_cache import LEAST, NodeCache
+from pipeline.formats.node_cache import LEAST, NodeCache, node_folder
 from pipeline.formats.store import Store
 from pipeline.training.health import TrainingFailed
 
@@ -117,10 +116,9 @@ class _Sent:
 
     def __call__(self, task: Any) -> Any:
         if self not in _whole:
-            own = files.cache_folder() / "node"
-            found = NodeCache(own, max(self.budget, LEAST)).get(Store(self.store), self.inputs)
+            found = NodeCache(max(self.budget, LEAST)).get(Store(self.store), self.inputs)
             _whole.clear()
-            _whole[self] = _unpacked(self.packed, {"inputs": found, "work": own / "decoded"})
+            _whole[self] = _unpacked(self.packed, {"inputs": found, "work": node_folder() / "decoded"})
         return _whole[self](task)
 
 

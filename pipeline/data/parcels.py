@@ -86,9 +86,9 @@ def receive(store: Store, listing: str, folder: Path) -> None:
         UserError: if the store does not answer.
         BrokenArtefact: if it holds something else than was sent.
     """
-    store.fetch(listing, folder / LISTING)
+    store.fetch(listing, folder / LISTING, limits.PARCEL_BYTES)
     for parcel in _listing(folder)[1]:
-        store.fetch(parcel, folder / parcel)
+        store.fetch(parcel, folder / parcel, limits.PARCEL_BYTES)
 
 
 class Parcelled(carrying.StandIn):

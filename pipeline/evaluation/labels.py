@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import limits
 from pipeline.settings import UserError, suggest
 
 SHOWN = 20
+LONGEST = 200  # characters of a name that near ones are sought for
+DIGITS = 18  # of an index
 
 
 @dataclass(frozen=True)
@@ -146,15 +149,19 @@ def _refused(value: object, candidates: Sequence[str], classes: Sequence[str], w
     if wording.by_index and index is not None and index < len(classes):
         by_index = wording.by_index.format(index=index)
         return f"{told}; for the class at index {index}, '{classes[index]}', write {by_index}"
-    near = suggest(candidates[0], classes) if candidates else ""
+    near = suggest(candidates[0], classes) if candidates and len(candidates[0]) <= LONGEST else ""
     told += near if near.startswith("; did you mean") else ""
     return told
 
 
 def _decimal(text: str) -> int | None:
-    return int(text) if text.isdecimal() and text.isascii() else None
+    return int(text) if len(text) <= DIGITS and text.isdecimal() and text.isascii() else None
 
 
 def _shown(value: object) -> str:
-    text = repr(_plain(value))
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    """The value, or as much of it as fits: whoever asks may have sent megabytes."""
+    plain = _plain(value)
+    if not isinstance(plain, str | bool | Real):
+        return f"a {type(plain).__name__}"
+    text = repr(plain[: limits.SERVED_TEXT] if isinstance(plain, str) else plain)
+    return text if len(text) <= limits.SERVED_TEXT else f"{text[: limits.SERVED_TEXT - 1]}…"

@@ -12,16 +12,33 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from pydantic import ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.formats import files
+from pipeline.formats import files, forms
 from pipeline.formats.damage import Damaged, parse_json
+from pipeline.formats.forms import Count, FileName, Form, Sha256
 from pipeline.formats.tensors import read
 
 FORMAT_VERSION = 1
+MANIFEST, STATE, HISTORY = "manifest.json", "state.json", "history.jsonl"
+
+
+class _ManifestForm(Form):
+    format_version: Literal[1]
+    files: dict[FileName, Sha256]
+
+
+class _StateForm(Form):
+    """What is read of state.json before all of it is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    began: Count
+    examples_seen: Count
 
 
 @dataclass(frozen=True)
@@ -50,12 +67,12 @@ class CheckpointStore:
             for group, tensors in checkpoint.tensors.items():
                 plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
                 save_file(plain, folder / f"{group}.safetensors")
-            (folder / "state.json").write_bytes(files.canonical_json(checkpoint.state))
+            (folder / STATE).write_bytes(files.canonical_json(checkpoint.state))
             lines = [json.dumps(record, sort_keys=True) for record in checkpoint.history]
-            (folder / "history.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            (folder / HISTORY).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
             hashes = {file.name: files.sha256_file(file) for file in sorted(folder.iterdir())}
             manifest = {"format_version": FORMAT_VERSION, "files": hashes}
-            (folder / "manifest.json").write_bytes(files.canonical_json(manifest))
+            (folder / MANIFEST).write_bytes(files.canonical_json(manifest))
         if name is None:
             # A longer run of the same settings may have left later ones; they are not ours to drop.
             ours = [old for old in self.numbered() if int(old.name) <= int(path.name)]
@@ -122,28 +139,42 @@ def load(path: Path) -> Checkpoint:
     problem = _problem(path)
     if problem:
         raise files.BrokenArtefact(f"checkpoint {path}: {problem}")
-    tensors = {file.stem: read(file) for file in sorted(path.glob("*.safetensors"))}
+    # Only what the manifest names: another file in the folder has no hash.
+    tensors = {Path(name).stem: read(path / name) for name in _named(path) if name.endswith(".safetensors")}
     try:
-        state = parse_json((path / "state.json").read_bytes())
-        history = [parse_json(line) for line in (path / "history.jsonl").read_bytes().splitlines()]
+        history = [parse_json(line) for line in (path / HISTORY).read_bytes().splitlines()]
     except (OSError, Damaged) as error:
         raise files.BrokenArtefact(f"checkpoint {path}: {error}") from None
-    return Checkpoint(tensors, state, history)
+    return Checkpoint(tensors, files.read_json(path / STATE, "training"), history)
+
+
+def _named(path: Path) -> list[str]:
+    """The files of a checkpoint, by its manifest."""
+    found = forms.check(_ManifestForm, files.read_json(path / MANIFEST, "training"), path / MANIFEST, "training")
+    return sorted(found.files)
 
 
 def _began(path: Path) -> int:
     """Examples seen before the checkpoint's last step: it may read several batches, and end beyond the run's length."""
-    return int(files.read_json(path / "state.json", "training")["began"])
+    return _state(path).began
+
+
+def _state(path: Path) -> _StateForm:
+    return forms.check(_StateForm, files.read_json(path / STATE, "training"), path / STATE, "training")
 
 
 def _problem(path: Path) -> str | None:
     try:
-        manifest = files.read_json(path / "manifest.json", "training")
+        manifest = files.read_json(path / MANIFEST, "training")
         found = cast(dict[str, Any], manifest) if isinstance(manifest, dict) else {}
         if found.get("format_version") != FORMAT_VERSION or "files" not in found:
-            return f"it is of format {found.get('format_version')}, not {FORMAT_VERSION}"
-        for name, sha256 in found["files"].items():
+            return f"it is of format {forms.printable(str(found.get('format_version')))}, not {FORMAT_VERSION}"
+        hashes = forms.check(_ManifestForm, found, path / MANIFEST, "training").files
+        if not {STATE, HISTORY} <= set(hashes):
+            return f"its {MANIFEST} lacks {STATE} or {HISTORY}"
+        for name, sha256 in hashes.items():
             files.verify(path / name, sha256, "training")
+        _state(path)
     except files.BrokenArtefact as error:
         return str(error)
     return None

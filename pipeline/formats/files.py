@@ -117,12 +117,18 @@ def read_json(path: Path, made_by: str) -> Any:
 
 
 def verify(path: Path, sha256: str, made_by: str) -> None:
-    """Raise `BrokenArtefact` unless the file is there and has this sha256."""
+    """Raise `BrokenArtefact` unless the file is there and has this sha256.
+
+    The sha256 that it has is not told: a manifest may be a stranger's, and name any file by a link.
+    """
     if not path.is_file():
         raise BrokenArtefact(f"{path} is missing; {made_by} makes it")
-    found = sha256_file(path)
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise BrokenArtefact(f"{path} cannot be read ({error.strerror}); {made_by} makes it") from None
     if found != sha256:
-        raise BrokenArtefact(f"{path} has sha256 {found[:12]}…, its manifest says {sha256[:12]}…; run {made_by} again")
+        raise BrokenArtefact(f"{path} has sha256 unlike what its manifest says ({sha256[:12]}…); run {made_by} again")
 
 
 @contextmanager

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.formats.checkpoint import Checkpoint, CheckpointStore
 from pipeline.formats.store import Store
 
 CHECKPOINTS, GRIDS = "checkpoints", "grids"
+NAMED = re.compile(r"\d+|[a-z_]+")
 
 
 class MirroredStore(CheckpointStore):
@@ -82,12 +84,14 @@ class MirroredStore(CheckpointStore):
             if bundle is None or (path.is_dir() and marker.exists() and marker.read_text(encoding="utf-8") == bundle):
                 return
             with files.replacing_folder(path) as folder:
-                self._store.pull(bundle, folder)
+                self._store.pull(bundle, folder, within=(f"{CHECKPOINTS}/{path.name}", GRIDS))
                 grids = folder / GRIDS
                 if grids.is_dir():
                     shutil.copytree(grids, self._scratch / GRIDS, dirs_exist_ok=True)
                     shutil.rmtree(grids)
                 arrived = folder / CHECKPOINTS / path.name
+                if not arrived.is_dir():
+                    raise files.BrokenArtefact(f"{self._store.uri}: the bundle of {path.name} holds no checkpoint")
                 for file in arrived.iterdir():
                     file.rename(folder / file.name)
                 shutil.rmtree(folder / CHECKPOINTS)
@@ -112,8 +116,9 @@ class MirroredStore(CheckpointStore):
             self._store.drop([bundle], kept=self._known().values())
 
     def _documents(self) -> list[str]:
-        """The names of the checkpoints in the store."""
-        return sorted(name.removesuffix(".json") for name in self._store.names("") if name.endswith(".json"))
+        """The names of the checkpoints in the store; other documents there are none of ours, and are left."""
+        found = (name.removesuffix(".json") for name in self._store.names("") if name.endswith(".json"))
+        return sorted(name for name in found if NAMED.fullmatch(name))
 
     def _bundle(self, name: str) -> str | None:
         """Which bundle a checkpoint of the store is; None where there is none.

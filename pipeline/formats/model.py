@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, Self, cast
 
+from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.formats import files, tensors
+from pipeline.formats import files, forms, tensors
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.types import DataSpec
 
 FORMAT_VERSION = 1
@@ -48,6 +50,30 @@ class ModelCard:
         return files.sha256_json(self.files)
 
 
+class _CardForm(Form):
+    """model.json: its files are those of its networks, each with its hash, and nothing else."""
+
+    family: Name
+    config: dict[str, Any]
+    spec: SpecForm
+    networks: Annotated[list[Name], Field(min_length=1, max_length=1000)]
+    examples_seen: Count
+    step: Count
+    seed: Count
+    averaged: bool
+    provenance: dict[str, str]
+    files: dict[FileName, Sha256]
+    format_version: Literal[1]
+
+    @model_validator(mode="after")
+    def _one_file_each(self) -> Self:
+        if set(self.files) != {f"{name}.safetensors" for name in self.networks}:
+            raise ValueError("files must be one NAME.safetensors for each of the networks, and nothing else")
+        if len(set(self.networks)) != len(self.networks):
+            raise ValueError("networks: a name stands twice")
+        return self
+
+
 def save_model(folder: Path, card: ModelCard, states: Mapping[str, Mapping[str, Tensor]]) -> ModelCard:
     """Write every network of `states`, then model.json; returns the card with its file hashes."""
     hashes: dict[str, str] = {}
@@ -66,7 +92,7 @@ def load_card(folder: Path) -> ModelCard:
     """The card alone.
 
     Raises:
-        BrokenArtefact: if it is missing, torn, or of a later format.
+        BrokenArtefact: if it is missing, torn, of a later format, or a field is not what it must be.
     """
     found = files.read_json(folder / "model.json", MADE_BY)
     if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
@@ -74,18 +100,18 @@ def load_card(folder: Path) -> ModelCard:
             f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}; run {MADE_BY} again"
         )
     data = cast(dict[str, Any], found)
-    try:
-        data["spec"] = DataSpec.from_json(data["spec"])
-        data["networks"] = tuple(data["networks"])
-        return ModelCard(**data)
-    except (KeyError, TypeError) as error:
-        raise files.BrokenArtefact(
-            f"{folder / 'model.json'} is no whole model card ({error}); run {MADE_BY} again"
-        ) from None
+    forms.check(_CardForm, data, folder / "model.json", MADE_BY)
+    data["spec"] = DataSpec.from_json(data["spec"])
+    data["networks"] = tuple(data["networks"])
+    return ModelCard(**data)
 
 
 def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:
-    """Every network's state dict, each file checked against the card's sha256 first."""
+    """Every network's state dict, each file checked against the card's sha256 first.
+
+    Raises:
+        BrokenArtefact: if a file is missing, changed, or holds no tensors.
+    """
     for name, sha256 in card.files.items():
         files.verify(folder / name, sha256, MADE_BY)
     return {name: tensors.read(folder / f"{name}.safetensors") for name in card.networks}

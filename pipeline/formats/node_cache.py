@@ -1,8 +1,11 @@
 """What a machine keeps of a store: bundles of small files, and shards one by one as they are read.
 
-<folder>/inputs/<bundle>/…      a bundle without its shards, and `elsewhere.json` where those would be
-<folder>/blobs/<sha256>         a shard, whole and verified
-<folder>/locks/…                who is fetching what
+<cache>/node/inputs/<bundle>/…  a bundle without its shards, and `elsewhere.json` where those would be
+<cache>/node/blobs/<sha256>     a shard, whole and verified
+<cache>/node/locks/…            who is fetching what
+
+`elsewhere.json` names a store to connect to, so it is heeded only where this module writes it: in the cache, and in
+the projects of jobs there. In any other folder it would be a stranger's word.
 
 Both are bounded: beyond a budget the least lately used go. All processes of a machine share them.
 """
@@ -13,20 +16,30 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict
 
-from pipeline.formats import files
+from pipeline.formats import files, forms
+from pipeline.formats.bundles import HASH, Index
+from pipeline.formats.forms import Count, Form
 from pipeline.formats.shards import MANIFEST
 from pipeline.formats.store import Store
 
 ELSEWHERE = "elsewhere.json"
 LEAST = 2**30  # bytes: a machine that keeps less would fetch the same again and again
 SHARD = re.compile(r"[a-z_]+-\d{6,}\.tar")
+KEPT = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8}\.tmp)?")  # a file by its sha256, or what `replacing` makes of one
+JOBS = "jobs"  # in the cache folder: the projects of jobs
+
+
+def node_folder() -> Path:
+    """Where this machine keeps what it has fetched of stores."""
+    return files.cache_folder() / "node"
 
 
 class NodeCache:
@@ -35,8 +48,8 @@ class NodeCache:
     budget: bytes, of the bundles and of the shards each.
     """
 
-    def __init__(self, folder: Path, budget: int) -> None:
-        self.folder = folder
+    def __init__(self, budget: int) -> None:
+        self.folder = node_folder()
         self.budget = budget
 
     def get(self, store: Store, key: str) -> Path:
@@ -56,27 +69,41 @@ class NodeCache:
                     self.pull(store, key, temporary)
             for card in path.rglob(ELSEWHERE):
                 # This run's budget, not that of the run which pulled it.
-                if Elsewhere.load(card.parent) != (now := Elsewhere(store.uri, str(self.folder), self.budget)):
+                if Elsewhere.load(card.parent) != (now := Elsewhere(store.uri, self.budget)):
                     now.save(card.parent)
             os.utime(path)
             _trim(inputs, path, self.budget)
         return path
 
-    def pull(self, store: Store, key: str, root: Path) -> None:
-        """A bundle's files under `root`, as `Store.pull`, but shards, which come to this cache when they are read."""
+    def pull(self, store: Store, key: str, root: Path, within: Collection[str] = ()) -> None:
+        """A bundle's files under `root`, as `Store.pull`, but shards, which come to this cache when they are read.
+
+        Raises:
+            BrokenArtefact: if the bundle brings a word of its own on where shards are, or names places outside.
+        """
         index = store.index(key)
+        if any(PurePosixPath(name).name == ELSEWHERE for name in index):
+            raise files.BrokenArtefact(
+                f"{store.uri}: the bundle {key[:12]}… holds {ELSEWHERE}, which is made here only"
+            )
         left = {name for name in index if _is_shard(name, index)}
-        store.pull(key, root, left_out=left)
+        store.pull(key, root, left_out=left, within=within)
         for folder in {str(PurePosixPath(name).parent) for name in left}:
-            Elsewhere(store.uri, str(self.folder), self.budget).save(root / folder)
+            Elsewhere(store.uri, self.budget).save(root / folder)
+
+
+class _ElsewhereForm(Form):
+    model_config = ConfigDict(extra="ignore")
+
+    store: str
+    budget: Count
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Beside a manifest whose shards are in a store: which one, and where this machine keeps what it fetches."""
+    """Beside a manifest whose shards are in a store: which one, and how many bytes this machine keeps of it."""
 
     store: str
-    folder: str
     budget: int
 
     def save(self, folder: Path) -> None:
@@ -85,13 +112,26 @@ class Elsewhere:
 
     @classmethod
     def load(cls, folder: Path) -> Elsewhere | None:
-        """The folder's; None where the shards are in the folder itself."""
+        """The folder's; None where the shards are in the folder itself.
+
+        Raises:
+            BrokenArtefact: if there is one where this machine has written none.
+        """
         path = folder / ELSEWHERE
-        return cls(**files.read_json(path, "the node's cache")) if path.exists() else None
+        if not os.path.lexists(path):
+            return None
+        ours = (node_folder() / "inputs", files.cache_folder() / JOBS)
+        if not any(folder.resolve().is_relative_to(place.resolve()) for place in ours):
+            raise files.BrokenArtefact(
+                f"{path} names a store for these shards, which nobody but this machine's own cache may do; remove the "
+                "file, and have the shards themselves in the folder"
+            )
+        found = forms.check(_ElsewhereForm, files.read_json(path, "the node's cache"), path, "the node's cache")
+        return cls(found.store, found.budget)
 
     def blobs(self) -> Blobs:
         """Where they are read."""
-        return Blobs(Store(self.store), Path(self.folder), self.budget)
+        return Blobs(Store(self.store), node_folder(), self.budget)
 
 
 class Blobs:
@@ -117,6 +157,8 @@ class Blobs:
             BrokenArtefact: if the store holds something else under this name, or nothing.
             UserError: if the store does not answer.
         """
+        if HASH.fullmatch(sha256) is None:
+            raise files.BrokenArtefact(f"'{sha256[:12]}…' is no sha256 of a shard")
         path = self._folder / sha256
         with suppress(FileNotFoundError):
             found = os.open(path, os.O_RDONLY)
@@ -128,7 +170,7 @@ class Blobs:
         with self._fetching(sha256):
             if not self.holds(sha256, size):
                 self._trim(self._budget - size, sha256)
-                self._store.fetch(sha256, path)
+                self._store.fetch(sha256, path, size)
             _used(path)
             opened = os.open(path, os.O_RDONLY)
         # Only now: of two that are fetched side by side, each would find the other's lock held, and leave it.
@@ -148,10 +190,13 @@ class Blobs:
     def _trim(self, budget: int, fetching: str = "") -> None:
         """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched.
 
-        fetching: whose lock is held here; where it is none's, what was used last stays, however large it is.
+        Files that are not named as this class names them are none of its own, and stay.
+        fetching: whose lock is held here; if empty, what was used last stays, however large it is.
         """
         found: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("*") if self._folder.is_dir() else ():
+            if KEPT.fullmatch(path.name) is None:
+                continue
             with suppress(FileNotFoundError):  # another process drops it too
                 status = path.stat()
                 # What is half fetched goes first.
@@ -185,13 +230,13 @@ def _used(file: int | Path) -> None:
     os.utime(file, ns=(now, now))
 
 
-def _is_shard(name: str, index: dict[str, dict[str, int | str]]) -> bool:
+def _is_shard(name: str, index: Index) -> bool:
     path = PurePosixPath(name)
     return SHARD.fullmatch(path.name) is not None and str(path.with_name(MANIFEST)) in index
 
 
 def _trim(folder: Path, kept: Path, budget: int) -> None:
-    folders = [path for path in folder.iterdir() if path.is_dir() and path != kept]
+    folders = [path for path in folder.iterdir() if HASH.fullmatch(path.name) and path.is_dir() and path != kept]
     sizes = {path: _bytes_in(path) for path in (*folders, kept)}
     for path in sorted(folders, key=lambda path: path.stat().st_mtime):
         if sum(sizes.values()) <= budget:

@@ -13,21 +13,24 @@ It is keyed by content (manifest, extractor, resizing), never by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.formats import arrays, files, tensors
+from pipeline.formats import arrays, files, forms, tensors
 from pipeline.formats.damage import Damaged
 from pipeline.formats.extraction import BLIND, Extractor, ExtractorIdentity, identity_of
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.formats.moments import Gaussian, Moments
 from pipeline.types import DataSpec
 
@@ -70,6 +73,41 @@ class ReferenceCard:
     def identity(self) -> ExtractorIdentity:
         """Who extracted the features, as records name it."""
         return identity_of(self.extractor, self.config, self.dimension, self.report, self.extractor_sha256)
+
+
+class _StatisticsForm(Form):
+    source: str
+    sha256: Sha256
+    count: Count | None
+
+
+class _CardForm(Form):
+    """reference.json: its files are those that a reference has, each with its hash, and nothing else."""
+
+    manifest_sha256: Sha256
+    spec: SpecForm
+    extractor: Name
+    config: dict[str, Any]
+    extractor_sha256: Sha256
+    dimension: Count
+    resize: str
+    seed: Count
+    threads: Count
+    counts: dict[Split, Count]
+    report: dict[str, Any]
+    statistics: _StatisticsForm | None
+    key: Sha256
+    files: dict[FileName, Sha256]
+    format_version: Literal[2]
+    identity: dict[str, Any] = Field(default_factory=lambda: {})
+
+    @model_validator(mode="after")
+    def _all_files(self) -> Self:
+        of_splits = {f"{split}_{what}.npy" for split in self.counts for what in ("features", "labels")}
+        foreign = {"statistics.safetensors"} if self.statistics is not None else set[str]()
+        if set(self.files) != {"extractor.safetensors", "moments.safetensors", *of_splits, *foreign}:
+            raise ValueError("files must be those that a reference has, and nothing else")
+        return self
 
 
 @dataclass(frozen=True)
@@ -158,7 +196,7 @@ class Reference:
 
         Raises:
             BrokenArtefact: if a file is missing or changed, or (`manifest_sha256` given) if the
-                reference was measured on other shards.
+                reference was measured on other shards, or a field of its card is not what it must be.
         """
         found = files.read_json(folder / "reference.json", MADE_BY)
         if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
@@ -166,14 +204,10 @@ class Reference:
                 f"{folder / 'reference.json'} is not a reference of format {FORMAT_VERSION}; run {MADE_BY} again"
             )
         data = cast(dict[str, Any], found)
-        try:
-            data["spec"] = DataSpec.from_json(data["spec"])
-            data.pop("identity", None)  # for people: the card's other fields say the same
-            card = ReferenceCard(**data)
-        except (KeyError, TypeError) as error:
-            raise files.BrokenArtefact(
-                f"{folder / 'reference.json'} is no whole reference card ({error}); run {MADE_BY} again"
-            ) from None
+        forms.check(_CardForm, data, folder / "reference.json", MADE_BY)
+        data["spec"] = DataSpec.from_json(data["spec"])
+        data.pop("identity", None)  # for people: the card's other fields say the same
+        card = ReferenceCard(**data)
         if manifest_sha256 is not None and card.manifest_sha256 != manifest_sha256:
             raise files.BrokenArtefact(
                 f"{folder} was measured on other shards (manifest {card.manifest_sha256[:12]}…, these are "
@@ -197,8 +231,9 @@ class Reference:
         """Count, sum and outer product of one split's features."""
         if split not in self._moments:
             held = tensors.read_arrays(self.folder / "moments.safetensors")
-            count = int(held[f"{split}.count"][0])
-            self._moments[split] = Moments(count, held[f"{split}.sum"], held[f"{split}.outer"])
+            with _readable(self.folder / "moments.safetensors"):
+                count = int(held[f"{split}.count"][0])
+                self._moments[split] = Moments(count, held[f"{split}.sum"], held[f"{split}.outer"])
         return self._moments[split]
 
     @property
@@ -208,26 +243,50 @@ class Reference:
         if about is None:
             return None
         found = tensors.read_arrays(self.folder / "statistics.safetensors")
-        return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
+        with _readable(self.folder / "statistics.safetensors"):
+            return Gaussian(found["mu"], found["sigma"], about["count"], about["source"], about["sha256"])
 
     def features(self, split: Split) -> Features:
         """Float32 (n, d), memory-mapped, in the split's own order."""
-        return self._array(f"{split}_features.npy", mapped=True)
+        path, shape = self.folder / f"{split}_features.npy", (self.card.counts.get(split, 0), self.card.dimension)
+        return _of(path, _array(path, mapped=True), np.float32, shape)
 
     def labels(self, split: Split) -> Labels:
         """Int64 (n,); -1 where nothing is labelled."""
-        return self._array(f"{split}_labels.npy")
-
-    def _array(self, name: str, mapped: bool = False) -> NDArray[Any]:
-        try:
-            return arrays.read(self.folder / name, mapped=mapped)
-        except Damaged as error:
-            raise files.BrokenArtefact(f"{self.folder / name}: {error}; run {MADE_BY} again") from None
+        path = self.folder / f"{split}_labels.npy"
+        return _of(path, _array(path), np.int64, (self.card.counts.get(split, 0),))
 
     def extractor(self) -> Extractor:
         """The extractor as it was when the reals were measured, in evaluation mode."""
         if self._extractor is None:
             extractor: Extractor = plugins.load("extractors", {"name": self.card.extractor, **self.card.config})
-            extractor.load(self.card.spec, tensors.read(self.folder / "extractor.safetensors"))
+            held = tensors.read(self.folder / "extractor.safetensors")
+            with _readable(self.folder / "extractor.safetensors"):
+                extractor.load(self.card.spec, held)
             self._extractor = extractor
         return self._extractor
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """What a file does not hold that its card promises, as a `BrokenArtefact`: its sha256 may be a stranger's word."""
+    try:
+        yield
+    except (ValueError, KeyError, IndexError, RuntimeError) as error:
+        told = forms.printable(" ".join(str(error).split()))
+        raise files.BrokenArtefact(f"{path} does not hold what it must ({told}); run {MADE_BY} again") from None
+
+
+def _array(path: Path, mapped: bool = False) -> NDArray[Any]:
+    try:
+        return arrays.read(path, mapped=mapped)
+    except Damaged as error:
+        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
+
+
+def _of(path: Path, found: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    if found.dtype != dtype or found.shape != shape:
+        raise files.BrokenArtefact(
+            f"{path} is {found.dtype} {found.shape}, not {np.dtype(dtype)} {shape}; run {MADE_BY} again"
+        )
+    return found

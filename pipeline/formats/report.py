@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pipeline.formats import files
+from pydantic import Field
+
+from pipeline.formats import files, forms
 from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.formats.forms import Count, Form, Number, Sha256
 from pipeline.settings import UserError
 
 FORMAT_VERSION = 1
@@ -62,15 +65,56 @@ class ScoreRecord:
         """A record of scores.json.
 
         Raises:
-            BrokenArtefact: if a field is missing or unknown.
+            BrokenArtefact: if a field is missing, unknown, or not what it must be.
+        """
+        forms.check(_RecordForm, data, "this is no whole score record", MADE_BY)
+        whole = dict(data)
+        whole["extractor"] = ExtractorIdentity.from_json(data["extractor"])
+        whole["warnings"] = tuple(data.get("warnings", ()))
+        return cls(**whole)
+
+    @classmethod
+    def from_text(cls, text: str) -> ScoreRecord:
+        """A record as a version's tag holds it.
+
+        Raises:
+            BrokenArtefact: if it is none.
         """
         try:
-            whole = dict(data)
-            whole["extractor"] = ExtractorIdentity.from_json(data["extractor"])
-            whole["warnings"] = tuple(data.get("warnings", ()))
-            return cls(**whole)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise files.BrokenArtefact(f"this is no whole score record ({error}): {data}") from None
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise files.BrokenArtefact(f"this is no whole score record: {forms.printable(str(error))}") from None
+        return cls.from_json(data)
+
+
+class _IdentityForm(Form):
+    name: str
+    dimension: Count
+    sha256: Sha256 | Literal[""] | None = None
+    tap: Count | None = None
+    published: bool = False
+    alpha: str | None = None
+    accuracy: Number | None = None
+
+
+class _RecordForm(Form):
+    name: str
+    value: Number
+    spread: Number | None
+    n_real: Count | None
+    n_fake: Count | None
+    split: Literal["train", "holdout"] | None
+    extractor: _IdentityForm
+    resize: str | None
+    seed: Count
+    repeats: Count
+    ema: bool | None
+    truncation: Number | None
+    version: str
+    note: str = ""
+    warnings: list[str] = Field(default_factory=lambda: [])
+    settings: dict[str, Any] = Field(default_factory=lambda: {})
+    real: str = ""
 
 
 # What may differ between two runs that are compared; everything else is protocol.

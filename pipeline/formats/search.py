@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pipeline.formats import files, tables, yaml_text
+from pydantic import AfterValidator, ConfigDict
+
+from pipeline.formats import files, forms, tables, yaml_text
 from pipeline.formats.damage import Damaged, parse_json
+from pipeline.formats.forms import Count, Form, Number
 from pipeline.settings import SettingsError
 
 FORMAT_VERSION = 1
@@ -32,6 +35,33 @@ class Best:
     note: str = ""
     schedule: list[dict[str, Any]] = field(default_factory=lambda: [])
     format_version: int = field(default=FORMAT_VERSION)
+
+
+def _searchable(dotted: str) -> str:
+    """A setting that a search may choose, as `tune.space` has it: best.yaml is data, and changes no other section."""
+    if not dotted.startswith(("train.", "families.")):
+        raise ValueError("only train.… and families.… can be searched")
+    return dotted
+
+
+_Overrides = dict[Annotated[str, AfterValidator(_searchable)], Any]
+
+
+class _EntryForm(Form):
+    start: Count
+    overrides: _Overrides
+
+
+class _BestForm(Form):
+    """The fields of best.yaml that are read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    overrides: _Overrides
+    score: Number | None
+    trial: Count | None
+    repeatable: bool
+    note: str
 
 
 def save_best(folder: Path, best: Best) -> None:
@@ -68,12 +98,15 @@ def load_best(folder: Path) -> Best:
     names = ("overrides", "score", "trial", "repeatable", "note")
     if any(name not in found for name in names) or not isinstance(found["overrides"], dict):
         raise files.BrokenArtefact(f"{path} is cut short; run {MADE_BY} again")
+    forms.check(_BestForm, found, path, MADE_BY)
     schedule = found.get("schedule", [])
     if not _is_schedule(schedule):
         raise files.BrokenArtefact(
             f"{path}: its schedule must be a list of {{from: examples, overrides: settings}}, each from above 0 and "
             f"beyond the one before; run {MADE_BY} again"
         )
+    for entry in schedule:
+        forms.check(_EntryForm, {"start": entry["from"], "overrides": entry["overrides"]}, path, MADE_BY)
     return Best(**{name: found[name] for name in names}, schedule=schedule)
 
 

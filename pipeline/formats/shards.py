@@ -19,15 +19,17 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, model_validator
 
 from pipeline import limits
-from pipeline.formats import arrays, files
+from pipeline.formats import arrays, files, forms
 from pipeline.formats.damage import Damaged, reading
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.settings import suggest
 from pipeline.types import Array, DataSpec, Example
 
@@ -115,7 +117,7 @@ class Manifest:
         """The manifest of `folder`; shards and indices are not looked at, see `verify`.
 
         Raises:
-            BrokenArtefact: if it is missing, torn, or of another format.
+            BrokenArtefact: if it is missing, torn, of another format, or a field is not what it must be.
         """
         path = folder / MANIFEST
         found = files.read_json(path, MADE_BY)
@@ -124,23 +126,51 @@ class Manifest:
                 f"{path} is not a shard manifest of format {FORMAT_VERSION}; run {MADE_BY} again"
             )
         data = cast(dict[str, Any], found)
-        try:
-            splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
-            values: dict[str, Any] = {**data, "spec": DataSpec.from_json(data["spec"]), "splits": splits}
-            return cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise files.BrokenArtefact(f"{path} lacks parts of a manifest ({error}); run {MADE_BY} again") from None
+        forms.check(_ManifestForm, data, path, MADE_BY)
+        splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
+        values: dict[str, Any] = {**data, "spec": DataSpec.from_json(data["spec"]), "splits": splits}
+        return cls(**values)
+
+
+class _ShardForm(Form):
+    name: FileName
+    bytes: Count
+    sha256: Sha256
+    examples: Count
+
+
+class _SplitForm(Form):
+    name: Name
+    examples: Count
+    shards: list[_ShardForm]
+    index: FileName
+    index_sha256: Sha256
+    histogram: dict[str, Count]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum(shard.examples for shard in self.shards) != self.examples:
+            raise ValueError("its shards hold another number of examples than the split")
+        return self
+
+
+class _ManifestForm(Form):
+    """manifest.json: what it names are plain files of its own folder, each with its sha256."""
+
+    spec: SpecForm
+    splits: dict[Name, _SplitForm]
+    source: dict[str, Any]
+    packing: dict[str, Any]
+    duplicates: dict[str, int | str]
+    rejects: dict[str, Count]
+    notes: dict[str, dict[str, Any]] = Field(default_factory=lambda: {})
+    format_version: Literal[1]
+    passed_over: dict[str, Count] = Field(default_factory=lambda: {})
 
 
 def _split_from_json(data: Mapping[str, Any]) -> Split:
     values: dict[str, Any] = {**data, "shards": tuple(Shard(**shard) for shard in data["shards"])}
-    split = Split(**values)
-    for name in (split.index, *(shard.name for shard in split.shards)):
-        if Path(name).name != name:
-            raise files.BrokenArtefact(
-                f"the manifest names '{name}', which is no plain file name; refusing to follow it"
-            )
-    return split
+    return Split(**values)
 
 
 def index_name(split: str) -> str:

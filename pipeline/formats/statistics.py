@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from pipeline.formats import arrays as arrays_of
-from pipeline.formats import files, tensors
+from pipeline.formats import files, forms, tensors
 from pipeline.formats.damage import Damaged
+from pipeline.formats.forms import FileName, Form, Sha256
 from pipeline.formats.moments import Moments
 
 FORMAT_VERSION = 1
@@ -34,6 +35,11 @@ class Seen:
     features: NDArray[Any] | None
     kept: NDArray[np.int64] | None
     labels: NDArray[np.int64] | None
+
+
+class _CardForm(Form):
+    format_version: Literal[1]
+    files: dict[FileName, Sha256]
 
 
 def save_seen(folder: Path, seen: Seen) -> None:
@@ -58,7 +64,7 @@ def load_seen(folder: Path) -> Seen:
     card: object = files.read_json(folder / CARD, MADE_BY)
     if not isinstance(card, dict) or cast(dict[str, Any], card).get("format_version") != FORMAT_VERSION:
         raise files.BrokenArtefact(f"{folder} holds no statistics of format {FORMAT_VERSION}")
-    hashes: dict[str, str] = cast(dict[str, Any], card).get("files") or {}
+    hashes = forms.check(_CardForm, cast(object, card), folder / CARD, MADE_BY).files
     for name, sha256 in hashes.items():
         files.verify(folder / name, sha256, MADE_BY)
     arrays = tensors.read_arrays(folder / "moments.safetensors")
@@ -70,5 +76,9 @@ def load_seen(folder: Path) -> Seen:
         except Damaged as error:
             raise files.BrokenArtefact(f"{path}: {error}") from None
 
-    moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
-    return Seen(moments, array("features"), array("kept"), array("labels"))
+    try:
+        moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
+        return Seen(moments, array("features"), array("kept"), array("labels"))
+    except (ValueError, KeyError, IndexError) as error:
+        told = forms.printable(" ".join(str(error).split()))
+        raise files.BrokenArtefact(f"{folder} holds statistics that cannot be read ({told})") from None

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pipeline.formats import files
+from pipeline import limits
+from pipeline.formats import bundles, files
+from pipeline.formats.bundles import HASH, Index
 from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.filesystems import ATTEMPTS, opened
 from pipeline.settings import UserError
@@ -54,41 +56,43 @@ class Store:
             self._write(f"bundles/{key}.json", content)
         return key
 
-    def pull(self, key: str, root: Path, left_out: Container[str] = ()) -> list[Path]:
+    def pull(self, key: str, root: Path, left_out: Container[str] = (), within: Collection[str] = ()) -> list[Path]:
         """A bundle's files under `root`, each whole and verified before it has its name; those that match are kept.
 
-        left_out: names of files that are not wanted.
+        A link that stands in place of a file is replaced, and one in place of a folder refused.
+        left_out: names of files that are not wanted. within: the only files and folders that it may hold; else any.
 
         Raises:
-            BrokenArtefact: if the store holds something else than was pushed.
+            BrokenArtefact: if the store holds something else than was pushed, or the bundle names other places.
         """
+        index = self.index(key)
+        if within:
+            bundles.within(index, within, f"{self.uri}: the bundle {key[:12]}…")
         found: list[Path] = []
-        for name, entry in self.index(key).items():
-            path = root / name
+        for name, (sha256, size) in index.items():
             if name in left_out:
                 continue
-            if not (path.is_file() and files.sha256_file(path) == entry["sha256"]):
-                self.fetch(entry["sha256"], path)
+            path = bundles.way(root, name)
+            if path.is_symlink() or not (path.is_file() and files.sha256_file(path) == sha256):
+                self.fetch(sha256, path, size)
             found.append(path)
         return found
 
-    def index(self, key: str) -> dict[str, dict[str, Any]]:
-        """A bundle's files by their relative paths: `sha256` and `bytes` of each.
+    def index(self, key: str) -> Index:
+        """A bundle's files by their relative paths: sha256 and bytes of each.
 
         Raises:
-            BrokenArtefact: if there is no such bundle, or it is not what was pushed.
+            BrokenArtefact: if there is no such bundle, it is not what was pushed, or names places outside.
         """
-        name = f"bundles/{key}.json"
+        name, shown = f"bundles/{key}.json", f"{self.uri}: the bundle {key[:12]}…"
+        if HASH.fullmatch(key) is None:
+            raise files.BrokenArtefact(f"{shown} is named by no sha256")
         if not self.holds(name):
             raise files.BrokenArtefact(f"{self.uri} holds no bundle {key[:12]}…")
         content = self._bytes(name)
         if files.sha256_bytes(content) != key:
-            raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… is not what was pushed; push it again")
-        index = cast("dict[str, dict[str, Any]]", _json(content, name)["files"])
-        for path in index:
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                raise files.BrokenArtefact(f"{self.uri}: the bundle {key[:12]}… names '{path}', outside its folder")
-        return index
+            raise files.BrokenArtefact(f"{shown} is not what was pushed; push it again")
+        return bundles.index(_json(content, shown), shown)
 
     def put(self, path: Path) -> str:
         """One file by its content, for `fetch`; returns its sha256. What is there already is not sent again."""
@@ -96,15 +100,19 @@ class Store:
         self._send(path, f"blobs/{sha256}", path.stat().st_size)
         return sha256
 
-    def fetch(self, sha256: str, path: Path) -> None:
+    def fetch(self, sha256: str, path: Path, size: int | None = None) -> None:
         """One file by its content, whole and verified before it has its name.
+
+        size: in bytes, where it is known: no more is read.
 
         Raises:
             BrokenArtefact: if the store holds something else under it.
         """
         name = f"blobs/{sha256}"
+        if HASH.fullmatch(sha256) is None:
+            raise files.BrokenArtefact(f"{self.uri}: '{sha256[:12]}…' is no sha256")
         with self._answered(name), files.replacing(path) as temporary:
-            found = _patient(lambda: self._copied(name, temporary))
+            found = _patient(lambda: self._copied(name, temporary, size))
             if found != sha256:
                 raise files.BrokenArtefact(
                     f"{self.uri}: {name[:18]}… has sha256 {found[:12]}…; remove it there and push again"
@@ -114,9 +122,11 @@ class Store:
         """Whether there is a document of this name."""
         return self._size(name) is not None
 
-    def write(self, name: str, value: Any) -> None:
-        """A named JSON document, replacing what it was."""
-        self._write(name, files.canonical_json(value))
+    def write(self, name: str, value: Any) -> str:
+        """A named JSON document, replacing what it was; returns the sha256 by which `read` knows it again."""
+        content = files.canonical_json(value)
+        self._write(name, content)
+        return files.sha256_bytes(content)
 
     def write_text(self, name: str, text: str) -> None:
         """A named document of any text, replacing what it was."""
@@ -130,15 +140,20 @@ class Store:
         """That of a document's bytes, as they are now."""
         return files.sha256_bytes(self._bytes(name))
 
-    def read(self, name: str) -> Any:
+    def read(self, name: str, sha256: str | None = None) -> Any:
         """A named JSON document.
 
+        sha256: what it must have, as whoever sent the name here has told by another way.
+
         Raises:
-            BrokenArtefact: if there is none, or it is torn.
+            BrokenArtefact: if there is none, it is torn, or another one.
         """
         if not self.holds(name):
             raise files.BrokenArtefact(f"{self.uri} holds no {name}")
-        return _json(self._bytes(name), f"{self.uri}: {name}")
+        content = self._bytes(name)
+        if sha256 is not None and files.sha256_bytes(content) != sha256:
+            raise files.BrokenArtefact(f"{self.uri}: {name} is not the one that was written; somebody has changed it")
+        return _json(content, f"{self.uri}: {name}")
 
     def names(self, folder: str) -> list[str]:
         """The documents of a folder, sorted, without the folder's name."""
@@ -192,7 +207,7 @@ class Store:
     def _blobs(self, key: str) -> set[str]:
         """The files of a bundle; none where it is missing or torn."""
         try:
-            return {entry["sha256"] for entry in self.index(key).values()}
+            return {sha256 for sha256, _ in self.index(key).values()}
         except files.BrokenArtefact:
             return set()
 
@@ -208,22 +223,34 @@ class Store:
         with self._answered(name):
             _patient(send)
 
-    def _copied(self, name: str, target: Path) -> str:
-        """To a file here; the sha256 of what came."""
-        digest = hashlib.sha256()
+    def _copied(self, name: str, target: Path, size: int | None) -> str:
+        """To a file here, and no more than `size` bytes; the sha256 of what came."""
+        digest, came = hashlib.sha256(), 0
         with self._fs.open_input_stream(f"{self._root}/{name}") as source, target.open("wb") as file:
             for piece in _pieces(source):
                 digest.update(piece)
+                came += len(piece)
+                if size is not None and came > size:
+                    break
                 file.write(piece)
         return digest.hexdigest()
 
     def _bytes(self, name: str) -> bytes:
+        """A whole document.
+
+        Raises:
+            BrokenArtefact: if it is larger than one may be.
+        """
+
         def read() -> bytes:
             with self._fs.open_input_stream(f"{self._root}/{name}") as source:
-                return bytes(source.read())
+                return bytes(source.read(limits.JSON_BYTES + 1))
 
         with self._answered(name):
-            return _patient(read)
+            content = _patient(read)
+        if len(content) > limits.JSON_BYTES:
+            raise files.BrokenArtefact(f"{self.uri}: {name} is larger than {limits.JSON_BYTES:,} bytes")
+        return content
 
     def _write(self, name: str, content: bytes) -> None:
         def write() -> None:

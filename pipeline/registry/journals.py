@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import ConfigDict, Field, ValidationError
+
 from pipeline.formats.damage import Damaged, parse_json
+from pipeline.formats.forms import Form
 from pipeline.registry.store import Store, opened
 from pipeline.registry.tracking import experiment_id, log_metrics, number, plain
 
@@ -20,22 +23,37 @@ if TYPE_CHECKING:
 
 JOB_TAG = "zerosum.job"
 CLOCK = "examples_seen"
-LATE = re.compile(r"(.+)@(\d+)")
+LATE = re.compile(r"(.+)@(\d{1,18})")
+LATEST = 1e11  # seconds since 1970
+LARGEST_STEP = 2**63
 Line = Mapping[str, Any]
 
 
-def parsed(text: str) -> list[dict[str, Any]]:
-    """The journal's lines up to the first that is torn."""
+class _LineForm(Form):
+    """What is read of a line; it comes by way of a store, to which others may write."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
+    at: float = Field(ge=0, le=LATEST)
+    values: dict[str, Any] = Field(default_factory=lambda: {})
+    lineage: dict[str, str] = Field(default_factory=lambda: {})
+    code: int = 0
+
+
+def parsed(text: str, job: str | None = None) -> list[dict[str, Any]]:
+    """The journal's lines up to the first that is torn; none of them where it is not the journal of `job`."""
     found: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
             entry = parse_json(line)
-        except Damaged:
-            break
-        if not isinstance(entry, dict):
+            _LineForm.model_validate(entry)
+        except (Damaged, ValidationError):
             break
         found.append(cast(dict[str, Any], entry))
-    return found
+    first = found[0] if found else {}
+    named = {"kind", "job", "stage", "lineage"} <= set(first) and (job is None or first["job"] == job)
+    return found if named else []
 
 
 def record(root: Path, experiment: str, lines: Sequence[Line], known: int = 0, ended: str | None = None) -> str:
@@ -77,12 +95,13 @@ def _metrics(lines: Sequence[Line]) -> Iterator[Metric]:
 
     for line in lines:
         values = line.get("values") or {}
-        step = int(number(values.get(CLOCK)) or 0)
+        clock = number(values.get(CLOCK)) or 0.0
+        step = int(clock) if 0 <= clock < LARGEST_STEP else 0
         for name, value in (*values.items(), ("seconds", line.get("seconds"))):
             found = number(value)
             if found is not None and name not in {CLOCK, "reading"}:
                 # A curve for each trial of a search.
-                called = f"{name}/{values['trial']}" if line["kind"] == "reading" else name
+                called = f"{name}/{values.get('trial')}" if line["kind"] == "reading" else name
                 # A score that came after the tick of its reading: `frechet@640`.
                 late = LATE.fullmatch(name) if line["kind"] == "tick" else None
                 called, at = (late[1], int(late[2])) if late else (called, step)

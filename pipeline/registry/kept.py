@@ -55,9 +55,10 @@ def _listed(store: Store, logged: str, folder: str) -> list[FileInfo]:
     return list(store.client.list_logged_model_artifacts(logged, folder or None))
 
 
-def require(uri: str) -> None:
-    """Refuse `models:/NAME@ALIAS` or `models:/NAME/VERSION` whose files are gone from this machine's disk.
+def require(uri: str) -> Path | None:
+    """The folder of a registered model whose files are on this machine; None where a server keeps them.
 
+    Refuses `models:/NAME@ALIAS` or `models:/NAME/VERSION` whose files are gone from this machine's disk.
     Inside `store.opened`. What is there but broken, and what a server keeps, is found out by those who read it.
 
     Raises:
@@ -71,14 +72,14 @@ def require(uri: str) -> None:
     if not at:
         name, _, alias = name.partition("/")
     if not uri.startswith(REGISTERED) or not (at or alias.isdigit()):
-        return
+        return None
     try:
         version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, alias)
         folder = local(client.get_model_version_download_uri(name, str(version.version)))
     except MlflowException:
-        return  # said by who opens it
+        return None  # said by who opens it
     if folder is None or (folder / "MLmodel").is_file():
-        return
+        return folder
     weights = str(version.tags.get(WEIGHTS_TAG, ""))[:12]
     what = "holds no MLmodel" if folder.is_dir() else "is missing"
     raise UserError(

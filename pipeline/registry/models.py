@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pipeline.evaluation.samples import open_model
 from pipeline.formats import files
-from pipeline.formats.damage import parse_json
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept, promotion, serving, tracking
@@ -325,15 +324,17 @@ def _all_versions(store: Store, wanted: str) -> list[ModelVersion]:
 
 def _version(version: ModelVersion, aliases: Mapping[str, Any]) -> Version:
     own = sorted(alias for alias, held in aliases.items() if str(held) == str(version.version))
-    scored = {name.removeprefix("score."): value for name, value in version.tags.items() if name.startswith("score.")}
-    return Version(
-        int(version.version), tuple(own), {name: float(value) for name, value in scored.items()}, dict(version.tags)
-    )
+    scored = {
+        name.removeprefix("score."): found
+        for name, value in version.tags.items()
+        if name.startswith("score.") and (found := tracking.number_in(value)) is not None
+    }
+    return Version(int(version.version), tuple(own), scored, dict(version.tags))
 
 
 def _record(version: ModelVersion, settings: RegisterSettings) -> ScoreRecord | None:
     found = version.tags.get(f"{RECORD}{settings.metric}")
     try:
-        return None if found is None else ScoreRecord.from_json(parse_json(found))
-    except (ValueError, files.BrokenArtefact):
+        return None if found is None else ScoreRecord.from_text(found)
+    except files.BrokenArtefact:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -36,14 +36,28 @@ class Package:
 
 def pack(family: str, target: Path) -> Package:
     """Write the package that samples from `family` into `target`; equal code gives an equal name."""
-    sources = {name: _file(name).read_text(encoding="utf-8") for name in closure(family)}
-    package = f"zerosum_{files.sha256_json(sources)[:12]}"
+    sources = _here(family)
+    package = name_of(sources)
     for name, source in sources.items():
         relative = _file(name).relative_to(_root())
         destination = target / package / relative
         destination.parent.mkdir(parents=True, exist_ok=True)
         destination.write_text(renamed(source, package), encoding="utf-8")
     return Package(package, target / package, _requirements(sources.values()))
+
+
+def name_of(sources: Mapping[str, str]) -> str:
+    """The package's name, for its content: sources by module, as they are here."""
+    return f"zerosum_{files.sha256_json(dict(sources))[:12]}"
+
+
+def is_here(sources: Mapping[str, str], family: str) -> bool:
+    """Whether these are the modules that packing `family` here would take, to the letter."""
+    return family in plugins.names("families") and dict(sources) == _here(family)
+
+
+def _here(family: str) -> dict[str, str]:
+    return {name: _file(name).read_text(encoding="utf-8") for name in closure(family)}
 
 
 def closure(family: str) -> list[str]:
@@ -64,23 +78,23 @@ def closure(family: str) -> list[str]:
     return sorted(found)
 
 
-def renamed(source: str, package: str) -> str:
-    """`source` with every import of `pipeline` turned into one of `package`.
+def renamed(source: str, package: str, top: str = TOP) -> str:
+    """`source` with every import of `top`, the project, turned into one of `package`.
 
     Raises:
         ValueError: for `import pipeline.x` without a name, whose uses could not be told from text.
     """
     lines = source.splitlines(keepends=True)
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import) and any(_is_own(alias.name) for alias in node.names):
+        if isinstance(node, ast.Import) and any(_is_own(alias.name, top) for alias in node.names):
             if any(alias.asname is None for alias in node.names):
                 raise ValueError(f"line {node.lineno}: write `from {TOP} import …`, or give the module a name")
-        elif not (isinstance(node, ast.ImportFrom) and node.level == 0 and _is_own(node.module or "")):
+        elif not (isinstance(node, ast.ImportFrom) and node.level == 0 and _is_own(node.module or "", top)):
             continue
         # Columns count bytes of UTF-8, and what stands before an import is white space.
         line, start = lines[node.lineno - 1], node.col_offset
         count = 1 if isinstance(node, ast.ImportFrom) else 0
-        lines[node.lineno - 1] = line[:start] + re.sub(rf" {TOP}(?=\.| )", f" {package}", line[start:], count=count)
+        lines[node.lineno - 1] = line[:start] + re.sub(rf" {top}(?=\.| )", f" {package}", line[start:], count=count)
     return "".join(lines)
 
 
@@ -119,8 +133,8 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield node.module
 
 
-def _is_own(name: str) -> bool:
-    return name.partition(".")[0] == TOP
+def _is_own(name: str, top: str = TOP) -> bool:
+    return name.partition(".")[0] == top
 
 
 def _root() -> Path:

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept
 from pipeline.registry.store import Store
@@ -35,13 +34,10 @@ def of_version(store: Store, uri: str) -> list[ScoreRecord]:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         raise UserError(f"{uri}: {store.address.shown} holds no such model version") from None
-    try:
-        found = [parse_json(value) for name, value in sorted(tags.items()) if name.startswith(RECORD)]
-    except Damaged as error:
-        raise UserError(f"{uri}: its score records are not valid JSON ({error})") from None
+    found = [value for name, value in sorted(tags.items()) if name.startswith(RECORD)]
     if not found:
         raise UserError(f"{uri} was registered without score records")
-    return [ScoreRecord.from_json(record) for record in found]
+    return [ScoreRecord.from_text(record) for record in found]
 
 
 def of_run(store: Store, run_id: str) -> list[ScoreRecord]:

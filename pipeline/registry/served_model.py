@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,11 @@ FORMAT_VERSION = 2
 GAPS = frozenset({"", "#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"})
 PARAMS = {"seed": 0, "truncation": 1.0}
 LARGEST_SEED = 2**63 - 1
+# As in pipeline/limits.py, which is not here: samples of a request where serving.json has no `max_rows`, and
+# characters of a value of the caller's that an error repeats.
+MAX_ROWS = 4096
+SHOWN = 80
+NUMBER = 64  # characters of JSON that a number of an image takes, at most
 
 
 class ServedModel(PythonModel):
@@ -50,6 +56,7 @@ class ServedModel(PythonModel):
         self._classes: list[str] = serving["classes"]
         self._conditional: bool = serving["conditional"]
         self._inputs: dict[str, list[int]] = serving.get("inputs", {})
+        self._max_rows: int = serving.get("max_rows", MAX_ROWS)
         try:
             self._model, _ = samples.open_model(Path(context.artifacts["model"]))
         except self._settings.UserError as error:
@@ -69,9 +76,11 @@ class ServedModel(PythonModel):
             MlflowException: for an unknown label or parameter, or a value out of range.
         """
         seed, truncation = checked(as_given(params or {}, self))
+        self._bounded(max(len(model_input), len(_column(model_input, "label"))))
         try:
             labels = self._requested_labels(model_input)
             count = len(labels) if labels is not None else _rows(model_input)
+            self._bounded(count)
             if count < 1:
                 how = (
                     "one row a sample" if self._conditional else "the column `n`, how many samples, or one row a sample"
@@ -83,27 +92,32 @@ class ServedModel(PythonModel):
             raise _refused(str(error)) from None
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
 
+    def _bounded(self, count: int) -> None:
+        if count > self._max_rows:
+            asked = str(count) if count < LARGEST_SEED else "more"
+            raise _refused(
+                f"{asked} samples are asked for, and a request gives {self._max_rows}: send several (with seeds of "
+                "their own), or raise `max_rows` in the model's serving.json"
+            )
+
     def _hand_in(self, model_input: pd.DataFrame) -> None:
         """What a translator is to translate: row i of the column `input` becomes sample i."""
         for name, (channels, *sides) in self._inputs.items():
             wanted = (*sides, channels)
-            rows = [_image(row) for row in _column(model_input, "input")]
-            if not rows or any(
-                row is None or row.shape != wanted or not np.isfinite(row).all() or row.min() < 0 or row.max() > 255
-                for row in rows
-            ):
+            rows = [_image(row, wanted) for row in _column(model_input, "input")]
+            if not rows or any(row is None for row in rows):
                 size = "×".join(map(str, wanted))
                 raise _refused(
                     f"this model translates: give the column `input`, images of {size} (channels last) from 0 to 255, "
                     "as nested lists in JSON; in CSV as the JSON text of such lists"
                 )
-            stacked = np.moveaxis(np.stack(cast(list[Any], rows)).round().astype(np.uint8), -1, 1)
+            stacked = np.moveaxis(np.stack(cast(list[Any], rows)), -1, 1)
             self._model.inputs = lambda numbers, name=name, x=stacked: {name: x[numbers % len(x)]}
 
     def _requested_labels(self, model_input: pd.DataFrame) -> NDArray[np.int64] | None:
         names, indices = (_column(model_input, name) for name in ("label", "label_index"))
         if not self._conditional:
-            if any(not pd.isna(label) for label in [*names, *indices]):
+            if not all(map(_is_gap, [*names, *indices])):
                 raise _refused("this model is unconditional: leave `label` out")
             return None
         # A column of gaps alone is none: the columns of a frame are of equal length.
@@ -158,11 +172,14 @@ def checked(params: Mapping[str, Any]) -> tuple[int, float]:
     """
     unknown = sorted(set(params) - set(PARAMS))
     if unknown:
-        raise _refused(f"unknown params {unknown}; known: {sorted(PARAMS)}")
+        raise _refused(f"unknown params {_shown(unknown)}; known: {sorted(PARAMS)}")
     values = {**PARAMS, **{name: value for name, value in params.items() if value is not None}}
-    seed, truncation = int(values["seed"]), float(values["truncation"])
+    try:
+        seed, truncation = int(values["seed"]), float(values["truncation"])
+    except (TypeError, ValueError, OverflowError):
+        raise _refused(f"seed and truncation must be numbers, not {_shown(values)}") from None
     if not 0 <= seed <= LARGEST_SEED:
-        raise _refused(f"seed must be from 0 to {LARGEST_SEED}, not {seed}")
+        raise _refused(f"seed must be from 0 to {LARGEST_SEED}, not {_shown(values['seed'])}")
     if not (np.isfinite(truncation) and truncation >= 0):
         raise _refused(f"truncation must be 0 or more and finite, not {truncation}")
     return seed, truncation
@@ -175,22 +192,55 @@ def _refused(why: str) -> MlflowException:
 
 def _rows(model_input: pd.DataFrame) -> int:
     """What the column `n` asks for, else a sample a row."""
-    asked = [int(number) for number in _column(model_input, "n") if not pd.isna(number)]
+    try:
+        # Python's own numbers, whose sum does not overflow.
+        asked = [int(number) for number in _column(model_input, "n") if not _is_gap(number)]
+    except (TypeError, ValueError, OverflowError):
+        raise _refused("n must be whole numbers, how many samples") from None
     if any(number < 0 for number in asked):
-        raise _refused(f"n must be 0 or more, not {min(asked)}")
+        raise _refused(f"n must be 0 or more, not {_shown(min(asked))}")
     return sum(asked) if asked else len(model_input)
 
 
-def _image(value: Any) -> NDArray[np.float64] | None:
-    """Nested lists of numbers, or their JSON text, as an array; None for anything else."""
+def _image(value: Any, wanted: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Nested lists of numbers from 0 to 255 of this shape, or their JSON text, as pixels; None for anything else."""
     try:
-        return np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=np.float64)
-    except (ValueError, TypeError):
+        if isinstance(value, str):
+            value = json.loads(value) if len(value) <= NUMBER * math.prod(wanted) else None
+        if not (value.shape == wanted if isinstance(value, np.ndarray) else _is_nested(value, wanted)):
+            return None
+        numbers = np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
+    if numbers.shape != wanted or not np.isfinite(numbers).all() or numbers.min() < 0 or numbers.max() > 255:
+        return None
+    return numbers.round().astype(np.uint8)
+
+
+def _is_nested(value: Any, wanted: tuple[int, ...]) -> bool:
+    """Whether these are lists of lists … of so many numbers: looked at before an array is made of them."""
+    if not wanted:
+        return not isinstance(value, list | tuple | dict | np.ndarray)
+    if isinstance(value, np.ndarray):
+        return len(value) == wanted[0] and all(_is_nested(each, wanted[1:]) for each in value)
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == wanted[0]
+        and all(_is_nested(each, wanted[1:]) for each in cast(list[Any], value))
+    )
 
 
 def _is_gap(value: Any) -> bool:
-    return value is None or bool(np.ndim(value) == 0 and pd.isna(value))
+    return not isinstance(value, list | tuple | dict | np.ndarray) and bool(pd.isna(value))
+
+
+def _shown(value: Any) -> str:
+    """A value of the caller's, or as much of it as fits."""
+    try:
+        text = str(value)
+    except ValueError:  # a number of thousands of digits
+        text = "such a number"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:

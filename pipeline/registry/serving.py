@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import plugins
+from pipeline import limits, plugins
 from pipeline.contract import AnyFamily
 from pipeline.formats import files
-from pipeline.formats.model import ModelCard
-from pipeline.registry import kept, packaging
+from pipeline.formats.model import MADE_BY, ModelCard
+from pipeline.registry import kept, packaging, travelling
 from pipeline.registry.store import Store
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.settings import UserError
@@ -73,6 +73,9 @@ class Served:
 def load(uri: str) -> Served:
     """The model at `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder; inside `store.opened`.
 
+    MLflow runs the code that the model holds, whoever wrote it, with the rights of whoever calls this. For weights
+    alone see `model_folder`.
+
     Raises:
         UserError: if it is none of this project's, or its files are gone.
     """
@@ -93,28 +96,49 @@ def load(uri: str) -> Served:
 def model_folder(uri: str, target: Path) -> Path:
     """The published model's own folder (`formats.model`) within the registered one, copied to `target`.
 
-    Inside `store.opened`.
+    Inside `store.opened`. None of the model's code is run.
 
     Raises:
         UserError: if it is none of this project's, or its files are gone.
     """
+    return published(fetched(uri, target), uri)
+
+
+def published(folder: Path, uri: str) -> Path:
+    """The published model's folder in a registered one.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = folder / "artifacts" / "model"
+    if not (found / "model.json").is_file():
+        raise UserError(f"{uri} was not registered by this project: it is no generator")
+    return found
+
+
+def fetched(uri: str, target: Path) -> Path:
+    """The whole registered model, copied to `target`: files alone, none of which is run.
+
+    Inside `store.opened`.
+
+    Raises:
+        UserError: if there is no such model, its files are gone, or it holds links.
+    """
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
-    kept.require(uri)
+    if (here := kept.require(uri)) is not None:
+        travelling.regular(here)
     target.mkdir(parents=True, exist_ok=True)
     try:
-        found = (
-            Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target))) / "artifacts" / "model"
-        )
+        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UserError(f"{uri}: there is no such model") from None
     except OSError as error:
         raise UserError(f"{uri}: its files cannot be read from the artefact store ({error})") from None
-    if not (found / "model.json").is_file():
-        raise UserError(f"{uri} was not registered by this project: it is no generator")
+    travelling.regular(found)
     return found
 
 
@@ -133,8 +157,11 @@ def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> N
         weights.mkdir()
         for file in ("model.json", *card.files):
             shutil.copyfile(model / file, weights / file)
+        for file, sha256 in card.files.items():
+            files.verify(weights / file, sha256, MADE_BY)
         shutil.copyfile(Path(__file__).with_name(CODE), folder / CODE)
-        files.write_json(folder / "serving.json", described(card, package.name, conditional))
+        serving = {**described(card, package.name, conditional), "max_rows": limits.SERVED_ROWS}
+        files.write_json(folder / "serving.json", serving)
         example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
         for channels, *sides in translated(card).values():
             example = {"input": [np.zeros((*sides, channels), dtype=np.uint8).tolist()]}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.formats import files
 from pipeline.formats.model import ModelCard, load_card
@@ -104,8 +104,10 @@ def record(store: Store, experiment: str, training: Training) -> str:
 
 def scores(report: Path) -> dict[str, float]:
     """The report's flat metrics that have a finite value."""
-    found: dict[str, object] = files.read_json(report / "metrics.json", "the evaluate stage")
-    numbers = {name: number(value) for name, value in found.items()}
+    found: object = files.read_json(report / "metrics.json", "the evaluate stage")
+    if not isinstance(found, dict):
+        raise files.BrokenArtefact(f"{report / 'metrics.json'} holds no scores by name; run the evaluate stage again")
+    numbers = {name: number(value) for name, value in cast(dict[str, object], found).items()}
     return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
@@ -216,7 +218,18 @@ def number(value: Any) -> float | None:
     """`value` as a float where it is a number; a truth value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def number_in(text: str) -> float | None:
+    """The number that a tag holds, if it holds one."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _chunks(rows: Sequence[T], size: int) -> Iterator[list[T]]:

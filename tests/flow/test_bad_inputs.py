@@ -484,7 +484,7 @@ ARTEFACTS = {
     "manifest without splits": artefact(
         "evaluate",
         spoilt.changed("shards/manifest.json", splits=None),
-        "lacks parts of a manifest",
+        "manifest.json: splits",
         "ingest stage again",
     ),
     "shard missing": artefact("reference", spoilt.gone("shards/train-000000.tar"), "train-000000.tar is missing"),
@@ -506,7 +506,7 @@ ARTEFACTS = {
     ),
     "reference torn": artefact("evaluate", spoilt.torn("reference/reference.json"), "reference.json is not valid JSON"),
     "reference cut down": artefact(
-        "tune", spoilt.changed("reference/reference.json", extractor=None), "no whole reference card", "'extractor'"
+        "tune", spoilt.changed("reference/reference.json", extractor=None), "reference.json: extractor"
     ),
     "features altered": artefact(
         "evaluate", spoilt.altered("reference/train_features.npy"), "train_features.npy has sha256", "reference stage"
@@ -533,7 +533,7 @@ ARTEFACTS = {
     ),
     "model card torn": artefact("evaluate", spoilt.torn("model/model.json"), "model.json is not valid JSON"),
     "model card cut down": artefact(
-        "register", spoilt.changed("model/model.json", spec=None), "no whole model card ('spec')", "train stage again"
+        "register", spoilt.changed("model/model.json", spec=None), "model.json: spec", "train stage again"
     ),
     "model card of another format": artefact(
         "register", spoilt.changed("model/model.json", format_version=99), "not a model card of format 1"

@@ -45,9 +45,10 @@ def store(project: Path, tmp_path: Path) -> tuple[Store, str]:
 
 
 @pytest.fixture
-def node(store: tuple[Store, str], tmp_path: Path) -> Node:
+def node(store: tuple[Store, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """node(budget) → the folder of shards as this machine has it."""
-    return lambda budget=BIG: NodeCache(tmp_path / "node", budget).get(*store) / "artifacts/shards"
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path))
+    return lambda budget=BIG: NodeCache(budget).get(*store) / "artifacts/shards"
 
 
 def blobs(tmp_path: Path) -> dict[str, int]:
@@ -110,8 +111,8 @@ def test_one_that_is_larger_than_all_that_is_allowed(project: Path, node: Node, 
 def test_of_two_that_come_at_once_one_stays(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, both, real = node(10), threading.Barrier(2, timeout=30), Store.fetch
 
-    def fetch(self: Store, sha256: str, path: Path) -> None:
-        real(self, sha256, path)
+    def fetch(self: Store, sha256: str, path: Path, size: int | None = None) -> None:
+        real(self, sha256, path, size)
         both.wait()
 
     monkeypatch.setattr(Store, "fetch", fetch)
@@ -130,7 +131,7 @@ def test_what_was_read_while_others_are_dropped_stays(
 ) -> None:
     """Another reader comes between the list of what may go and the going."""
     (first, size), (second, _), (third, _), *_ = tars(node())
-    there, real = Elsewhere(str(tmp_path / "store"), str(tmp_path / "node"), 2 * size).blobs(), FileLock.acquire
+    there, real = Elsewhere(str(tmp_path / "store"), 2 * size).blobs(), FileLock.acquire
     for sha256 in (first, second, third):
         files.write_bytes(tmp_path / "node/blobs" / sha256, bytes(size))
         time.sleep(0.01)
@@ -213,9 +214,9 @@ def test_processes_of_a_machine_fetch_each_once(node: Node, monkeypatch: pytest.
     folder, fetched, real = node(), Counter[str](), Store.fetch
     together = threading.Barrier(4)
 
-    def fetch(self: Store, sha256: str, path: Path) -> None:
+    def fetch(self: Store, sha256: str, path: Path, size: int | None = None) -> None:
         fetched[sha256] += 1
-        real(self, sha256, path)
+        real(self, sha256, path, size)
 
     monkeypatch.setattr(Store, "fetch", fetch)
     found: list[np.ndarray] = []

@@ -21,4 +21,4 @@ def halves() -> tuple[Halves, Halves]:
 def measured(tmp_path_factory: pytest.TempPathFactory, halves: tuple[Halves, Halves]) -> Reference:
     settings = ReferenceSettings(extractor={"name": "classifier", "examples": 1600, "width": 4, "dimension": 8})
     folder: Path = tmp_path_factory.mktemp("reference") / "reference"
-    return measuring.measure(settings, *halves, folder, "manifest")
+    return measuring.measure(settings, *halves, folder, "ab" * 32)

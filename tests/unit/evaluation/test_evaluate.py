@@ -84,7 +84,7 @@ def test_an_unconditional_model_has_no_label_agreement(tmp_path: Path, measured:
 
 def test_without_a_classifier_names_and_metrics_follow(tmp_path: Path, halves: tuple[Halves, Halves]) -> None:
     settings = ReferenceSettings(extractor={"name": "random_projection", "dimension": 8})
-    reference = measuring.measure(settings, *halves, tmp_path / "reference", "manifest")
+    reference = measuring.measure(settings, *halves, tmp_path / "reference", "ab" * 32)
     found = evaluate(SETTINGS, reference, publish(tmp_path / "model"), LocalWorld())
     names = [record.name for record in found.records]
     assert names[0] == "frechet_random_projection"
@@ -112,14 +112,14 @@ def test_a_broken_model_is_refused(tmp_path: Path, measured: Reference) -> None:
 def test_measuring_twice_gives_the_same_bytes(tmp_path: Path, halves: tuple[Halves, Halves]) -> None:
     settings = ReferenceSettings(extractor={"name": "classifier", "examples": 320, "width": 4, "dimension": 4})
     for name in ("one", "two"):
-        measuring.measure(settings, *halves, tmp_path / name, "manifest")
+        measuring.measure(settings, *halves, tmp_path / name, "ab" * 32)
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
 def test_a_split_too_small_is_refused(tmp_path: Path, halves: tuple[Halves, Halves]) -> None:
     with pytest.raises(SettingsError, match="holdout holds 1"):
-        measuring.measure(ReferenceSettings(), halves[0], Halves(1, 0), tmp_path / "reference", "manifest")
+        measuring.measure(ReferenceSettings(), halves[0], Halves(1, 0), tmp_path / "reference", "ab" * 32)
 
 
 @pytest.mark.parametrize(

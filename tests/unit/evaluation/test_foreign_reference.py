@@ -26,7 +26,7 @@ def test_foreign_statistics_stand_for_train_in_the_distance_alone(
     path = tmp_path / "theirs.npz"
     np.savez(path, mu=np.ones(8), sigma=2 * np.eye(8))
     settings = ReferenceSettings(extractor=EXTRACTOR, statistics=str(path))
-    reference = measuring.measure(settings, *halves, tmp_path / "reference", "manifest")
+    reference = measuring.measure(settings, *halves, tmp_path / "reference", "ab" * 32)
     asked = EvaluateSettings(
         samples=64,
         repeats=1,
@@ -43,7 +43,7 @@ def test_foreign_statistics_stand_for_train_in_the_distance_alone(
     assert control.value == pytest.approx(expected)
     assert (found["precision"].split, found["precision"].n_real) == ("train", 160)
     assert found["path_length_random_projection"].value > 0
-    plain = measuring.measure(ReferenceSettings(extractor=EXTRACTOR), *halves, tmp_path / "plain", "manifest")
+    plain = measuring.measure(ReferenceSettings(extractor=EXTRACTOR), *halves, tmp_path / "plain", "ab" * 32)
     assert plain.key != reference.key
     assert plain.statistics is None
 
@@ -52,4 +52,4 @@ def test_statistics_of_another_dimension_are_refused_at_once(tmp_path: Path, hal
     np.savez(tmp_path / "theirs.npz", mu=np.ones(3), sigma=np.eye(3))
     settings = ReferenceSettings(extractor=EXTRACTOR, statistics=str(tmp_path / "theirs.npz"))
     with pytest.raises(UserError, match=r"reference\.statistics .* has 3 dimensions and the extractor 8"):
-        measuring.measure(settings, *halves, tmp_path / "reference", "manifest")
+        measuring.measure(settings, *halves, tmp_path / "reference", "ab" * 32)

@@ -106,7 +106,7 @@ def test_a_bundle_that_reaches_outside_is_refused(tmp_path: Path) -> None:
     content = files.canonical_json({"files": {"../evil": {"sha256": "0" * 64, "bytes": 1}}})
     key = files.sha256_bytes(content)
     files.write_bytes(tmp_path / f"store/bundles/{key}.json", content)
-    with pytest.raises(files.BrokenArtefact, match="outside its folder"):
+    with pytest.raises(files.BrokenArtefact, match="leads outside its folder"):
         Store(str(tmp_path / "store")).pull(key, tmp_path / "target")
 
 
@@ -155,8 +155,9 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         Store(str(tmp_path / "store")).push(tmp_path, ["artifacts/shards"])
 
 
-def test_the_node_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
-    store, cache = Store(str(tmp_path / "store")), NodeCache(tmp_path / "cache", budget=2500)
+def test_the_node_cache_keeps_what_was_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
+    store, cache = Store(str(tmp_path / "store")), NodeCache(budget=2500)
     keys: list[str] = []
     for number in range(3):
         (tmp_path / f"s{number}").mkdir()
@@ -172,8 +173,9 @@ def test_the_node_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
     assert (cache.get(store, keys[1]) / "data").read_bytes() == b"\1" * 1000
 
 
-def test_the_node_cache_holds_what_is_larger_than_its_budget(tmp_path: Path) -> None:
-    store, cache = Store(str(tmp_path / "store")), NodeCache(tmp_path / "cache", budget=10)
+def test_the_node_cache_holds_what_is_larger_than_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
+    store, cache = Store(str(tmp_path / "store")), NodeCache(budget=10)
     assert (cache.get(store, store.push(tree(tmp_path / "source"), ["a"])) / "a/one.bin").is_file()
 
 

@@ -38,6 +38,36 @@ def test_a_torn_line_and_what_follows_is_left_out(torn: str) -> None:
     assert journals.parsed("") == []
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kind": 1, "at": 1.0},
+        {"kind": "tick"},
+        {"kind": "tick", "at": "soon"},
+        {"kind": "tick", "at": 1e300},
+        {"kind": "tick", "at": float("nan")},
+        {"kind": "tick", "at": 1.0, "values": [1]},
+        {"kind": "end", "at": 1.0, "code": "0"},
+    ],
+)
+def test_a_line_of_another_form_and_what_follows_is_left_out(odd: dict[str, Any]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in (FIRST, odd, END))
+    assert journals.parsed(text) == [FIRST]
+    assert journals.parsed(text, "zerosum-train-0a-1") == [FIRST]
+
+
+@pytest.mark.parametrize("first", [TICKS[0], {**FIRST, "job": "another' OR 'x'='x"}, {"kind": "job", "at": 1.0}])
+def test_a_journal_of_another_job_is_none(first: dict[str, Any]) -> None:
+    assert journals.parsed(json.dumps(first) + "\n" + json.dumps(END), "zerosum-train-0a-1") == []
+
+
+def test_numbers_that_no_database_holds_are_left_out() -> None:
+    values = {"examples_seen": 1e300, "loss": 1.0, "grown": 10**400, f"late@{'9' * 5000}": 2.0}
+    found = journals._metrics([{"kind": "tick", "at": 1.0, "values": values}])
+    assert [(each.value, each.step) for each in found] == [(1.0, 0), (2.0, 0)]
+    assert list(journals._metrics([{"kind": "reading", "at": 1.0, "values": {"examples_seen": float("nan")}}])) == []
+
+
 def test_a_score_that_came_late_stands_at_its_reading() -> None:
     values = {"examples_seen": 960, "frechet@640": 3.0, "frechet": 2.0, "loss": 1.0}
     found = journals._metrics([{"kind": "tick", "at": 1.0, "values": values}])

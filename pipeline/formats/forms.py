@@ -1,0 +1,96 @@
+"""The forms of cards and manifests, checked field by field: they may come from strangers.
+
+Strict: no text for a number, no missing or unknown field, names that never lead out of a folder, hashes of 64 hex
+digits, counts that fit. A wrong one is a `BrokenArtefact` that names the field.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline import limits
+from pipeline.formats import files
+
+LARGEST = 2**63 - 1
+SHOWN = 80  # characters of a stranger's text in a sentence
+
+
+def _like(pattern: str, must: str) -> AfterValidator:
+    form = re.compile(pattern, re.ASCII)
+
+    def held(text: str) -> str:
+        if form.fullmatch(text) is None:
+            raise ValueError(must)
+        return text
+
+    return AfterValidator(held)
+
+
+Name = Annotated[str, _like(r"[a-z_][a-z0-9_]{0,99}", "must be a name of small letters, digits and _")]
+FileName = Annotated[str, _like(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", "must be a plain file name")]
+Sha256 = Annotated[str, _like(r"[0-9a-f]{64}", "must be a sha256 of 64 hex digits")]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Side = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Shape = Annotated[list[Side], Field(min_length=1, max_length=8)]
+
+
+class Form(BaseModel):
+    """The base of a card's form."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SpecForm(Form):
+    """`DataSpec.to_json`."""
+
+    modality: Literal["image", "waveform", "voxels", "video", "rows"]
+    shape: Shape
+    classes: list[str]
+    dtype: Literal["uint8", "float32"]
+    fields: dict[Name, Shape] = Field(default_factory=lambda: {})
+    rate: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        size = 1 if self.dtype == "uint8" else 4
+        for shape in (self.shape, *self.fields.values()):
+            if math.prod(shape) * size > limits.SHARD_MEMBER_BYTES:
+                raise ValueError(f"an example of shape {shape} is larger than {limits.SHARD_MEMBER_BYTES:,} bytes")
+        return self
+
+
+F = TypeVar("F", bound=Form)
+
+
+def check(form: type[F], data: object, where: Path | str, made_by: str) -> F:
+    """`data` in its form.
+
+    Raises:
+        BrokenArtefact: naming the file and the first field that is wrong.
+    """
+    if not isinstance(data, dict):
+        raise files.BrokenArtefact(f"{where} holds no fields; run {made_by} again")
+    try:
+        return form.model_validate(cast(Mapping[str, Any], data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = printable(".".join(str(part) for part in first["loc"])) or "the whole"
+        said = first["msg"].removeprefix("Value error, ")
+        raise files.BrokenArtefact(f"{where}: {field}: {_small(said)}; run {made_by} again") from None
+
+
+def printable(text: str) -> str:
+    """A stranger's text for a sentence: cut, and without what a terminal would obey."""
+    shown = "".join(each if each.isprintable() else "?" for each in text)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+
+
+def _small(said: str) -> str:
+    return said[:1].lower() + said[1:]
