@@ -84,7 +84,7 @@ class Experiment:
         """The same with folders of this machine: from the store, if there is one, shards as they are read."""
         if not self.store:
             return self
-        own = files.cache_folder() / "node"
+        own = files.own_cache("node")
         cache = NodeCache(own, max(self.cache_budget, LEAST))
         found = cache.get(Store(self.store), self.inputs) / "artifacts"
         return replace(

@@ -65,7 +65,7 @@ def project(storage: str, ticket: str) -> Path:
     Not the working folder that Ray made: each node has its own, and none but the head's would hold the inputs.
     """
     name = PurePosixPath(ticket).parent.name
-    root = files.cache_folder() / "jobs" / name if is_remote(storage) else Path(storage) / "projects" / name
+    root = files.own_cache("jobs") / name if is_remote(storage) else Path(storage) / "projects" / name
     # An attempt that was killed left its own.
     for old in root.parent.glob(f"{name.rpartition('-')[0]}-*"):
         shutil.rmtree(old, ignore_errors=True)
@@ -82,7 +82,7 @@ def project(storage: str, ticket: str) -> Path:
 def _pull(store: Store, key: str, root: Path, cache_megabytes: int) -> None:
     """The stage's inputs; of an object store without the shards, which come when they are read."""
     if is_remote(store.uri):
-        NodeCache(files.cache_folder() / "node", max(cache_megabytes * 2**20, LEAST)).pull(store, key, root)
+        NodeCache(files.own_cache("node"), max(cache_megabytes * 2**20, LEAST)).pull(store, key, root)
     else:
         store.pull(key, root)
 

@@ -117,7 +117,7 @@ class _Sent:
 
     def __call__(self, task: Any) -> Any:
         if self not in _whole:
-            own = files.cache_folder() / "node"
+            own = files.own_cache("node")
             found = NodeCache(own, max(self.budget, LEAST)).get(Store(self.store), self.inputs)
             _whole.clear()
             _whole[self] = _unpacked(self.packed, {"inputs": found, "work": own / "decoded"})
