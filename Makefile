@@ -3,8 +3,16 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 QUIET := DVC_NO_ANALYTICS=1 DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true RAY_USAGE_STATS_ENABLED=0
-ENV := $(QUIET) PATH="$(CURDIR)/$(BIN):$$PATH"
+# DVC unpickles what it finds in this folder. Its own choice is open to every user of the machine, and so is what it makes.
+CLOSED := d="$(CURDIR)/.venv/dvc-$$(id -u)" && mkdir -p -m 700 "$$d" "$$d/repo" && echo "$$d"
+ENV := $(QUIET) DVC_SITE_CACHE_DIR="$${DVC_SITE_CACHE_DIR:-$$($(CLOSED))}" PATH="$(CURDIR)/$(BIN):$$PATH"
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# For a shell in which the environment was activated, where people say `dvc repro`.
+ACTIVATED := grep -q DVC_SITE_CACHE_DIR $(BIN)/activate || printf '%s\n' \
+	'if [ -z "$${DVC_SITE_CACHE_DIR:-}" ]; then' \
+	'    export DVC_SITE_CACHE_DIR="$$VIRTUAL_ENV/dvc-$$(id -u)"' \
+	'    mkdir -p -m 700 "$$DVC_SITE_CACHE_DIR" "$$DVC_SITE_CACHE_DIR/repo" || unset DVC_SITE_CACHE_DIR' \
+	'fi' >> $(BIN)/activate
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
@@ -58,6 +66,7 @@ ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@echo "installing into .venv (a few minutes the first time)"
 	@$(PIP) -r requirements.lock $(SHOWN_ON_FAILURE)
 	@$(PIP) --no-deps --no-build-isolation -e . $(SHOWN_ON_FAILURE)
+	@$(ACTIVATED)
 	@touch $@
 
 .venv/dev: .venv/ready requirements-dev.lock

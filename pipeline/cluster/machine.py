@@ -176,7 +176,7 @@ def first_line(text: str) -> str:
 
 
 def kept(logs: Path) -> Path:
-    """Where a copy of these logs outlives our folder, for its owner alone; the logs themselves where they are not in one."""
+    """Where a copy of these logs outlives our folder, for its owner alone; else the logs themselves."""
     ours = next((each for each in logs.parents if each.name.startswith(PREFIX)), None)
     if ours is None:
         return logs
@@ -262,8 +262,8 @@ def _own_folder(room: int) -> Generator[Path]:
             shutil.rmtree(own, ignore_errors=True)
         return
     raise UserError(
-        f"Ray cannot start: there is no folder for its files ({'; '.join(wrong)}); name in TMPDIR a short one on a disk "
-        "of this machine, that you may write to"
+        f"Ray cannot start: there is no folder for its files ({'; '.join(wrong)}); name in TMPDIR a short one on a "
+        "disk of this machine, that you may write to"
     )
 
 

@@ -67,6 +67,6 @@ def need_for_cluster() -> None:
     if required() and not token_here():
         raise UserError(
             f"run.address: no token for the cluster is here; copy the head's, and name it in {TOKEN_PATH}. (Only where "
-            f"the cluster has none, and anybody who reaches it can use it: `env {MODE}=disabled dvc repro`, for that one "
-            "command; do not export it)"
+            f"the cluster has none, and anybody who reaches it can use it: `env {MODE}=disabled dvc repro`, for that "
+            "one command; do not export it)"
         )

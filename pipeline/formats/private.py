@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from pipeline.settings import UserError
 
 READABLE = 0o644  # safetensors makes files that nobody else may read
 STATUS = Path("/proc/self/status")
+SITE_CACHE = "DVC_SITE_CACHE_DIR"
+SITE = Path("/var/tmp/dvc")  # DVC's own choice; it opens the folder to everybody
 OTHERS, GROUP = stat.S_IWOTH, stat.S_IWGRP
 
 
@@ -32,7 +34,7 @@ def umask() -> int:
 
 
 def readable(path: Path) -> None:
-    """Let those read a file of ours whom the umask leaves it to, and write nobody; of a folder, take what it forbids."""
+    """Let those read our file whom the umask leaves it to, and nobody write; of a folder, take what it forbids."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.is_dir() else READABLE
     path.chmod(mode & ~umask())
 
@@ -94,9 +96,29 @@ def read_by_others(path: Path) -> bool:
     return bool(status.st_mode & stat.S_IROTH or group)
 
 
-def make_sticky(paths: Iterator[Path]) -> None:
-    """Of folders that this user has opened to everybody: have nobody rename or remove what another user put there."""
-    for path in paths:
+def own_site_cache() -> Path:
+    """Where `make` and the environment's `activate` have DVC keep its cache."""
+    return Path(sys.prefix) / f"dvc-{os.getuid()}"
+
+
+def site_cache(root: Path) -> Path | None:
+    """The folder that DVC reads pickles from for the project in `root`, as this environment has it; None if unknown."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        return None
+    try:
+        with Repo(str(root)) as repo:
+            return Path(repo.site_cache_dir)
+    except (DvcException, OSError):
+        return None
+
+
+def make_sticky() -> None:
+    """Where this user's DVC opened a folder to everybody, have nobody else rename or remove what is in it."""
+    site = Path(os.environ.get(SITE_CACHE) or SITE)
+    for path in (site, site / "repo"):
         with contextlib.suppress(OSError):
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and status.st_mode & OTHERS:

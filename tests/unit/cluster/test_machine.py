@@ -110,7 +110,7 @@ def test_a_python_whose_path_a_shell_would_read_is_called_by_another(
     monkeypatch.setattr(sys, "executable", python)
     monkeypatch.setattr(sys, "path", [str(environment / "lib"), "", "/elsewhere"])
     monkeypatch.delitem(sys.modules, "ray", raising=False)
-    with machine.prepared(STORE) as found:
+    with machine.prepared(STORE):
         assert sys.executable.startswith(str(short))
         told = subprocess.run(
             ["bash", "-c", f"exec {sys.executable} -c 'import sys; print(sys.prefix)'"],

@@ -252,6 +252,22 @@ def test_repro_lays_the_project_out_and_runs_dvc_there(image: Path, tmp_path: Pa
         assert (folder / name).read_text() == f"{name} of the image\n"
 
 
+def test_repro_gives_dvc_a_folder_of_its_own(image: Path, tmp_path: Path) -> None:
+    """DVC unpickles what is in its cache."""
+    (image.parent / "bin" / "dvc").write_text('#!/bin/bash\n[[ $1 == repro ]] && echo "$DVC_SITE_CACHE_DIR"\n:\n')
+    site = tmp_path / f"zerosum-dvc-{os.getuid()}"
+    told = {"TMPDIR": str(tmp_path), "DVC_SITE_CACHE_DIR": ""}
+    for _ in range(2):
+        done = repro(image, str(tmp_path / "project"), **told)
+        assert done.stdout.split() == [str(site)]
+        assert stat.S_IMODE(site.stat().st_mode) == 0o700
+    site.chmod(0o777)
+    assert repro(image, str(tmp_path / "project"), **told).returncode == 2
+    site.rmdir()
+    site.symlink_to(tmp_path)
+    assert repro(image, str(tmp_path / "project"), **told).returncode == 2
+
+
 def test_repro_keeps_what_was_computed_and_takes_the_images_code(image: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     assert repro(image, str(folder)).returncode == 0
