@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -54,9 +55,9 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
     private = address.kind == "private"
     if not private:
         _knock(address.value)
-        tokens.need_for_cluster()
+        _need_token()
     else:
-        tokens.require_for_private()
+        _closed_to_others()
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     with (
         _own_token() if private else contextlib.nullcontext(),
@@ -120,6 +121,40 @@ def _start(address: addresses.Address, cpus: int | None, surroundings: machine.S
                 raise refused from None
         else:
             return
+
+
+def _closed_to_others() -> None:
+    """Have a private Ray ask for a token: its ports are open to the network.
+
+    Raises:
+        UserError: if the environment has it opened to everybody.
+    """
+    mode = os.environ.get(tokens.MODE, "")
+    if mode and not tokens.required():
+        raise UserError(
+            f"Ray cannot start: {tokens.MODE}={mode} would open a private Ray to everybody who reaches this machine; "
+            f"unset {tokens.MODE}"
+        )
+    if mode or "ray" not in sys.modules:
+        os.environ[tokens.MODE] = tokens.ON
+    else:
+        os.environ.pop(tokens.MODE, None)  # `ray.init` sets one that is unset, and takes an empty one for disabled
+
+
+def _need_token() -> None:
+    """Have Ray join a cluster with a token only, unless the environment says otherwise.
+
+    Raises:
+        UserError: if no token is here.
+    """
+    if not os.environ.get(tokens.MODE):
+        os.environ[tokens.MODE] = tokens.ON  # a cluster without a token runs whatever anybody sends it
+    if tokens.required() and not tokens.token_here():
+        raise UserError(
+            "run.address: no token for the cluster is here; copy the head's, and name it in "
+            f"{tokens.TOKEN_PATH}. (Only where the cluster has none, and anybody who reaches it can use it: "
+            f"`env {tokens.MODE}=disabled dvc repro`, for that one command; do not export it)"
+        )
 
 
 def _check_imported() -> None:

@@ -15,6 +15,7 @@ from answering import Request, answering
 pytestmark = pytest.mark.slow
 
 OWN = """
+import contextlib
 import sys
 from pathlib import Path
 import psutil
@@ -25,8 +26,9 @@ from pipeline.cluster.settings import RunSettings
 
 for _ in range(2):  # a process may have one after the other
     with session(RunSettings(), 1):
-        for process in psutil.process_iter():
-            assert TOKEN not in " ".join(process.cmdline()), process
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                assert TOKEN not in " ".join(process.cmdline()), process
         folder = Path(ray._private.worker._global_node.get_session_dir_path())
         assert folder.parents[1].stat().st_mode & 0o777 == 0o700, folder
         print(ray.get_runtime_context().gcs_address, flush=True)
@@ -104,6 +106,25 @@ def test_a_ray_that_was_imported_open_is_refused(bare: dict[str, str]) -> None:
     assert done.returncode != 0
     assert not done.stdout, "no address to join"
     assert "start this process again" in done.stderr
+
+
+def test_an_empty_mode_is_no_mode(bare: dict[str, str]) -> None:
+    """Ray takes it for disabled, whether it was imported before or not."""
+    for before in ("", "import ray\n"):
+        with subprocess.Popen(
+            [sys.executable, "-c", before + OWN],
+            env={**bare, "RAY_AUTH_MODE": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as owner:
+            assert owner.stdout
+            address = owner.stdout.readline().strip()
+            said = join(address, {**bare, "RAY_AUTH_MODE": "disabled"})
+            owner.communicate("\n\n")
+        assert address
+        assert "joined" not in said, said
+        assert owner.returncode == 0
 
 
 @pytest.mark.parametrize("place", ["home", "named"])
