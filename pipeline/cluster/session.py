@@ -93,8 +93,7 @@ def _start(address: addresses.Address, cpus: int | None, surroundings: machine.S
 
     private = address.kind == "private"
     places = {"_temp_dir": surroundings.folder, "_plasma_directory": surroundings.store}
-    if private:
-        _check_imported()
+    _check_imported()
     chosen: dict[str, Any] = {name: place for name, place in places.items() if place}
     for last in (False, True):
         try:
@@ -167,7 +166,8 @@ def _check_imported() -> None:
 
     if tokens.required() and not is_token_auth_enabled():
         raise UserError(
-            f"Ray cannot start: it was imported while {tokens.MODE} was not {tokens.ON}; start this process again"
+            f"Ray cannot be used: it was imported while {tokens.MODE} was not {tokens.ON}; set "
+            f"{tokens.MODE}={tokens.ON} in the environment, and start this process again"
         )
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import clusters
 import pytest
 from answering import Request, answering
 
@@ -151,6 +152,33 @@ def test_a_token_in_a_file_is_enough(bare: dict[str, str], tmp_path: Path, place
         )
     assert done.returncode != 0
     assert seen == [f"Bearer {token}"], done.stderr
+
+
+JOINS = """
+import sys
+from pipeline.cluster.session import session
+from pipeline.cluster.settings import RunSettings
+import ray
+
+with session(RunSettings(address=sys.argv[1])):
+    print("nodes", len(ray.nodes()))
+"""
+
+
+def test_a_cluster_is_joined_with_a_token_in_a_file_alone(bare: dict[str, str], tmp_path: Path) -> None:
+    with clusters.cluster(nodes=0) as cluster:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text((cluster.folder / "token").read_text())
+        done = subprocess.run(
+            [sys.executable, "-c", JOINS, cluster.address],
+            env=bare,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "nodes 1" in done.stdout
 
 
 def join(address: str, environment: Mapping[str, str]) -> str:
