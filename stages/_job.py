@@ -79,7 +79,7 @@ def project(storage: str, ticket: str) -> Path:
         UserError: if somebody else has put something in its place.
     """
     name = PurePosixPath(ticket).parent.name
-    root = files.cache_folder() / JOBS / name if is_remote(storage) else Path(storage) / "projects" / name
+    root = files.own_cache(JOBS) / name if is_remote(storage) else Path(storage) / "projects" / name
     # An attempt that was killed left its own.
     for old in root.parent.glob(f"{name.rpartition('-')[0]}-*"):
         shutil.rmtree(old, ignore_errors=True)

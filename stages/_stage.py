@@ -18,6 +18,7 @@ from pipeline import params as whole
 from pipeline import streams, watched
 from pipeline.cluster import supervisor
 from pipeline.cluster.addresses import resolve
+from pipeline.formats import private
 from pipeline.formats.files import disk_is_full
 from pipeline.params import Params
 from pipeline.registry.addresses import check_place
@@ -39,6 +40,7 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     root = Path.cwd()
     try:
         check_place(root)
+        private.make_sticky()
         params = whole.load(root / "params.yaml")
         code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)

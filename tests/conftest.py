@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeline.formats import private
 
 Fork = Callable[..., Path]
 
@@ -16,6 +19,12 @@ def pytest_configure() -> None:
     import processes
 
     processes.hear_interrupts()
+    # As `make` has it: DVC's own choice is open to every user of the machine.
+    if "DVC_SITE_CACHE_DIR" not in os.environ:
+        own = private.own_site_cache()
+        for folder in (own, own / "repo"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.environ["DVC_SITE_CACHE_DIR"] = str(own)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,15 @@ if [[ -n ${ZEROSUM_PARAMS:-} ]]; then
     cp "$ZEROSUM_PARAMS" "$folder/params.yaml"
 fi
 
+# DVC unpickles what it finds in this folder; its own choice is open to every user.
+site=${TMPDIR:-/tmp}/zerosum-dvc-$(id -u)
+mkdir -m 700 "$site" 2> /dev/null || true
+if [[ -L $site || ! -O $site || $(stat --format=%a "$site") != 700 ]]; then
+    echo "repro.sh: $site must be a folder of this user's of mode 700; remove it" >&2
+    exit 2
+fi
+export DVC_SITE_CACHE_DIR=${DVC_SITE_CACHE_DIR:-$site}
+
 cd "$folder"
 if [[ ! -e .git ]]; then
     dvc config --local core.no_scm true

@@ -46,7 +46,7 @@ node() {
 }
 
 # One watcher a machine: `ray up` runs this again on workers that are there already.
-exec 9> "${TMPDIR:-/tmp}/spot-notice.lock"
+exec 9>> "${TMPDIR:-$HOME}/.spot-notice.lock"
 flock --nonblock 9 || exit 0
 
 until taken_back; do

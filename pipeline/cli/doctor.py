@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.cli import project
+from pipeline.cli import privacy, project
 from pipeline.console import folded
 from pipeline.settings import UserError
 
@@ -69,6 +69,7 @@ def examine(root: Path) -> list[Finding]:
         _dvc,
         _registry,
         _model,
+        _privacy,
     )
     return [finding for check in checks for finding in check(root)]
 
@@ -155,6 +156,12 @@ def _settings(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "params.yaml", f"in order: family {family}")
 
 
+def _privacy(root: Path) -> Iterator[Finding]:
+    """Shown only where there is something to close."""
+    for what, detail in privacy.exposed(root):
+        yield Finding("note", what, detail)
+
+
 def _git(root: Path) -> Iterator[Finding]:
     from pipeline.registry import lineage
 
@@ -179,6 +186,7 @@ def _dvc(root: Path) -> Iterator[Finding]:
         done = subprocess.run(
             command,
             cwd=root,
+            env=privacy.environment(),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

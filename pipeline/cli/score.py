@@ -74,7 +74,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
     from pipeline.evaluation import score as scoring
     from pipeline.evaluation.inputs import Opening
     from pipeline.evaluation.sizes import parse_size
-    from pipeline.formats.files import cache_folder
+    from pipeline.formats.files import own_cache
 
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zerosum-")))
@@ -90,7 +90,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
             n=options.n,
             seed=options.seed,
             truncation=options.truncation,
-            cache=cache_folder() / "statistics" if options.cache else None,
+            cache=own_cache("statistics") if options.cache else None,
             size=None if options.size is None else parse_size(options.size),
         )
         fetch = stack.enter_context(_registered(options, scratch))

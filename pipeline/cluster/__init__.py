@@ -1,0 +1,4 @@
+from pipeline.cluster.tokens import use_found
+
+# Before any module of this package imports Ray, which reads it once.
+use_found()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from ray.dashboard.modules.dashboard_sdk import get_auth_headers_if_auth_enabled
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from pipeline.cluster.addresses import is_loopback
-from pipeline.cluster.session import token_here
+from pipeline.cluster.tokens import token_here
 from pipeline.settings import UserError
 
 PAUSE = 1.0  # seconds between two looks at a job that says nothing
@@ -39,8 +38,6 @@ class Jobs:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # Ray looks for a token only where it is told that there is one.
-        os.environ.setdefault("RAY_AUTH_MODE", "token" if token_here() else "disabled")
         self._guard()
         # Ray's clients set their own loggers to INFO; this process says what is worth saying.
         logging.disable(logging.INFO)

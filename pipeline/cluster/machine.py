@@ -1,4 +1,4 @@
-"""What a private Ray asks of this machine: a folder for its files, a name for this Python, room, and a network.
+"""What a private Ray asks of this machine: a folder for its files alone, a name for this Python, room, and a network.
 
 Ray refuses some of it after half a minute, with a traceback or with a word of its own; here it is looked at before,
 and mended where that can be done from here.
@@ -35,7 +35,7 @@ LAST_LINES = 6
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Of a private Ray: `folder` for its files and `store` for its object store, where its own choice does not do."""
+    """Of a private Ray: `folder` for its files, `store` for its object store where /dev/shm does not do."""
 
     folder: str | None = None
     store: str | None = None
@@ -43,7 +43,9 @@ class Surroundings:
 
 @contextmanager
 def prepared(object_store: int) -> Generator[Surroundings]:
-    """The surroundings of a private Ray for the block; a folder of ours is removed after it.
+    """The surroundings of a private Ray for the block, in a folder that nobody else can enter; removed after it.
+
+    Ray's own choice, /tmp/ray, is one that every user of the machine may write to.
 
     object_store: bytes that its object store reserves.
 
@@ -52,25 +54,15 @@ def prepared(object_store: int) -> Generator[Surroundings]:
     """
     _check_limits(object_store)
     _check_network()
-    usual, python, paths = usual_folder(), sys.executable, list(sys.path)
-    wrong, named = unfit(usual), shlex.quote(python) == python
+    python, paths = sys.executable, list(sys.path)
     store = not _shared_memory_serves()
-    if wrong is None and named and not store:
-        yield Surroundings()
-        return
-    why = f"{usual} {wrong}" if wrong else "a folder beside its usual one is needed"
-    with _own_folder(why, object_store if store else 0) as own:
-        if not named:
+    with _own_folder(object_store if store else 0) as own:
+        if shlex.quote(python) != python:
             _rename_python(own / "python")
         try:
-            yield Surroundings(str(own / "ray") if wrong else None, str(own) if store else None)
+            yield Surroundings(str(own / "ray"), str(own) if store else None)
         finally:
             sys.executable, sys.path[:] = python, paths
-
-
-def usual_folder() -> Path:
-    """Where Ray would put its files by itself: in `ray` of RAY_TMPDIR, TMPDIR or /tmp."""
-    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
 
 
 def unfit(folder: Path, needed: int = FREE) -> str | None:
@@ -97,7 +89,7 @@ def unfit(folder: Path, needed: int = FREE) -> str | None:
 
 def logs_of(pid: int) -> Path | None:
     """The logs of the newest Ray that the process `pid` started; None if it has none."""
-    places = [usual_folder(), *(found / "ray" for place in _places() for found in _mine(place))]
+    places = [found / "ray" for place in _places() for found in _mine(place)]
     found = [path for place in places for path in place.glob(f"session_*_{pid}/logs")]
     return max(found, key=lambda path: path.parent.name, default=None)
 
@@ -184,13 +176,14 @@ def first_line(text: str) -> str:
 
 
 def kept(logs: Path) -> Path:
-    """Where a copy of these logs outlives our folder; the logs themselves where they are not in one."""
+    """Where a copy of these logs outlives our folder, for its owner alone; else the logs themselves."""
     ours = next((each for each in logs.parents if each.name.startswith(PREFIX)), None)
     if ours is None:
         return logs
     copy = Path(tempfile.mkdtemp(prefix=LOGS, dir=ours.parent))
     with contextlib.suppress(OSError, shutil.Error):
         shutil.copytree(logs, copy, dirs_exist_ok=True)
+    copy.chmod(0o700)  # the copy of the folder has the mode of the one it is of
     return copy
 
 
@@ -237,22 +230,28 @@ def _shared_memory_serves() -> bool:
 
 
 @contextmanager
-def _own_folder(why: str, room: int) -> Generator[Path]:
+def _own_folder(room: int) -> Generator[Path]:
     """A new folder, nobody else's, with a short and plain path; those that killed runs left are swept.
 
-    why: what is wrong with the usual one. room: bytes that are needed in it, beside Ray's logs.
+    room: bytes that are needed in it, beside Ray's logs.
 
     Raises:
         UserError: if there is no place for one.
     """
+    wrong: list[str] = []
     for place in _places():
+        if not place.is_absolute():
+            wrong.append(f"{place} is not an absolute path")
+            continue
         try:
             _sweep(place)
             own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        except OSError:
+        except OSError as error:
+            wrong.append(f"{place} cannot be used ({error.strerror or error})")
             continue
-        if unfit(own / "ray", FREE + room):
+        if unsuited := unfit(own / "ray", FREE + room):
             shutil.rmtree(own, ignore_errors=True)
+            wrong.append(f"{place} {unsuited}")
             continue
         lock = os.open(own, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -263,14 +262,13 @@ def _own_folder(why: str, room: int) -> Generator[Path]:
             shutil.rmtree(own, ignore_errors=True)
         return
     raise UserError(
-        f"Ray cannot start: {why}, and there is no other folder for its files (tried "
-        f"{', '.join(str(place) for place in _places())}); name in TMPDIR a short one on a disk of this machine, that "
-        "you may write to"
+        f"Ray cannot start: there is no folder for its files ({'; '.join(wrong)}); name in TMPDIR a short one on a "
+        "disk of this machine, that you may write to"
     )
 
 
 def _places() -> list[Path]:
-    named = [os.environ.get(name) for name in ("TMPDIR", "XDG_RUNTIME_DIR")]
+    named = [os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR", "XDG_RUNTIME_DIR")]
     return list(dict.fromkeys(Path(name) for name in (*filter(None, named), "/tmp", "/var/tmp", "/dev/shm")))
 
 

@@ -7,12 +7,12 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import addresses, machine
+from pipeline.cluster import addresses, machine, tokens
 from pipeline.cluster.alarm import OPENING, ended_after
 from pipeline.cluster.settings import RunSettings
 from pipeline.settings import UserError
@@ -55,10 +55,9 @@ def session(run: RunSettings, cpus: int | None = None) -> Generator[None]:
     private = address.kind == "private"
     if not private:
         _knock(address.value)
-        # A cluster without a token runs whatever anybody sends it.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
         _need_token()
     else:
+        _closed_to_others()
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     with (
         _own_token() if private else contextlib.nullcontext(),
@@ -94,6 +93,7 @@ def _start(address: addresses.Address, cpus: int | None, surroundings: machine.S
 
     private = address.kind == "private"
     places = {"_temp_dir": surroundings.folder, "_plasma_directory": surroundings.store}
+    _check_imported()
     chosen: dict[str, Any] = {name: place for name, place in places.items() if place}
     for last in (False, True):
         try:
@@ -115,15 +115,67 @@ def _start(address: addresses.Address, cpus: int | None, surroundings: machine.S
             if type(error) is not Exception:
                 raise
             ray.shutdown()
-            refused = _refused(address, error)
+            refused = _refused(address, error, keep=last)
             if last or isinstance(refused, UserError):
                 raise refused from None
         else:
             return
 
 
-def _refused(address: addresses.Address, error: Exception) -> UserError | TrainingFailed:
-    """What a person is told where `ray.init` raised this: the reason where it is known, else Ray's last words."""
+def _closed_to_others() -> None:
+    """Have a private Ray ask for a token: its ports are open to the network.
+
+    Raises:
+        UserError: if the environment has it opened to everybody.
+    """
+    mode = os.environ.get(tokens.MODE, "")
+    if mode and not tokens.required():
+        raise UserError(
+            f"Ray cannot start: {tokens.MODE}={mode} would open a private Ray to everybody who reaches this machine; "
+            f"unset {tokens.MODE}"
+        )
+    if mode or "ray" not in sys.modules:
+        os.environ[tokens.MODE] = tokens.ON
+    else:
+        os.environ.pop(tokens.MODE, None)  # `ray.init` sets one that is unset, and takes an empty one for disabled
+
+
+def _need_token() -> None:
+    """Have Ray join a cluster with a token only, unless the environment says otherwise.
+
+    Raises:
+        UserError: if no token is here.
+    """
+    if not os.environ.get(tokens.MODE):
+        os.environ[tokens.MODE] = tokens.ON  # a cluster without a token runs whatever anybody sends it
+    if tokens.required() and not tokens.token_here():
+        raise UserError(
+            "run.address: no token for the cluster is here; copy the head's, and name it in "
+            f"{tokens.TOKEN_PATH}. (Only where the cluster has none, and anybody who reaches it can use it: "
+            f"`env {tokens.MODE}=disabled dvc repro`, for that one command; do not export it)"
+        )
+
+
+def _check_imported() -> None:
+    """Refuse a process whose Ray was imported before the mode was set: it would not get into a Ray with a token.
+
+    Raises:
+        UserError: at once; Ray itself would try for half a minute.
+    """
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    if tokens.required() and not is_token_auth_enabled():
+        raise UserError(
+            f"Ray cannot be used: it was imported while {tokens.MODE} was not {tokens.ON}; set "
+            f"{tokens.MODE}={tokens.ON} in the environment, and start this process again"
+        )
+
+
+def _refused(address: addresses.Address, error: Exception, keep: bool = True) -> UserError | TrainingFailed:
+    """What a person is told where `ray.init` raised this: the reason where it is known, else Ray's last words.
+
+    keep: whether Ray's logs are to outlive its folder.
+    """
     said = str(error).strip() or type(error).__name__
     if address.kind != "private":
         return UserError(f"run.address: cannot join Ray at {address.value}: {machine.unjoined(said)}")
@@ -131,7 +183,7 @@ def _refused(address: addresses.Address, error: Exception) -> UserError | Traini
     words = machine.last_words(logs) if logs else []
     if known := machine.reason(said, words):
         return UserError(f"Ray cannot start: {known}")
-    where = f" (its logs: {machine.kept(logs)})" if logs else ""
+    where = f" (its logs: {machine.kept(logs)})" if logs and keep else ""
     quoted = "".join(f"\n  {line}" for line in words)
     hint = "" if logs is None else "; if the machine was busy, run it again"
     return TrainingFailed(f"Ray does not start: {machine.first_line(said).rstrip('.')}{where}{hint}{quoted}")
@@ -144,30 +196,14 @@ def _own_token() -> Generator[None]:
     Ray asks for one from `ray.init` on. It would make one too, and leave it in the home folder, where it passes for
     that of a cluster.
     """
-    given = os.environ.get("RAY_AUTH_TOKEN")
-    os.environ["RAY_AUTH_TOKEN"] = TOKEN
+    given = os.environ.get(tokens.TOKEN)
+    os.environ[tokens.TOKEN] = TOKEN
     try:
         yield
     finally:
-        os.environ.pop("RAY_AUTH_TOKEN")
+        os.environ.pop(tokens.TOKEN)
         if given is not None:
-            os.environ["RAY_AUTH_TOKEN"] = given
-
-
-def token_here() -> bool:
-    """Whether Ray would find a token: in the environment, in the file it names, or in the home folder."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named or Path.home() / ".ray" / "auth_token").is_file()
-
-
-def _need_token() -> None:
-    if os.environ["RAY_AUTH_MODE"] == "token" and not token_here():
-        raise UserError(
-            "run.address: no token for the cluster is here; copy the head's, and name it in RAY_AUTH_TOKEN_PATH "
-            "(RAY_AUTH_MODE=disabled joins a cluster that has none, which anybody who reaches it can use)"
-        )
+            os.environ[tokens.TOKEN] = given
 
 
 def _knock(address: str) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import limits
+from pipeline.formats import private
 from pipeline.formats.damage import Damaged, parse_json
 from pipeline.settings import UserError
 
 PIECE = 2**20
 FULL = {errno.ENOSPC, errno.EDQUOT}
-READABLE = 0o644  # safetensors makes files that nobody else may read
 
 
 class BrokenArtefact(UserError):
@@ -58,7 +58,7 @@ def replacing(path: Path) -> Generator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        temporary.chmod(READABLE)
+        private.readable(temporary)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -140,9 +140,9 @@ def replacing_folder(path: Path) -> Generator[Path]:
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
-            if file.is_file():
-                file.chmod(READABLE)
+            private.readable(file)
             _sync(file)
+        private.readable(temporary)
         _sync(temporary)
         if path.exists():
             old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
@@ -171,11 +171,26 @@ def sweep_temporaries(folder: Path, report: Callable[[str], None] | None = None)
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what it has fetched: $ZEROSUM_CACHE, else zerosum/ in $XDG_CACHE_HOME or ~/.cache."""
+    """Where this machine keeps what it has fetched: $ZEROSUM_CACHE, else zerosum/ in $XDG_CACHE_HOME or ~/.cache.
+
+    It is made for its owner alone.
+
+    Raises:
+        UserError: if it is there and others can write to it. One that ZEROSUM_CACHE names may be a team's.
+    """
     own = os.environ.get("ZEROSUM_CACHE")
     if own:
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zerosum"
+    return private.folder(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zerosum")
+
+
+def own_cache(name: str) -> Path:
+    """A part of the cache that is used without looking at each file again: its owner's alone, wherever the cache is.
+
+    Raises:
+        UserError: if it is there and others can write to it.
+    """
+    return private.folder(cache_folder() / name)
 
 
 def disk_is_full(error: Exception) -> bool:

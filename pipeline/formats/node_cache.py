@@ -39,7 +39,7 @@ JOBS = "jobs"  # in the cache folder: the projects of jobs
 
 def node_folder() -> Path:
     """Where this machine keeps what it has fetched of stores."""
-    return files.cache_folder() / "node"
+    return files.own_cache("node")
 
 
 class NodeCache:

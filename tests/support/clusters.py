@@ -27,7 +27,7 @@ import psutil
 Started = TypeVar("Started")
 
 START = 120  # seconds for a node to be up
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
 STORE = str(100 * 2**20)  # bytes of object store a node
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 NOT_SPILLED = '--system-config={"automatic_object_spilling_enabled":false}'
@@ -105,7 +105,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
+        return {"RAY_AUTH_TOKEN_PATH": str(self.folder / "token")}
 
     def add(self, cpus: int, environment: Mapping[str, str] | None = None) -> Node:
         """One more node; it is up when this returns."""
@@ -125,7 +125,7 @@ class Cluster:
         """Notice, by the call of Ray's autoscalers, that the node's machine is taken away in so many seconds."""
         done = subprocess.run(
             [sys.executable, "-c", DRAIN, self.address, node.name, str(seconds)],
-            env={**os.environ, **QUIET, **self.environment},
+            env={**os.environ, **QUIET, **self.environment, "RAY_AUTH_MODE": "token"},
             capture_output=True,
             text=True,
             timeout=60,
@@ -227,7 +227,14 @@ def _started(folder: Path, name: str, arguments: tuple[str, ...], environment: M
                 f"--metrics-export-port={_free()}",
                 *arguments,
             ],
-            env={**own, **QUIET, "PATH": path, "RAY_AUTH_TOKEN_PATH": str(folder / "token"), **environment},
+            env={
+                **own,
+                **QUIET,
+                "PATH": path,
+                "RAY_AUTH_MODE": "token",  # of `ray start`, which no module of ours imports
+                "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

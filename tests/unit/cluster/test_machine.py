@@ -35,18 +35,20 @@ def short(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         yield Path(name)
 
 
-def test_the_usual_folder_serves(short: Path) -> None:
+def test_rays_files_are_in_a_folder_that_nobody_else_enters(short: Path) -> None:
     with machine.prepared(STORE) as found:
-        assert found == machine.Surroundings(None, None)
-    assert machine.usual_folder() == short / "ray"
+        folder = Path(found.folder or "")
+        assert folder.parent.parent == short
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        assert found.store is None
+    assert not folder.parent.exists()
+    assert not (short / "ray").exists(), "Ray's usual folder is open to everybody"
 
 
 @pytest.mark.parametrize("kind", ["long", "odd", "a file", "not here", "relative"])
-def test_a_folder_that_does_not_serve_is_replaced_for_the_block(
-    kind: str, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_does_not_serve_is_passed_over(kind: str, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's folders for temporary files are too long for sockets."""
-    usual = {
+    place = {
         "long": short / ("x" * 60),
         "odd": short / ODD,
         "a file": short / "file",
@@ -54,24 +56,28 @@ def test_a_folder_that_does_not_serve_is_replaced_for_the_block(
         "relative": Path("tmp"),
     }[kind]
     if kind == "a file":
-        usual.write_text("")
-    monkeypatch.setenv("TMPDIR", str(usual))
+        place.write_text("")
+    elif kind in {"long", "odd"}:
+        place.mkdir()
+    monkeypatch.setattr(machine, "_places", lambda: [place, short])
     with machine.prepared(STORE) as found:
         folder = Path(found.folder or "")
         assert folder.parent.parent == short
-        assert folder.parent.stat().st_mode & 0o777 == 0o700, "nobody else's"
         assert len(os.fsencode(folder / machine.SOCKETS)) <= machine.LONGEST
         assert machine.unfit(folder) is None
     assert not folder.parent.exists()
 
 
+def test_the_places_that_a_user_names_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "b"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "a"))
+    assert machine._places()[:2] == [tmp_path / "a", tmp_path / "b"]
+
+
 def test_where_no_folder_serves_it_is_said_at_once(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
     monkeypatch.setattr(machine, "_places", lambda: [Path("/proc"), short / "missing", short / ("y" * 99)])
     with (
-        pytest.raises(
-            UserError, match=r"Ray cannot start: /proc/nowhere/ray cannot be used .*name in TMPDIR a short one"
-        ),
+        pytest.raises(UserError, match=r"Ray cannot start: .*/proc cannot be used .*name in TMPDIR a short one"),
         session(RunSettings()),
     ):
         pass
@@ -86,10 +92,10 @@ def test_what_killed_runs_left_is_swept_and_what_lives_is_not(short: Path) -> No
     left, other = short / f"{machine.PREFIX}left", short / "other"
     (left / "ray").mkdir(parents=True)
     other.mkdir()
-    with machine._own_folder("", 0) as living:
+    with machine._own_folder(0) as living:
         for each in (left, living):
             os.utime(each, (time.time() - 999,) * 2)
-        with machine._own_folder("", 0):
+        with machine._own_folder(0):
             assert living.is_dir()
     assert [path for path in short.iterdir() if path.name != "ray"] == [other]
 
@@ -104,8 +110,7 @@ def test_a_python_whose_path_a_shell_would_read_is_called_by_another(
     monkeypatch.setattr(sys, "executable", python)
     monkeypatch.setattr(sys, "path", [str(environment / "lib"), "", "/elsewhere"])
     monkeypatch.delitem(sys.modules, "ray", raising=False)
-    with machine.prepared(STORE) as found:
-        assert found.folder is None, "the usual folder is as good as ever"
+    with machine.prepared(STORE):
         assert sys.executable.startswith(str(short))
         told = subprocess.run(
             ["bash", "-c", f"exec {sys.executable} -c 'import sys; print(sys.prefix)'"],
@@ -122,7 +127,6 @@ def test_a_python_whose_path_a_shell_would_read_is_called_by_another(
 def test_without_shared_memory_the_store_is_in_our_folder(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "SHARED_MEMORY", Path("/proc/nowhere"))
     with machine.prepared(STORE) as found:
-        assert found.folder is None
         assert Path(found.store or "").parent == short
 
 
@@ -194,13 +198,14 @@ def test_known_reasons_come_with_what_would_do(said: str, advice: str) -> None:
 
 def test_what_is_not_known_is_quoted_from_the_logs(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the start is tried once more; a known reason would come again, and ends it at once."""
-    logs = short / "ray" / f"session_2026-11-30_03-17-58_969768_{os.getpid()}" / "logs"
-    logs.mkdir(parents=True)
-    (logs / "raylet.err").write_text("[2026-11-30 03:17:59,036 E 1 2] (raylet) a.cc:1: the moon is wrong\n")
     starts: list[object] = []
+    told = "[2026-11-30 03:17:59,036 E 1 2] (raylet) a.cc:1: the moon is wrong\n"
 
     def init(**settings: object) -> None:
         starts.append(settings)
+        logs = Path(str(settings["_temp_dir"])) / f"session_2026-11-30_03-17-58_969768_{os.getpid()}" / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / "raylet.err").write_text(told)
         raise Exception(TIMED_OUT)
 
     monkeypatch.setattr("ray.init", init)
@@ -208,9 +213,12 @@ def test_what_is_not_known_is_quoted_from_the_logs(short: Path, monkeypatch: pyt
     with pytest.raises(TrainingFailed) as failed:
         session(RunSettings()).__enter__()
     assert len(starts) == 2
-    assert str(logs) in str(failed.value)
     assert str(failed.value).splitlines()[-1].endswith("the moon is wrong")
-    (logs / "gcs_server.err").write_text(TOO_FEW_FILES)
+    (copy,) = short.glob(f"{machine.LOGS}*")
+    assert str(copy) in str(failed.value)
+    assert (copy / "raylet.err").read_text() == told
+    assert copy.stat().st_mode & 0o777 == 0o700, "its owner's alone"
+    told = TOO_FEW_FILES
     with pytest.raises(UserError, match="ulimit -n 4096"):
         session(RunSettings()).__enter__()
     assert len(starts) == 3

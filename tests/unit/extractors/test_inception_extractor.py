@@ -304,9 +304,10 @@ def test_auto_is_the_cache_and_says_how_to_fill_it(tmp_path: Path, monkeypatch: 
     (tmp_path / weights.CACHED).touch()
     assert weights.resolve("auto") == tmp_path / weights.CACHED
     monkeypatch.delenv("ZEROSUM_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert weights.files.cache_folder() == Path("/caches/zerosum")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert weights.files.cache_folder() == tmp_path / "caches" / "zerosum"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights.files.cache_folder() == Path.home() / ".cache" / "zerosum"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert weights.files.cache_folder() == tmp_path / "home" / ".cache" / "zerosum"
     with pytest.raises(UserError, match="there is no such file"):
         weights.resolve("nowhere.pth")

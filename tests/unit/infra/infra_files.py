@@ -26,9 +26,11 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def pins(path: Path) -> dict[str, str]:
-    """Name (in lower case, with dashes) → version of a lock file; every line has to be an exact pin."""
+    """Name (in lower case, with dashes) → version of a lock file; every line has to be an exact pin with its hashes."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!]+)", line) for line in lines]
+    found = [
+        re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!]+)( --hash=sha256:[0-9a-f]{64})+", line) for line in lines
+    ]
     assert all(found), f"{path.name}: {[line for line, match in zip(lines, found, strict=True) if not match]}"
     return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
 

@@ -39,7 +39,8 @@ def test_hadolint_finds_nothing(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_python_is_of_one_version_and_fits_the_project(path: Path) -> None:
     version = arguments(path)["PYTHON"]
-    assert all_of(path, "FROM") == ["python:${PYTHON}-slim-bookworm"]
+    assert all_of(path, "FROM") == ["python:${PYTHON}-slim-bookworm${PYTHON_DIGEST}"]
+    assert arguments(path)["PYTHON_DIGEST"] == "", "that of infra/digests.env, where one was looked up"
     assert re.fullmatch(r"3\.11\.\d+", version)
     assert version == arguments(DOCKERFILES[0])["PYTHON"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,12 +63,24 @@ def test_the_image_installs_the_lock_and_nothing_newer() -> None:
     assert "--requirement requirements.lock" in run
     assert "--no-deps --no-build-isolation --editable ." in run
     assert "pip check" in run
-    installs = re.findall(r"pip install ([^&;]*)", run)
-    assert len(installs) == 3
-    for install in installs:
-        wanted = [word for word in install.split() if not word.startswith("--") and word not in {".", "-"}]
-        named = [word for word in wanted if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", word)]
-        assert not named, f"without a pin: {named}"
+    for path in DOCKERFILES:
+        installs = re.findall(r"pip install ([^&;\"]*)", " ".join(all_of(path, "RUN")))
+        assert installs
+        for install in installs:
+            editable = "--editable ." in install
+            assert {"--require-hashes", "--no-deps"} <= set(install.split()) or editable, install
+            wanted = [word for word in install.split() if not word.startswith("--")]
+            named = [word for word in wanted if "==" in word or re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", word)]
+            assert not named, f"without a hash: {named}"
+
+
+def test_the_images_user_cannot_change_its_code() -> None:
+    text = DOCKERFILES[0].read_text()
+    assert not re.search(r"chown|--owner=zerosum[^\n]*/opt", text)
+    assert all_of(DOCKERFILES[0], "COPY")[-1] == ". ."
+    run = all_of(DOCKERFILES[0], "RUN")[-1]
+    assert "chmod --recursive u=rwX,go=rX /opt/zerosum" in run
+    assert "tools/sbom.py sbom.json" in run
 
 
 def test_the_torch_of_the_lock_is_found_by_the_image() -> None:
@@ -75,7 +88,8 @@ def test_the_torch_of_the_lock_is_found_by_the_image() -> None:
     found = subprocess.run(
         ["grep", "^torch==", str(ROOT / "requirements.lock")], capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == [f"torch=={lock()['torch']}"]
+    assert len(found.stdout.splitlines()) == 1
+    assert found.stdout.split()[0] == f"torch=={lock()['torch']}"
     base, _, build = arguments(DOCKERFILES[0])["TORCH_INDEX"].rpartition("/")
     assert build == "cpu"
     assert f"--index-url {base}/cu" in (ROOT / "README.md").read_text(), "as the README installs it"
@@ -103,7 +117,8 @@ def test_what_others_call_in_the_image_is_installed() -> None:
 @pytest.mark.parametrize("path", EXTRAS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_extras_are_pinned_and_agree_with_the_lock(path: Path) -> None:
     both = pins(path).keys() & lock().keys()
-    assert not both, f"{both} are pinned twice"
+    assert {name: pins(path)[name] for name in both} == {name: lock()[name] for name in both}
+    assert path == EXTRAS[2] or not both, f"{both} are pinned twice"
 
 
 def test_extras_agree_with_each_other() -> None:
@@ -176,7 +191,7 @@ def test_what_is_copied_is_in_the_context(path: Path) -> None:
 # --- scripts ----------------------------------------------------------------------------------
 
 
-SCRIPTS = ("docker/repro.sh", "ray/spot-notice.sh", "slurm/zerosum.sbatch")
+SCRIPTS = ("digests.sh", "docker/repro.sh", "ray/spot-notice.sh", "slurm/zerosum.sbatch")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -199,6 +214,28 @@ def test_every_script_is_checked() -> None:
 
 def test_infra_holds_no_python() -> None:
     assert not list(INFRA.rglob("*.py"))
+
+
+def test_tags_are_resolved_to_digests(tmp_path: Path) -> None:
+    """With a stand-in for docker, which has no registry here."""
+    shutil.copytree(INFRA, tmp_path / "infra")
+    docker = tmp_path / "docker"
+    digest = "sha256:" + "a1" * 32
+    docker.write_text(f'#!/bin/bash\necho "$4" >> {tmp_path}/asked\necho {digest}\n')
+    docker.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = tmp_path / "infra" / "digests.sh"
+    subprocess.run([script], env=environment, check=True, capture_output=True)
+    found = dict(line.split("=", 1) for line in (tmp_path / "infra" / "digests.env").read_text().splitlines())
+    assert set(found.values()) == {f"@{digest}"}
+    compose = (INFRA / "mlflow" / "compose.yaml").read_text()
+    assert found.keys() == set(re.findall(r"\$\{(\w+_DIGEST):-\}", compose)), "each is read"
+    asked = (tmp_path / "asked").read_text().split()
+    assert asked[0] == f"python:{arguments(DOCKERFILES[0])['PYTHON']}-slim-bookworm"
+    assert [each.partition(":")[0] for each in asked[1:]] == ["postgres", "chrislusf/seaweedfs", "amazon/aws-cli"]
+    docker.write_text("#!/bin/bash\necho no such image\n")
+    assert subprocess.run([script], env=environment, check=False, capture_output=True).returncode == 1
+    assert not list((tmp_path / "infra").glob("digests.??????"))
 
 
 COPIED = (
@@ -250,6 +287,22 @@ def test_repro_lays_the_project_out_and_runs_dvc_there(image: Path, tmp_path: Pa
     ]
     for name in COPIED:
         assert (folder / name).read_text() == f"{name} of the image\n"
+
+
+def test_repro_gives_dvc_a_folder_of_its_own(image: Path, tmp_path: Path) -> None:
+    """DVC unpickles what is in its cache."""
+    (image.parent / "bin" / "dvc").write_text('#!/bin/bash\n[[ $1 == repro ]] && echo "$DVC_SITE_CACHE_DIR"\n:\n')
+    site = tmp_path / f"zerosum-dvc-{os.getuid()}"
+    told = {"TMPDIR": str(tmp_path), "DVC_SITE_CACHE_DIR": ""}
+    for _ in range(2):
+        done = repro(image, str(tmp_path / "project"), **told)
+        assert done.stdout.split() == [str(site)]
+        assert stat.S_IMODE(site.stat().st_mode) == 0o700
+    site.chmod(0o777)
+    assert repro(image, str(tmp_path / "project"), **told).returncode == 2
+    site.rmdir()
+    site.symlink_to(tmp_path)
+    assert repro(image, str(tmp_path / "project"), **told).returncode == 2
 
 
 def test_repro_keeps_what_was_computed_and_takes_the_images_code(image: Path, tmp_path: Path) -> None:

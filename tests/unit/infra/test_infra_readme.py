@@ -64,9 +64,10 @@ def test_what_it_links_to_is_there() -> None:
 def test_paths_of_the_commands_are_there() -> None:
     named = {path for command in commands() for path in re.findall(r"infra/[\w./-]+", command)}
     assert len(named) > 10
-    for path in named:
+    made = {"infra/digests.env", "sbom.json"}  # by `make digests`, and by the image
+    for path in named - made:
         assert (ROOT / path).exists(), path
-    for path in re.findall(r"/opt/zerosum/([\w./-]+)", README):
+    for path in set(re.findall(r"/opt/zerosum/([\w./-]+)", README)) - made:
         assert (ROOT / path).is_file(), path
 
 
@@ -172,7 +173,9 @@ def test_nothing_is_latest_open_or_secret(path: Path) -> None:
         r"(?i)(AKIA[0-9A-Z]{16}|BEGIN [A-Z ]*PRIVATE KEY|(?:password|token|secret)\s*[:=]\s*['\"]\w{8,})", text
     )
     for line in text.splitlines():
-        if "0.0.0.0" in line:
+        if "cidr: 0.0.0.0/0" in line:
+            assert path.name == "network.yaml", "the way out, but for what it excepts"
+        elif "0.0.0.0" in line:
             # Only inside containers of compose.yaml, which publishes one port, on loopback.
             assert path.name == "compose.yaml", line
             assert "of the container" in line

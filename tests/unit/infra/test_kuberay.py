@@ -4,6 +4,7 @@ import copy
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -198,9 +199,14 @@ def test_pods_are_let_into_a_restricted_namespace(name: str) -> None:
     for container in pod["containers"]:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        written = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert {mounts["/tmp"], mounts["/home/zerosum"]} <= written, "what Ray and the library write to"
         assert not any("hostPort" in port for port in container.get("ports", []))
     assert cluster()["spec"]["autoscalerOptions"]["securityContext"] == {
         "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
 
@@ -248,10 +254,42 @@ def test_workers_may_ask_nothing_of_kubernetes() -> None:
     for name, template in templates().items():
         account = template["spec"]["serviceAccountName"]
         assert account in accounts
-        if name != "head":
-            assert account == "zerosum-worker"
-            assert template["spec"]["automountServiceAccountToken"] is False
-    assert accounts["zerosum-worker"]["automountServiceAccountToken"] is False
+        assert account == ("zerosum-head" if name == "head" else "zerosum-worker")
+        assert template["spec"]["automountServiceAccountToken"] is False
+    assert all(each["automountServiceAccountToken"] is False for each in accounts.values())
+
+
+def test_the_rights_of_the_autoscaler_are_in_its_container_alone() -> None:
+    """A job's driver runs in the container beside it."""
+    from ray.autoscaler._private.kuberay import node_provider
+
+    pod = templates()["head"]["spec"]
+    (held,) = (volume for volume in pod["volumes"] if "projected" in volume)
+    paths = {path for each, path in walk(held) if each.endswith(".path")}
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert f"{place}/token" == node_provider.IN_CLUSTER_TOKEN_PATH
+    assert f"{place}/ca.crt" == node_provider.IN_CLUSTER_CA_CERT_PATH
+    assert paths >= {"token", "ca.crt"}
+    mounts = cluster()["spec"]["autoscalerOptions"]["volumeMounts"]
+    assert {"name": held["name"], "mountPath": place, "readOnly": True} in mounts
+    assert {mount["name"] for mount in mounts} <= {volume["name"] for volume in pod["volumes"]}
+    for template in templates().values():
+        for container in template["spec"]["containers"]:
+            assert not [mount for mount in container["volumeMounts"] if mount["name"] == held["name"]]
+
+
+def test_workers_get_the_keys_of_the_store_and_no_others() -> None:
+    given = {
+        name: [each["secretRef"]["name"] for each in template["spec"]["containers"][0].get("envFrom", [])]
+        for name, template in templates().items()
+    }
+    assert given == {
+        "head": ["zerosum-store", "zerosum-environment"],
+        "cpu": ["zerosum-store"],
+        "gpu": ["zerosum-store"],
+        "submitter": [],
+    }
+    assert not {"env", "envFrom"} & cluster()["spec"]["autoscalerOptions"].keys()
 
 
 # --- who reaches Ray --------------------------------------------------------------------------
@@ -272,9 +310,9 @@ def let_in(source: Labels, namespace: str, port: int) -> bool:
     """Whether the policies let a pod of `namespace` reach a port of a pod of Ray."""
     policies = documents(KUBERAY / "common" / "network.yaml")
     governing = [each["spec"] for each in policies if selects(each["spec"]["podSelector"], POD)]
-    assert len(governing) == 2
+    assert {"Ingress", "Egress"} <= set(policies[0]["spec"]["policyTypes"])
+    assert policies[0]["spec"]["podSelector"] == {}
     for policy in governing:
-        assert policy["policyTypes"] == ["Ingress"]
         for rule in policy.get("ingress", []):
             ports = {each["port"] for each in rule.get("ports", [])}
             for peer in rule["from"]:
@@ -303,6 +341,82 @@ def let_in(source: Labels, namespace: str, port: int) -> bool:
 )
 def test_who_reaches_ray(source: Labels, namespace: str, port: int, allowed: bool) -> None:
     assert let_in(source, namespace, port) is allowed
+
+
+WORKER: Labels = {"ray.io/cluster": "zerosum", "ray.io/node-type": "worker"}
+SUBMITTER: Labels = {"app.kubernetes.io/name": "zerosum-submitter"}
+DNS: Labels = {"k8s-app": "kube-dns"}
+
+
+def let_out(source: Labels, target: str | Labels, port: int, protocol: str = "TCP", namespace: str = "zerosum") -> bool:
+    """Whether the policies let a pod of this namespace reach an address, or a pod by its labels."""
+    for policy in (each["spec"] for each in documents(KUBERAY / "common" / "network.yaml")):
+        if not selects(policy["podSelector"], source) or "Egress" not in policy["policyTypes"]:
+            continue
+        for rule in policy.get("egress", []):
+            ports = {(each["protocol"], each["port"]) for each in rule.get("ports", [])}
+            if ports and (protocol, port) not in ports:
+                continue
+            for peer in rule["to"]:
+                if "ipBlock" in peer:
+                    if isinstance(target, str) and in_block(target, peer["ipBlock"]):
+                        return True
+                elif not isinstance(target, str):
+                    space = peer.get("namespaceSelector")
+                    there = (
+                        selects(space, {"kubernetes.io/metadata.name": namespace}) if space else namespace == "zerosum"
+                    )
+                    if there and selects(peer["podSelector"], target):
+                        return True
+    return False
+
+
+def in_block(address: str, block: dict[str, Any]) -> bool:
+    found = ip_address(address)
+    return found in ip_network(block["cidr"]) and not any(found in ip_network(each) for each in block.get("except", []))
+
+
+def test_every_pod_is_closed_in_both_directions() -> None:
+    closed = documents(KUBERAY / "common" / "network.yaml")[0]["spec"]
+    assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize("source", [POD, WORKER, SUBMITTER, {}], ids=["head", "worker", "submitter", "any"])
+@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.170.23", "169.254.169.252", "fd00:ec2::254"])
+def test_nobody_reaches_the_metadata_service(source: Labels, address: str) -> None:
+    for port in (80, 443, 988, 6443):
+        assert not let_out(source, address, port)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "allowed"),
+    [
+        (POD, WORKER, 31234, True),
+        (WORKER, POD, 6379, True),
+        (WORKER, "52.218.0.1", 443, True),
+        (WORKER, "52.218.0.1", 80, False),
+        (WORKER, "10.96.0.1", 6443, False),
+        (POD, "10.96.0.1", 6443, True),
+        (POD, "10.96.0.1", 443, True),
+        (WORKER, {"app": "database"}, 5432, False),
+        (SUBMITTER, POD, 8265, True),
+        (SUBMITTER, POD, 6379, False),
+        (SUBMITTER, WORKER, 8265, False),
+        (SUBMITTER, "52.218.0.1", 443, False),
+        ({}, "52.218.0.1", 443, False),
+    ],
+)
+def test_what_is_reached_from_here(source: Labels, target: str | Labels, port: int, allowed: bool) -> None:
+    assert let_out(source, target, port) is allowed
+
+
+@pytest.mark.parametrize("source", [POD, WORKER, SUBMITTER], ids=["head", "worker", "submitter"])
+def test_names_are_looked_up_at_the_clusters_own_dns(source: Labels) -> None:
+    for protocol in ("UDP", "TCP"):
+        assert let_out(source, DNS, 53, protocol, "kube-system")
+        assert let_out(source, "169.254.20.10", 53, protocol), "the cache on each node"
+    assert not let_out(source, DNS, 53, "UDP", "zerosum")
+    assert not let_out(source, "8.8.8.8", 53, "UDP")
 
 
 def test_the_submitter_carries_the_label_that_is_let_in() -> None:

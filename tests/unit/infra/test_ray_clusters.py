@@ -200,12 +200,57 @@ def test_the_bucket_policy_opens_one_bucket() -> None:
     assert {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"} <= allowed
 
 
-def test_the_head_may_end_its_own_machines_only_and_pass_one_role() -> None:
-    found = {action: each for each in statements("aws-head-policy.json") for action in actions(each)}
-    assert not [action for action in found if action in {"*", "ec2:*", "iam:*"}]
+LOOKS = re.compile(r"\w+:(Describe|List|Get)[\w*]*")
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(RAY.glob("*.json"))])
+def test_nothing_is_changed_anywhere_without_a_condition(name: str) -> None:
+    for each in statements(name):
+        places = each.get("Resource", [])
+        open_to_all = "*" in ([places] if isinstance(places, str) else places)
+        changing = [action for action in actions(each) if not LOOKS.fullmatch(action)]
+        assert not any("*" in action for action in changing), changing
+        assert not (open_to_all and changing) or "Condition" in each, changing
+
+
+def test_the_head_makes_and_ends_its_own_machines_only_and_passes_one_role() -> None:
+    """Whoever may tag any machine as this cluster's may end any machine."""
     name = parsed(RAY / "aws.yaml")["cluster_name"]
-    assert found["ec2:TerminateInstances"]["Condition"] == {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": name}}
-    assert found["iam:PassRole"]["Resource"].endswith(":role/zerosum-worker")
+    own = {"ec2:ResourceTag/ray-cluster-name": name}
+    as_they_start = {"ec2:CreateAction": "RunInstances", "aws:RequestTag/ray-cluster-name": name}
+    found: dict[str, list[dict[str, str] | None]] = {}
+    for each in statements("aws-head-policy.json"):
+        for action in actions(each):
+            found.setdefault(action, []).append(each.get("Condition", {}).get("StringEquals"))
+    for action in ("ec2:TerminateInstances", "ec2:StopInstances", "ec2:StartInstances"):
+        assert found[action] == [own]
+    assert found["ec2:CreateTags"] == [as_they_start, own]
+    assert found["ec2:RunInstances"] == [{"aws:RequestTag/ray-cluster-name": name}, None]
+    (passing,) = (each for each in statements("aws-head-policy.json") if actions(each) == ["iam:PassRole"])
+    assert passing["Resource"].endswith(":role/zerosum-worker")
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    (started,) = (
+        each["Resource"]
+        for each in statements("aws-head-policy.json")
+        if actions(each) == ["ec2:RunInstances"] and "Condition" not in each
+    )
+    assert not any("instance/" in resource.replace("spot-instances-request", "") for resource in started)
+
+
+def test_ray_tags_a_machine_as_it_starts_it() -> None:
+    """Without it the conditions above would let nothing start."""
+    from ray.autoscaler._private.aws import node_provider
+    from ray.autoscaler.tags import TAG_RAY_CLUSTER_NAME
+
+    specs = [{"ResourceType": "instance", "Tags": [{"Key": TAG_RAY_CLUSTER_NAME, "Value": "zerosum"}]}]
+    assert TAG_RAY_CLUSTER_NAME == "ray-cluster-name"
+    source = Path(node_provider.__file__).read_text()
+    assert re.search(r'"Key": TAG_RAY_CLUSTER_NAME,\s+"Value": self\.cluster_name', source)
+    node_provider.AWSNodeProvider._merge_tag_specs(specs, [])
+    assert specs[0]["Tags"][0]["Value"] == "zerosum"
+
+
+def test_a_machine_is_trusted_with_roles_by_ec2_only() -> None:
     assert actions(statements("aws-trust-policy.json")[0]) == ["sts:AssumeRole"]
 
 

@@ -105,15 +105,18 @@ def submitted(tmp_path: Path) -> Iterator[Submit]:
     """Starts the script: `submitted(*words, ray="stub" or "real")`. What is left at the end is killed."""
     jobs: list[Job] = []
 
-    def start(*words: str, ray: str = "stub", preempted: str = "None") -> Job:
+    def start(
+        *words: str, ray: str = "stub", preempted: str = "None", before: Callable[[Path], object] = lambda scratch: None
+    ) -> Job:
         number = os.getpid() * 10 + len(jobs)
+        before(Path(f"/tmp/zerosum-{number}"))
         (tmp_path / "bin").mkdir()
         for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("ray", RAY)):
             if name == "ray" and ray == "real":
                 continue
             (tmp_path / "bin" / name).write_text(text)
             (tmp_path / "bin" / name).chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_", "DVC_"))}
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
                 ["bash", str(SCRIPT), *words],
@@ -200,6 +203,69 @@ def test_preemption_is_told_from_a_cancelled_job(
     assert "saved" in job.log
     assert (f"scontrol requeue {job.number}" in job.heard) is again
     assert not job.left()
+
+
+# --- the folder on each node ------------------------------------------------------------------
+
+LOOKS = """
+folder=/tmp/zerosum-$SLURM_JOB_ID
+stat --format='mode %a' "$folder"
+echo "inside $(ls "$folder")"
+stat --format='dvc %a' "$DVC_SITE_CACHE_DIR" "$DVC_SITE_CACHE_DIR/repo"
+"""
+
+
+def test_nobody_else_enters_the_folder_of_sockets_and_logs(submitted: Submit) -> None:
+    job = submitted("bash", "-c", LOOKS)
+    assert job.process.wait(60) == 0, job.log
+    assert "mode 700" in job.log
+    assert job.log.count("dvc 700") == 2, "what DVC unpickles"
+    assert not job.left()
+
+
+def test_what_an_earlier_life_of_the_job_left_is_made_anew(submitted: Submit) -> None:
+    def left(scratch: Path) -> None:
+        (scratch / "head" / "session").mkdir(parents=True)
+        scratch.chmod(0o777)
+
+    job = submitted("bash", "-c", LOOKS, before=left)
+    assert job.process.wait(60) == 0, job.log
+    assert "mode 700" in job.log
+    assert "inside dvc" in job.log
+    assert not job.left()
+
+
+@pytest.mark.parametrize("kind", ["of another user", "a link", "a file"])
+def test_a_folder_that_somebody_made_before_is_refused(kind: str, submitted: Submit, tmp_path: Path) -> None:
+    if kind == "of another user" and os.getuid() != 0:
+        pytest.skip("needs root to give a folder away")
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "kept").touch()
+
+    def planted(scratch: Path) -> None:
+        if kind == "a link":
+            scratch.symlink_to(target)
+        elif kind == "a file":
+            scratch.touch()
+        else:
+            scratch.mkdir(0o777)
+            (scratch / "kept").touch()
+            os.chown(scratch, 65534, 65534)
+
+    job = submitted("bash", "-c", LOOKS, before=planted)
+    scratch = Path(f"/tmp/zerosum-{job.number}")
+    try:
+        assert job.process.wait(60) == 2, job.log
+        assert str(scratch) in job.log
+        assert (target / "kept").exists()
+        assert kind != "of another user" or (scratch / "kept").exists()
+        assert "srun" not in job.heard
+    finally:
+        if scratch.is_dir() and not scratch.is_symlink():
+            shutil.rmtree(scratch)
+        else:
+            scratch.unlink()
 
 
 # --- before anything starts -------------------------------------------------------------------
