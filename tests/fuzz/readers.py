@@ -308,7 +308,7 @@ def _params(data: bytes, folder: Path) -> None:
 @cache
 def bests() -> tuple[bytes, ...]:
     line = [{"from": 100, "overrides": {"train.lr": 1e-4}}]
-    best = search.Best({"families.dcgan.lr": 1e-3, "x": [1, 2]}, 1.5, 2, True, "note", line)
+    best = search.Best({"families.dcgan.lr": 1e-3, "train.x": [1, 2]}, 1.5, 2, True, "note", line)
     return (_written(lambda folder: search.save_best(folder, best), "best.yaml"), (ROOT / "dvc.lock").read_bytes())
 
 

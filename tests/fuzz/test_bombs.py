@@ -225,11 +225,11 @@ def test_aliases_as_they_are_written_for_what_stands_twice_are_read_in_a_search_
     import yaml
 
     content = {"format_version": 1, "note": "", "repeatable": True, "score": 1.0, "trial": 1}
-    text = yaml.safe_dump({**content, "overrides": {"x": shared, "y": shared}})
+    text = yaml.safe_dump({**content, "overrides": {"train.x": shared, "train.y": shared}})
     assert "*id001" in text
     (tmp_path / "best.yaml").write_text(text)
-    assert search.load_best(tmp_path).overrides == {"x": [1, 2], "y": [1, 2]}
-    search.save_best(tmp_path, search.Best({"x": shared, "y": shared}))
+    assert search.load_best(tmp_path).overrides == {"train.x": [1, 2], "train.y": [1, 2]}
+    search.save_best(tmp_path, search.Best({"train.x": shared, "train.y": shared}))
     assert "*" not in (tmp_path / "best.yaml").read_text()
 
 
