@@ -19,7 +19,7 @@ SECRET_VARIABLE = re.compile(
 # Of these every value counts, short ones as well.
 NAMED = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")
 _QUERY = re.compile(
-    r"(?i)([\w.-]*(?:passw(?:or)?d|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|signature|credentials?"
+    r"(?i)((?<![\w.-])[\w.-]*(?:passw(?:or)?d|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|signature|credentials?"
     r"|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
     r"|(?<=[?&])(?:sig|key|auth|code))=([^&\s'\"]+)"
 )
