@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from pydantic import Field
 
 from pipeline.formats import files, forms
+from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.formats.forms import Count, Form, Number, Sha256
 from pipeline.settings import UserError
@@ -81,8 +82,8 @@ class ScoreRecord:
             BrokenArtefact: if it is none.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except Damaged as error:
             raise files.BrokenArtefact(f"this is no whole score record: {forms.printable(str(error))}") from None
         return cls.from_json(data)
 

@@ -13,11 +13,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from pipeline import limits
+from pipeline.formats import yaml_text
 from pipeline.registry import packaging
-from pipeline.settings import UserError
+from pipeline.settings import SettingsError, UserError
 
 CODE = "served_model.py"
 PACKAGE = re.compile(r"zerosum_[0-9a-f]{12}")
@@ -42,7 +41,7 @@ def whose(folder: Path) -> Whose:
         (package,) = [each for each in (folder / "code").iterdir() if each.name != "__pycache__"]
         sources = _sources(package)
         served = _text(folder / CODE)
-    except (OSError, ValueError, RecursionError, MemoryError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, MemoryError, SettingsError):
         return Whose.UNKNOWN
     if package.name != packaging.name_of(sources):
         return Whose.UNKNOWN
@@ -77,10 +76,7 @@ def _is_form(about: Any) -> bool:
 
 
 def _read_yaml(path: Path) -> Any:
-    text = _text(path, limits.YAML_BYTES)
-    if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken) for token in yaml.scan(text, yaml.SafeLoader)):
-        raise ValueError("aliases could make it as large as they like")
-    return yaml.safe_load(text)
+    return yaml_text.load(_text(path, limits.YAML_BYTES), path.name)
 
 
 def _sources(package: Path) -> dict[str, str]:
