@@ -43,6 +43,7 @@ LIMITS = {
     "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),
     # Of settings and records.
     "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
+    "YAML_REPEATED": Limit(10_000, "values", "what all aliases of a YAML file stand for"),
     "YAML_DEPTH": Limit(64, "levels", "nested sections of a YAML file"),
     "JSON_BYTES": Limit(64 * MIB, "bytes", "one JSON document: cards, manifests, records"),
     "JSON_DEPTH": Limit(64, "levels", "nested lists and objects of a JSON document"),
@@ -82,6 +83,7 @@ CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
 CLASS_NAMES_BYTES = LIMITS["CLASS_NAMES_BYTES"].value
 YAML_BYTES = LIMITS["YAML_BYTES"].value
+YAML_REPEATED = LIMITS["YAML_REPEATED"].value
 YAML_DEPTH = LIMITS["YAML_DEPTH"].value
 JSON_BYTES = LIMITS["JSON_BYTES"].value
 JSON_DEPTH = LIMITS["JSON_DEPTH"].value

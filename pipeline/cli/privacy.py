@@ -52,7 +52,7 @@ def _has_secret(path: Path) -> bool:
 
 def _dvc(root: Path) -> Iterator[tuple[str, str]]:
     """DVC keeps pickles in a folder of the machine's, which it opens to everybody."""
-    place = private.site_cache(root)
+    place = _site_cache(root)
     if place is None:
         return
     private.make_sticky()
@@ -70,3 +70,17 @@ def environment() -> dict[str, str]:
     own = private.own_site_cache()
     usable = private.SITE_CACHE not in os.environ and own.is_dir() and not private.others(own)
     return {**os.environ, **({private.SITE_CACHE: str(own)} if usable else {})}
+
+
+def _site_cache(root: Path) -> Path | None:
+    """The folder that DVC reads pickles from for the project in `root`, as this environment has it; None if unknown."""
+    try:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+    except ImportError:
+        return None
+    try:
+        with Repo(str(root)) as repo:
+            return Path(repo.site_cache_dir)
+    except (DvcException, OSError):
+        return None

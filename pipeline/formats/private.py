@@ -101,20 +101,6 @@ def own_site_cache() -> Path:
     return Path(sys.prefix) / f"dvc-{os.getuid()}"
 
 
-def site_cache(root: Path) -> Path | None:
-    """The folder that DVC reads pickles from for the project in `root`, as this environment has it; None if unknown."""
-    try:
-        from dvc.exceptions import DvcException
-        from dvc.repo import Repo
-    except ImportError:
-        return None
-    try:
-        with Repo(str(root)) as repo:
-            return Path(repo.site_cache_dir)
-    except (DvcException, OSError):
-        return None
-
-
 def make_sticky() -> None:
     """Where this user's DVC opened a folder to everybody, have nobody else rename or remove what is in it."""
     site = Path(os.environ.get(SITE_CACHE) or SITE)

@@ -95,7 +95,7 @@ class _CardForm(Form):
     threads: Count
     counts: dict[Split, Count]
     report: dict[str, Any]
-    statistics: _StatisticsForm | None
+    statistics: _StatisticsForm | None = None
     key: Sha256
     files: dict[FileName, Sha256]
     format_version: Literal[2]

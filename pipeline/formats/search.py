@@ -87,7 +87,7 @@ def load_best(folder: Path) -> Best:
     """
     path = folder / "best.yaml"
     try:
-        data = yaml_text.read(path, aliases=True)
+        data = yaml_text.read(path)
     except FileNotFoundError:
         raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
     except SettingsError as error:

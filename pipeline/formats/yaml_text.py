@@ -1,7 +1,7 @@
-"""The one way in which YAML is read: 1.2's numbers, no key twice, and nothing that stands for more than it says.
+"""The one way in which YAML is read: 1.2's numbers, no key twice, and nothing that stands for much more than it says.
 
-Anchors, aliases, merge keys and tags are refused: ten lines of aliases can mean ten thousand million values. A date or
-1:30 is text, as in YAML 1.2.
+Ten lines of aliases can mean ten thousand million values: those that they stand for are counted, and bounded. Merge
+keys and tags are refused. A date or 1:30 is text, as in YAML 1.2.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ MERGE = "tag:yaml.org,2002:merge"
 INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
 EXPONENT = "tag:zerosum,2026:exponent"
 SIGNS = list("-+0123456789.")
-NODES = limits.YAML_BYTES  # a file without aliases holds fewer
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers (1e-4 is one), and a key said twice is a mistake, not a choice."""
 
-    aliases = False
-    depth = nodes = 0
+    depth = nodes = repeated = 0
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -37,19 +35,23 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
-        alias = isinstance(event, yaml.AliasEvent)
-        if not self.aliases and event.anchor is not None:
-            sign = "*" if alias else "&"
-            self._refuse(f"anchors and aliases ({sign}{event.anchor[:40]}) are not read; write the value out", event)
-        if alias:  # always named
-            self._count(self.weights.get(event.anchor, NODES), event)  # none yet: of a value that holds itself
+        if isinstance(event, yaml.AliasEvent):
+            # Not known yet: of a value that holds itself, or of nothing, which the library tells.
+            weight = self.weights.get(event.anchor, limits.YAML_REPEATED + 1 if event.anchor in self.anchors else 0)
+            self.repeated += weight
+            self.nodes += weight
+            if self.repeated > limits.YAML_REPEATED:
+                most = limits.YAML_REPEATED
+                self._refuse(
+                    f"its aliases (*{event.anchor[:40]}) stand for more than {most} values; write them out", event
+                )
             return super().compose_node(parent, index)
         if event.tag is not None:
             self._refuse(f"tags ({event.tag[:40]}) are not read; write the value alone, or in quotes", event)
         if self.depth >= limits.YAML_DEPTH:
             self._refuse(f"it is nested more than {limits.YAML_DEPTH} levels deep", event)
         before = self.nodes
-        self._count(1, event)
+        self.nodes += 1
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -58,19 +60,8 @@ class _Loader(yaml.SafeLoader):
             if event.anchor is not None:
                 self.weights[event.anchor] = self.nodes - before
 
-    def _count(self, nodes: int, event: yaml.Event) -> None:
-        self.nodes += nodes
-        if self.nodes > NODES:
-            self._refuse(f"it stands for more than {NODES} values", event)
-
     def _refuse(self, problem: str, event: yaml.Event) -> None:
         raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
-
-
-class _Tolerant(_Loader):
-    """Aliases too, as PyYAML writes them for what stands twice, as long as they do not stand for much."""
-
-    aliases = True
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -141,10 +132,8 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def load(text: str, name: str, *, aliases: bool = False) -> Any:
+def load(text: str, name: str) -> Any:
     """What a YAML document says; `name` is the file's, in errors.
-
-    aliases: read them, in a file that PyYAML may have written.
 
     Raises:
         SettingsError: with line and column, if it is none, or says what is not read.
@@ -152,7 +141,7 @@ def load(text: str, name: str, *, aliases: bool = False) -> Any:
     if len(text.encode("utf-8", "surrogatepass")) > limits.YAML_BYTES:
         raise SettingsError(f"{name} has more than {limits.YAML_BYTES} bytes, which are read of such a file")
     try:
-        return yaml.load(text, Loader=_Tolerant if aliases else _Loader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -162,7 +151,7 @@ def load(text: str, name: str, *, aliases: bool = False) -> Any:
         raise SettingsError(f"{name} is not valid YAML: it is nested too deeply") from None
 
 
-def read(path: Path, *, aliases: bool = False) -> Any:
+def read(path: Path) -> Any:
     """The same of a file.
 
     Raises:
@@ -184,4 +173,4 @@ def read(path: Path, *, aliases: bool = False) -> Any:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path.name} is not a text file in UTF-8: {error}") from None
-    return load(text, path.name, aliases=aliases)
+    return load(text, path.name)

@@ -117,7 +117,7 @@ def test_dates_and_times_are_text(tmp_path: Path, text: str, value: object) -> N
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: 1\nb: &x [1]\n", 2), ("a: 1\n\nb: *x\n", 3), ("a: !!set {x}\n", 1), ("a: 1\nb:\n  <<: {c: 1}\n", 3)],
+    [("a: 1\nb: &x [*x]\n", 2), ("a: 1\n\nb: *x\n", 3), ("a: !!set {x}\n", 1), ("a: 1\nb:\n  <<: {c: 1}\n", 3)],
 )
 def test_what_yaml_is_not_read_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
     (tmp_path / "params.yaml").write_text(text)

@@ -173,6 +173,13 @@ def yaml_depth(folder: Path, beyond: int) -> object:
 
 
 @tries
+def yaml_repeated(folder: Path, beyond: int) -> object:
+    values = limits.YAML_REPEATED // 2  # the list itself is one
+    text = f"a: &a [{', '.join(['1'] * (values - 1 + beyond))}]\nb: [*a, *a]"
+    return yaml_text.load(text, "x")
+
+
+@tries
 def json_bytes(folder: Path, beyond: int) -> object:
     (folder / "x.json").write_bytes(b"{}".ljust(limits.JSON_BYTES + beyond))
     return files.read_json(folder / "x.json", "something")

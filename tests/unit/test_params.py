@@ -87,9 +87,15 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value:
     assert found == value and type(found) is type(value) if text != ".nan" else found != found
 
 
-def test_a_bom_does_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfa: {seed: 1}\nb: {seed: 2}\n")
-    assert params.read(tmp_path / "params.yaml") == {"a": {"seed": 1}, "b": {"seed": 2}}
+def test_a_bom_and_anchors_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbfa: &x {seed: 1}\nb: *x\n")
+    assert params.read(tmp_path / "params.yaml") == {"a": {"seed": 1}, "b": {"seed": 1}}
+
+
+def test_a_value_within_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("a: &x [1, *x]\n")
+    with pytest.raises(SettingsError, match="line 1"):
+        params.read(tmp_path / "params.yaml")
 
 
 def test_the_value_at_a_dotted_key() -> None:
