@@ -10,6 +10,7 @@ INPUTS = 150
 OF_ONE_NETWORK = {"pth", "weights"}  # read rightly only where they hold Inception's weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_each_changed_file_is_read_or_refused(name: str) -> None:
     outcomes = fuzz.fuzzed(name, seed=1, count=INPUTS)

@@ -12,6 +12,7 @@ import pytest
 from pipeline import plugins
 
 NAMES = plugins.names("families")
+LIGHT = ("dcgan", "gan")  # what the quick tests play; the others take a second or two each
 
 
 def kept(name: str) -> dict[str, Any]:
@@ -22,7 +23,9 @@ def test_every_family_has_numbers_and_no_other_has() -> None:
     assert sorted(path.stem for path in golden.HERE.glob("*.json")) == sorted(NAMES), "run `make golden`"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_eight_steps_come_to_what_they_came_to(name: str) -> None:
     assert golden.differences(golden.measured(name), kept(name)) == [], "if that is meant, run `make golden`"
 

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a supervisor on Linux only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="there is a supervisor on Linux only"),
+]
 
 # What `dvc repro` starts, but for the cluster: the one who asks is a child of the one whom the terminal knows.
 SCRIPT = """
