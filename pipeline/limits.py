@@ -49,7 +49,7 @@ LIMITS = {
     "JSON_DEPTH": Limit(64, "levels", "nested lists and objects of a JSON document"),
     "JSON_DIGITS": Limit(4300, "digits", "one whole number in JSON or YAML"),
     "POINTER_BYTES": Limit(64 * KIB, "bytes", "files that name a folder: .git, commondir, DVC's config"),
-    "TABLE_BYTES": Limit(32 * MIB, "bytes", "a table that a stage wrote: history.tsv, trials.csv"),
+    "TABLE_BYTES": Limit(256 * MIB, "bytes", "a table that a stage wrote: history.tsv, trials.csv"),
     "RECORD_BYTES": Limit(1 * MIB, "bytes", "an explore.json beside pictures, which says which of them are grids"),
     # Of weights and statistics.
     "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "statistics or features in an .npz, its members unpacked"),
