@@ -63,7 +63,9 @@ LIMITS = {
     "PARCEL_BYTES": Limit(
         4 * GIB, "bytes", "one parcel of a source's items on its way to a cluster, and their listing"
     ),
-    # Of served models.
+    # Of registered and served models.
+    "CODE_FILES": Limit(1000, "files", "the code that travels with a registered model"),
+    "CODE_BYTES": Limit(4 * MIB, "bytes", "the same, of all files together"),
     "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
     "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
 }
@@ -99,5 +101,7 @@ ZIP_TABLE_BYTES = LIMITS["ZIP_TABLE_BYTES"].value
 DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value
 SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
 PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value
+CODE_FILES = LIMITS["CODE_FILES"].value
+CODE_BYTES = LIMITS["CODE_BYTES"].value
 SERVED_ROWS = LIMITS["SERVED_ROWS"].value
 SERVED_TEXT = LIMITS["SERVED_TEXT"].value

@@ -15,14 +15,13 @@ from typing import Any, cast
 
 from pipeline import limits
 from pipeline.formats import yaml_text
+from pipeline.formats.damage import Damaged
 from pipeline.registry import packaging
 from pipeline.settings import SettingsError, UserError
 
 CODE = "served_model.py"
 PACKAGE = re.compile(r"zerosum_[0-9a-f]{12}")
 LOADER = "mlflow.pyfunc.loaders.code_model"
-MOST_FILES = 1000
-MOST_BYTES = 4 * limits.MIB  # of all sources together
 
 
 class Whose(Enum):
@@ -82,31 +81,31 @@ def _read_yaml(path: Path) -> Any:
 def _sources(package: Path) -> dict[str, str]:
     """The package's modules by the names that they have here, each as it is here."""
     if PACKAGE.fullmatch(package.name) is None or package.is_symlink():
-        raise ValueError("no package of ours")
+        raise Damaged("no package of ours")
     found: dict[str, str] = {}
-    left = MOST_BYTES
+    left = limits.CODE_BYTES
     for number, path in enumerate(sorted(package.rglob("*"))):
-        if number > MOST_FILES or path.is_symlink():
-            raise ValueError("too many files, or a link")
+        if number >= limits.CODE_FILES or path.is_symlink():
+            raise Damaged("too many files, or a link")
         if path.is_dir() or "__pycache__" in path.parts:
             continue
         if path.suffix != ".py":
-            raise ValueError("more than sources")
+            raise Damaged("more than sources")
         text = _text(path, left)
-        left -= len(text)
+        left -= len(text.encode())
         parts = [packaging.TOP, *path.relative_to(package).with_suffix("").parts]
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = packaging.renamed(text, packaging.TOP, package.name)
     return found
 
 
-def _text(path: Path, most: int = MOST_BYTES) -> str:
+def _text(path: Path, most: int = limits.CODE_BYTES) -> str:
     """A regular file's text, no more than so many bytes of it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path.name} is no regular file")
+            raise Damaged(f"{path.name} is no regular file")
         data = file.read(most + 1)
     if len(data) > most:
-        raise ValueError(f"{path.name} is too large")
+        raise Damaged(f"{path.name} is too large")
     return data.decode()

@@ -30,6 +30,7 @@ from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import files, model, shards, tables, tensors, yaml_text
 from pipeline.formats.damage import Damaged, parse_json
 from pipeline.limits import LIMITS
+from pipeline.registry import travelling
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec
 
@@ -251,6 +252,24 @@ def table_bytes(folder: Path, beyond: int) -> object:
     rows = row * (limits.TABLE_BYTES // len(row))
     (folder / "x.csv").write_bytes(rows + b"y" * beyond)
     return tables.read(folder / "x.csv")
+
+
+def _package(folder: Path, sizes: list[int]) -> object:
+    package = folder / f"zerosum_{'0' * 12}"
+    package.mkdir()
+    for number, size in enumerate(sizes):
+        (package / f"m{number}.py").write_bytes(b"#" * size)
+    return travelling._sources(package)
+
+
+@tries
+def code_files(folder: Path, beyond: int) -> object:
+    return _package(folder, [1] * (limits.CODE_FILES + beyond))
+
+
+@tries
+def code_bytes(folder: Path, beyond: int) -> object:
+    return _package(folder, [limits.CODE_BYTES // 2, limits.CODE_BYTES // 2 + beyond])
 
 
 @tries
