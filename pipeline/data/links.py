@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from pipeline.settings import home
 
 Links = Literal["auto", "inside"] | Sequence[str]
 """Which links are followed: those to places within the folder (`inside`), within other folders too, or `auto`."""
+
+
+CACHED = re.compile(r"/(?:files/md5/)?[0-9a-f]{2}/[0-9a-f]{30}(?:\.dir)?")  # below a cache of DVC's, 3 and before
 
 
 def inside(path: str, folder: str) -> bool:
@@ -33,6 +37,8 @@ class Followed:
         """Whether a link to the real path `target` is followed."""
         if any(inside(target, place) for place in self._places):
             return True
+        if any(inside(target, cache) and CACHED.fullmatch(target[len(cache) :]) for cache in self._caches):
+            return True
         for parent in self._parents:
             if target != parent and inside(target, parent):
                 parts = target[len(parent) :].strip("/").split("/")
@@ -49,6 +55,12 @@ class Followed:
             stores = [place for folder in self.folders for place in _stores(folder)]
             return [*own, *(os.path.realpath(place) for place in dict.fromkeys(stores))]
         return [*own, *(os.path.realpath(home(place)) for place in self.links)]
+
+    @functools.cached_property
+    def _caches(self) -> list[str]:
+        """DVC's caches. Whoever made the folder may have written where they are: only what DVC put there counts."""
+        found = [cache for folder in self.folders for cache in _dvc_caches(folder)] if self.links == "auto" else []
+        return [os.path.realpath(cache).rstrip("/") for cache in dict.fromkeys(found)]
 
     @functools.cached_property
     def _parents(self) -> list[str]:
@@ -69,14 +81,9 @@ def _open_to_all() -> set[str]:
 
 
 def _stores(folder: Path) -> list[Path]:
-    """Where tools keep the content of files that they link to: DVC's cache, git-annex's objects, a hub's blobs."""
-    places = dict.fromkeys((folder.absolute(), Path(os.path.realpath(folder))))
+    """Where tools keep the content of files that they link to: git-annex's objects, a hub's blobs."""
     found: list[Path] = []
-    for place in dict.fromkeys((*places, Path.cwd())):
-        repository = next((each for each in (place, *place.parents) if (each / ".dvc").is_dir()), None)
-        if repository is not None:
-            found += _dvc_caches(repository / ".dvc")
-    for place in places:
+    for place in _named_and_real(folder):
         repository = next((each for each in (place, *place.parents) if (each / ".git").exists()), None)
         if repository is not None:
             found += [git / "annex" / "objects" for git in _git_folders(repository / ".git")]
@@ -84,7 +91,21 @@ def _stores(folder: Path) -> list[Path]:
     return found
 
 
-def _dvc_caches(dvc: Path) -> list[Path]:
+def _named_and_real(folder: Path) -> list[Path]:
+    return list(dict.fromkeys((folder.absolute(), Path(os.path.realpath(folder)))))
+
+
+def _dvc_caches(folder: Path) -> list[Path]:
+    """The caches of the projects that a folder is in, and of the one that is worked in."""
+    found: list[Path] = []
+    for place in dict.fromkeys((*_named_and_real(folder), Path.cwd())):
+        repository = next((each for each in (place, *place.parents) if (each / ".dvc").is_dir()), None)
+        if repository is not None:
+            found += _caches_of(repository / ".dvc")
+    return found
+
+
+def _caches_of(dvc: Path) -> list[Path]:
     found = [dvc / "cache"]
     everywhere = Path(os.environ.get("XDG_CONFIG_HOME") or home("~/.config")) / "dvc" / "config"
     for path in (everywhere, dvc / "config", dvc / "config.local"):

@@ -226,6 +226,21 @@ def test_a_link_that_is_not_followed_says_where_it_leads_and_what_allows_it(
         assert set(items(Path("data"), links=allowed).values()) == {""}
 
 
+KEPT = f"ab/{'cdef01' * 5}"  # as DVC names what it keeps
+
+
+def test_a_configuration_that_came_with_the_data_opens_no_other_folder(tmp_path: Path) -> None:
+    put(tmp_path, "home/private.png", "home/ab/private.png", "got/data/x.png")
+    data = tmp_path / "got/data"
+    (data / ".dvc").mkdir()
+    (data / ".dvc/config").write_text(f"[cache]\n    dir = {tmp_path / 'home'}\n")
+    (data / "0.png").symlink_to(tmp_path / "home/private.png")
+    (data / "1.png").symlink_to(tmp_path / "home/ab/private.png")
+
+    found = items(data)
+    assert (found["0.png"], found["1.png"], found["x.png"]) == (LEAVING, LEAVING, "")
+
+
 @pytest.mark.parametrize("configured", ["", "../store", "absolute", "local"])
 def test_dvc_s_cache_is_followed(tmp_path: Path, configured: str) -> None:
     put(tmp_path, "project/data/x/keep.png")
@@ -237,7 +252,7 @@ def test_dvc_s_cache_is_followed(tmp_path: Path, configured: str) -> None:
         "local": tmp_path / "s",
     }
     cache = caches[configured]
-    put(cache, "files/md5/ab/cdef")
+    put(cache, f"files/md5/{KEPT}")
     dvc.mkdir(exist_ok=True)
     if configured:
         named = configured if configured.startswith("..") else str(cache)
@@ -245,15 +260,15 @@ def test_dvc_s_cache_is_followed(tmp_path: Path, configured: str) -> None:
         config.write_text(
             f"[core]\n    remote = kept\n['remote \"kept\"']\n    url = s3://x/%y\n[cache]\n    dir = {named}\n"
         )
-    (tmp_path / "project" / "data" / "x" / "0.png").symlink_to(cache / "files/md5/ab/cdef")
+    (tmp_path / "project" / "data" / "x" / "0.png").symlink_to(cache / f"files/md5/{KEPT}")
     assert items(tmp_path / "project" / "data") == {"x/0.png": "", "x/keep.png": ""}
 
 
 def test_the_cache_of_the_project_one_works_in_is_followed_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path, "project/.dvc/cache/ab/cdef", "else/where/data/x.txt", data=PNG)
-    (tmp_path / "else/where/data/0.png").symlink_to(tmp_path / "project/.dvc/cache/ab/cdef")
+    put(tmp_path, f"project/.dvc/cache/{KEPT}", "else/where/data/x.txt", data=PNG)
+    (tmp_path / "else/where/data/0.png").symlink_to(tmp_path / f"project/.dvc/cache/{KEPT}")
     assert items(tmp_path / "else/where/data")["0.png"] == LEAVING
     monkeypatch.chdir(tmp_path / "project")
     assert items(tmp_path / "else/where/data")["0.png"] == ""
