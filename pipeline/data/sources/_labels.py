@@ -15,6 +15,7 @@ from pipeline.data import listing
 from pipeline.data.source import Problem, Rejected, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import SettingsError
+from pipeline.streams import visible
 
 WHERE = "ingest.source.labels"
 
@@ -77,7 +78,7 @@ def _labels(path: str, file: TextIO) -> dict[str, str]:
     labels: dict[str, str] = {}
     for row in reader:
         name = PurePosixPath((row["file"] or "").strip()).as_posix()
-        label = (row["label"] or "").strip()
+        label = visible((row["label"] or "").strip(), lines=False)  # a class is its name, on terminals too
         if labels.setdefault(name, label) != label:
             raise SettingsError(f"{WHERE}: {path} gives '{name}' two labels, '{labels[name]}' and '{label}'")
     if not labels:

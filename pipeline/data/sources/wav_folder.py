@@ -133,6 +133,8 @@ class Source(DataSource[Config]):
             problem = header
         if problem is None and isinstance(header, waves.Header) and header.rate != self.rate():
             problem = ("another sample rate", f"{header.rate}, asked for are {self.rate()}")
+        if problem is None and isinstance(header, waves.Header):
+            problem = self._unfit(header)
         if problem is not None or not labelled:
             return Entry(key, name, problem=problem)
         label = self._label(name)
@@ -140,6 +142,17 @@ class Source(DataSource[Config]):
             what = "outside every class folder" if self.config.labels == "folders" else "no label in the name"
             return Entry(key, name, problem=(what, "labels: none takes all as unlabelled"))
         return Entry(key, name, label)
+
+    def _unfit(self, header: waves.Header) -> Problem | None:
+        """Why a file of this header would be rejected once it is decoded."""
+        config, samples = self.config, header.samples
+        if header.channels not in (1, config.channels) and config.channels != 1:
+            return "other channels", f"{header.channels}, asked for are {config.channels}"
+        if config.length is not None and samples > config.length and config.longer == "reject":
+            return "too long", f"{samples} samples, asked for are {config.length}"
+        if config.length is not None and samples < config.length and config.shorter == "reject":
+            return "too short", f"{samples} samples, asked for are {config.length}"
+        return None
 
     def _label(self, name: str) -> str:
         """The class of a file; empty where it has none."""

@@ -333,3 +333,12 @@ def test_sprites(unpacked: Callable[[str], Path]) -> None:
     names = [{entry.key for entry in source.entries() if "/" not in entry.key} for source in (regular, shiny)]
     assert len(names[0] & names[1]) == 1332  # and 20 more in the sub-folders `female`
     assert {regular.read(entry, Limits()).shape for entry in regular.entries()[::40]} == {(56, 68, 4)}
+
+
+def test_a_class_named_in_a_csv_commands_no_terminal(tmp_path: Path, noise: Noise, png: Png) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(noise(number)))
+    (tmp_path / "labels.csv").write_text('file,label\n0.png,"a\x1b[2Jb\nc"\n1.png,d\n', encoding="utf-8")
+    source = opened(tmp_path, labels=str(tmp_path / "labels.csv"))
+    assert source.classes() == ("a\\x1b[2Jb\\x0ac", "d")
+    assert [entry.label for entry in source.entries()] == ["a\\x1b[2Jb\\x0ac", "d"]

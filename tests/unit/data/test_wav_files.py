@@ -522,3 +522,36 @@ def test_keys_of_images_do_not_fit_sound(tmp_path: Path) -> None:
     chosen = settings_for(spoken(tmp_path / "wavs")).model_copy(update={"resolution": 16})
     with pytest.raises(SettingsError, match=r"ingest\.resolution: fits images, and the source gives waveform"):
         preview.preflight(chosen)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"length": 100, "longer": "reject"}, "too long"),
+        ({"length": 10_000, "shorter": "reject"}, "too short"),
+        ({"channels": 2}, None),
+    ],
+)
+def test_what_a_header_shows_is_known_before_any_sound_is_read(
+    tmp_path: Path, keys: dict[str, Any], reason: str | None
+) -> None:
+    settings = settings_for(spoken(tmp_path / "by_name"), **keys)
+    source = packing.open_source(settings)
+    for entry in source.entries():
+        assert (entry.problem[0] if entry.problem else None) == reason
+    if reason is None:
+        preview.foresee(settings)
+        return
+    with pytest.raises(UserError, match=reason):
+        preview.foresee(settings)
+
+
+def test_more_channels_than_asked_for_are_seen_in_the_header(tmp_path: Path) -> None:
+    folder = tmp_path / "three"
+    folder.mkdir()
+    samples = np.zeros((64, 3), dtype="<i2").tobytes()
+    form = struct.pack("<HHIIHH", 1, 3, 8_000, 48_000, 6, 16)
+    data = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    (folder / "0_a.wav").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WAVE" + data)
+    (entry,) = packing.open_source(settings_for(folder, channels=2)).entries()
+    assert entry.problem == ("other channels", "3, asked for are 2")
