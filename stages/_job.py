@@ -19,12 +19,10 @@ from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import Any
 
-import yaml
-
 from pipeline import params as whole
 from pipeline import streams
 from pipeline.data import parcels
-from pipeline.formats import files
+from pipeline.formats import files, yaml_text
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.node_cache import JOBS, LEAST, NodeCache
 from pipeline.formats.store import Store
@@ -46,7 +44,7 @@ def main(storage: str, ticket: str, sha256: str) -> int:
     if asked["inputs"]:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
     settings = override(asked["params"], _outside.received(store, asked["outside"], root / "outside"))
-    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    (root / "params.yaml").write_text(yaml_text.dump(settings), encoding="utf-8")
     if _project.code_sha256(root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED

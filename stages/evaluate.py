@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline import plugins, preflight
 from pipeline.cluster import room
 from pipeline.cluster.session import session
@@ -19,7 +17,7 @@ from pipeline.evaluation.evaluate import Evaluation, confusion, evaluate
 from pipeline.evaluation.report import ReportInputs, write_report
 from pipeline.evaluation.samples import open_model
 from pipeline.evaluation.scorer import floor
-from pipeline.formats import tables
+from pipeline.formats import tables, yaml_text
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
@@ -62,7 +60,7 @@ def main(params: Params, project: _stage.Project) -> None:
         ],
         curves=curves,
         trials=table(project.artefact("search") / "trials.csv", ","),
-        settings=yaml.safe_dump(computed, sort_keys=False, allow_unicode=True),
+        settings=yaml_text.dump(computed),
         provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
         confusion=confusion(result.seen, manifest.spec.classes),
         accuracy=reference.card.report.get("accuracy"),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pipeline import plugins
 from pipeline.cli import project
@@ -116,7 +115,7 @@ def _named(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]
             del found[key]  # nothing is the default
             continue
         text = next(text for text in reversed(settings) if text.startswith(f"{key}=")).partition("=")[2]
-        value = yaml.load(text, yaml.BaseLoader) if key in CLASSES else found[key]
+        value = yaml_text.load(text, "it", words=True) if key in CLASSES else found[key]
         many = value if isinstance(value, list) else [value]
         if key in CLASSES and not all(isinstance(each, str) for each in many):
             raise UserError(f"--set {key}={text}: must be a class's name or a list of them, such as {key}=[3, cat]")

@@ -1,11 +1,12 @@
-"""The one way in which YAML is read: 1.2's numbers, no key twice, and nothing that stands for much more than it says.
+"""The one way in which YAML is read and written: by the library that DVC uses, as YAML 1.2, so that both read the same.
 
-Ten lines of aliases can mean ten thousand million values: those that they stand for are counted, and bounded. Merge
-keys and tags are refused. A date or 1:30 is text, as in YAML 1.2.
+No key twice, no merge keys, no tags, and nothing that stands for much more than it says: ten lines of aliases can mean
+ten thousand million values, so what they stand for is counted, and bounded. A date is text.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -13,140 +14,159 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.representer import SafeRepresenter
+from ruamel.yaml.resolver import VersionedResolver, implicit_resolvers
 
 from pipeline import limits
 from pipeline.settings import SettingsError
 
-MERGE = "tag:yaml.org,2002:merge"
-INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
-EXPONENT = "tag:zerosum,2026:exponent"
-SIGNS = list("-+0123456789.")
+MERGE, TIMESTAMP, VALUE = (f"tag:yaml.org,2002:{name}" for name in ("merge", "timestamp", "value"))
+WIDE = 2**16  # columns: no line is broken
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (1e-4 is one), and a key said twice is a mistake, not a choice."""
+class _Resolver(VersionedResolver):
+    """YAML 1.2's kinds of plain words, but no dates, and no `=`, which has no meaning here."""
 
-    depth = nodes = repeated = 0
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        for versions, tag, pattern, letters in implicit_resolvers:
+            if (1, 2) in versions and tag not in (TIMESTAMP, VALUE):
+                self.add_version_implicit_resolver((1, 2), tag, pattern, letters)
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.weights: dict[str | None, int] = {}
+
+class _Words(VersionedResolver):
+    """Every plain word is text."""
+
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        self.add_version_implicit_resolver((1, 2), "tag:yaml.org,2002:str", re.compile(""), [None])
+
+
+class _Composer(Composer):
+    """Nodes, counted as they are made."""
+
+    nodes = repeated = deep = 0
+    weights: dict[str, int]
+
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        self.weights = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
+        event: Any = self.parser.peek_event()
+        if isinstance(event, AliasEvent):
             # Not known yet: of a value that holds itself, or of nothing, which the library tells.
             weight = self.weights.get(event.anchor, limits.YAML_REPEATED + 1 if event.anchor in self.anchors else 0)
             self.repeated += weight
             self.nodes += weight
             if self.repeated > limits.YAML_REPEATED:
                 most = limits.YAML_REPEATED
-                self._refuse(
-                    f"its aliases (*{event.anchor[:40]}) stand for more than {most} values; write them out", event
-                )
+                _refuse(f"its aliases (*{event.anchor[:40]}) stand for more than {most} values; write them out", event)
             return super().compose_node(parent, index)
-        if event.tag is not None:
-            self._refuse(f"tags ({event.tag[:40]}) are not read; write the value alone, or in quotes", event)
-        if self.depth >= limits.YAML_DEPTH:
-            self._refuse(f"it is nested more than {limits.YAML_DEPTH} levels deep", event)
+        if event.ctag is not None:
+            _refuse(f"tags ({str(event.ctag)[:40]}) are not read; write the value alone, or in quotes", event)
+        if event.anchor is not None and event.anchor in self.weights:
+            _refuse(f"the anchor &{event.anchor[:40]} stands twice", event)
+        if self.deep >= limits.YAML_DEPTH:
+            _refuse(f"it is nested more than {limits.YAML_DEPTH} levels deep", event)
         before = self.nodes
         self.nodes += 1
-        self.depth += 1
+        self.deep += 1
         try:
             return super().compose_node(parent, index)
         finally:
-            self.depth -= 1
+            self.deep -= 1
             if event.anchor is not None:
                 self.weights[event.anchor] = self.nodes - before
 
-    def _refuse(self, problem: str, event: yaml.Event) -> None:
-        raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
+
+class _Constructor(SafeConstructor):
+    """Values; a key said twice is a mistake, not a choice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if str(key_node.tag) == MERGE:
+                _refuse("merge keys (<<) are not read; write the keys out", key_node)
+            name = self.construct_object(key_node, deep=True)
+            if not isinstance(name, Hashable):
+                _refuse("a key must be a plain word", key_node)
+            if name in found:
+                _refuse(f"the key '{name}' stands twice", key_node)
+            found[name] = self.construct_object(value_node, deep=True)
+        return found
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if len(node.value) > limits.JSON_DIGITS:
+            _refuse(f"a number of {len(node.value)} digits; {limits.JSON_DIGITS} are read", node)
+        try:
+            return super().construct_yaml_int(node)
+        except (ValueError, IndexError):
+            return _refuse(f"{node.value[:40]!r} is no number", node)
+
+    def construct_yaml_float(self, node: Any) -> float:
+        try:
+            return super().construct_yaml_float(node)
+        except (ValueError, IndexError):
+            return _refuse(f"{node.value[:40]!r} is no number", node)
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        if key_node.tag == MERGE:
-            raise yaml.MarkedYAMLError(
-                None, None, "merge keys (<<) are not read; write the keys out", key_node.start_mark
-            )
-        name = loader.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
-        if not isinstance(name, Hashable):
-            raise yaml.MarkedYAMLError(None, None, "a key must be a plain word", key_node.start_mark)
-        if name in found:
-            raise yaml.MarkedYAMLError(None, None, f"the key '{name}' stands twice", key_node.start_mark)
-        found[name] = loader.construct_object(value_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
-    return found
+for _kind in ("int", "float"):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_kind}", getattr(_Constructor, f"construct_yaml_{_kind}"))
 
 
-def _exponent(loader: _Loader, node: yaml.ScalarNode) -> float:
-    return float(node.value.replace("_", ""))
+class _Representer(SafeRepresenter):
+    """What stands twice in a value is written out twice, and keys are in their order."""
 
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        self.sort_base_mapping_type_on_output = False
 
-def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    if len(node.value) > limits.JSON_DIGITS:
-        problem = f"a number of {len(node.value)} digits; {limits.JSON_DIGITS} are read"
-        raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
-    try:
-        return loader.construct_yaml_int(node)
-    except ValueError:
-        raise yaml.MarkedYAMLError(None, None, f"{node.value!r} is no number", node.start_mark) from None
-
-
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
-    try:
-        return loader.construct_yaml_float(node)
-    except ValueError:
-        raise yaml.MarkedYAMLError(None, None, f"{node.value[:40]!r} is no number", node.start_mark) from None
-
-
-# SafeLoader's kinds of plain words, but 1.1's dates, and numbers to the base of 60.
-_Loader.yaml_implicit_resolvers = {
-    letter: [kind for kind in kinds if kind[0] not in (INT, FLOAT, TIMESTAMP)]
-    for letter, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(INT, re.compile(r"^[-+]?(0b[0-1_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), SIGNS[:-1])
-_Loader.add_implicit_resolver(
-    FLOAT,
-    re.compile(
-        r"^([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?|\.[0-9][0-9_]*([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)"
-        r"|\.(nan|NaN|NAN))$"
-    ),
-    SIGNS,
-)
-_Loader.add_implicit_resolver(EXPONENT, re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), SIGNS[:-1])
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_constructor(EXPONENT, _exponent)
-_Loader.add_constructor(INT, _int)
-_Loader.add_constructor(FLOAT, _float)
-
-
-class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
+def _refuse(problem: str, where: Any) -> Any:
+    raise ConstructorError(None, None, problem, where.start_mark)
+
+
 def dump(value: Any) -> str:
-    """`value` as YAML that `load` reads: what stands twice in it is written out twice."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """`value` as YAML that `load` reads."""
+    writer = YAML(typ="safe", pure=True)
+    writer.Representer = _Representer
+    writer.default_flow_style = False
+    writer.allow_unicode = True
+    writer.width = WIDE
+    text = io.StringIO()
+    writer.dump(value, text)
+    return text.getvalue().removesuffix("...\n")
 
 
-def load(text: str, name: str) -> Any:
+def load(text: str, name: str, *, words: bool = False) -> Any:
     """What a YAML document says; `name` is the file's, in errors.
+
+    words: leave every plain word as it is written, numbers and `yes` too.
 
     Raises:
         SettingsError: with line and column, if it is none, or says what is not read.
     """
     if len(text.encode("utf-8", "surrogatepass")) > limits.YAML_BYTES:
         raise SettingsError(f"{name} has more than {limits.YAML_BYTES} bytes, which are read of such a file")
+    reader = YAML(typ="safe", pure=True)
+    reader.Resolver = _Words if words else _Resolver
+    reader.Composer, reader.Constructor = _Composer, _Constructor
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        return reader.load(text)
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise SettingsError(f"{name} is not valid YAML{place}: {problem}") from None
+        problem = error.problem if isinstance(error, MarkedYAMLError) else None
+        raise SettingsError(f"{name} is not valid YAML{place}: {problem or ' '.join(str(error).split())}") from None
     except RecursionError:
         raise SettingsError(f"{name} is not valid YAML: it is nested too deeply") from None
 

@@ -108,7 +108,7 @@ def test_they_are_refused(tmp_path: Path, name: str, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2024-01-01", "2024-01-01"), ("1:30", "1:30"), ("1:30.5", "1:30.5"), ("0o17", "0o17"), ("-5", -5), ("0x1F", 31)],
+    [("2024-01-01", "2024-01-01"), ("1:30", "1:30"), ("1:30.5", "1:30.5"), ("0o17", 15), ("-5", -5), ("0x1F", 31)],
 )
 def test_dates_and_times_are_text(tmp_path: Path, text: str, value: object) -> None:
     (tmp_path / "params.yaml").write_text(f"a: {{b: {text}}}\n")

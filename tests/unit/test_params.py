@@ -77,7 +77,10 @@ def test_a_searched_key_may_be_set_where_nothing_is_searched(own: dict[str, Any]
         ("e4", "e4"),
         ("1e4x", "1e4x"),
         ("'1e4'", "1e4"),
-        ("yes", True),
+        ("yes", "yes"),
+        ("010", 10),
+        ("0o17", 15),
+        ("true", True),
         ("~", None),
     ],
 )

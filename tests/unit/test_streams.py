@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.source import printable
@@ -39,6 +39,7 @@ def test_no_control_character_reaches_a_stream(stream: str, name: str) -> None:
     assert not set(said) & set("\x1b\r\x9b\x08\x07\u202e")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_name_is_one_line_without_controls(name: str) -> None:
     try:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.formats import tables
@@ -29,6 +29,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t"])
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=5))
 def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, delimiter: str, rows: list[tuple[str, str]]
