@@ -89,9 +89,11 @@ def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
         problem = f"a number of {len(node.value)} digits; {limits.JSON_DIGITS} are read"
         raise yaml.MarkedYAMLError(None, None, problem, node.start_mark)
     try:
-        return loader.construct_yaml_int(node)
+        value: int = loader.construct_yaml_int(node)
+        str(value)  # one to the base of 16 has more digits than it is written with
     except ValueError:
-        raise yaml.MarkedYAMLError(None, None, f"{node.value!r} is no number", node.start_mark) from None
+        raise yaml.MarkedYAMLError(None, None, f"{node.value[:40]!r} is no number", node.start_mark) from None
+    return value
 
 
 def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
