@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import tarfile
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,21 @@ def test_pth_of_packed_members(tmp_path: Path) -> None:
 def test_pth_of_members_that_share_their_bytes(tmp_path: Path) -> None:
     path = bombs.overlapping(tmp_path / "x.pth", 1000)
     refused(lambda: inception.read(path))
+
+
+@pytest.mark.parametrize("kind", ["sparse", "compressed", "meta", "nested"])
+def test_pth_of_tensors_without_plain_numbers(tmp_path: Path, kind: str) -> None:
+    tensor = torch.zeros(inception.shapes(folded=True)["Conv2d_1a_3x3.weight"])
+    odd: dict[str, Callable[[], torch.Tensor]] = {
+        "sparse": tensor.to_sparse,
+        "compressed": tensor[0, 0].to_sparse_csr,
+        "meta": lambda: tensor.to("meta"),
+        "nested": lambda: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save({"Conv2d_1a_3x3.weight": odd[kind]()}, tmp_path / "x.pth")
+    assert "no plain tensor" in refused(lambda: inception.read(tmp_path / "x.pth"))
 
 
 def test_legacy_pth_that_says_that_it_is_large(tmp_path: Path) -> None:
