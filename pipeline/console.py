@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TextIO
 
-from pipeline.streams import plain, terminal, visible
+from pipeline.redaction import visible
+from pipeline.streams import plain, terminal
 
 # --- width ------------------------------------------------------------------------------------
 

@@ -12,8 +12,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.redaction import redact
-from pipeline.streams import visible
+from pipeline.redaction import redact, visible
 
 
 class UserError(Exception):

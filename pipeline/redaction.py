@@ -1,4 +1,4 @@
-"""Texts and addresses without what opens doors: passwords, keys, tokens and signatures.
+"""Texts and addresses without what opens doors: passwords, keys, tokens and signatures, and what terminals obey.
 
 Used wherever an address, a header or the environment is shown, logged, tagged or stored.
 """
@@ -39,6 +39,10 @@ _BARE_LOGIN = re.compile(r"(?<![\w/@.%+-])[\w.%+-]+:[^\s@/'\":]")
 _BEFORE_AT = re.compile(r"(?<![^\s'\"])[^\s'\"]+@")
 _PART_BEFORE_AT = re.compile(r"(?<![^\s@/'\"])[^\s@/'\"]++@(?=[\w\[])")
 
+# What a terminal takes for a command, or shows in another order than it is written: C0 and C1 but tab and line end,
+# and Unicode's overrides of direction.
+_CONTROL = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 def redact(text: str, *addresses: str, environment: Mapping[str, str] = os.environ) -> str:
     """`text` without the credentials of `addresses`, of any other address in it, of headers and of the environment.
@@ -70,6 +74,12 @@ def has_login(address: str) -> bool:
     if "@" in address.partition("://")[2].partition("?")[0]:
         return True
     return any(_bare_login(found) is not None for found in _PART_BEFORE_AT.finditer(address))
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """The text with control characters written as \\xNN; line ends and tabs are kept where `lines`."""
+    text = _CONTROL.sub(_escaped, text)
+    return text if lines else re.sub(r"[\r\n\t]", _escaped, text)
 
 
 def _without_bare_login(found: re.Match[str]) -> str:
@@ -106,3 +116,8 @@ def _forms(secret: str) -> Iterator[str]:
     for change in (unquote, unquote_plus, quote, quote_plus):
         yield change(secret)
     yield quote(secret, safe="")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.source import printable
-from pipeline.streams import visible
+from pipeline.redaction import visible
 
 START = "import sys; from pipeline import streams; streams.settle(); "
 TITLE = "\x1b]0;owned\x07"

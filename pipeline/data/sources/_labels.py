@@ -14,8 +14,8 @@ from pipeline import limits
 from pipeline.data import listing
 from pipeline.data.source import Problem, Rejected, printable
 from pipeline.data.sources import _shared
+from pipeline.redaction import visible
 from pipeline.settings import SettingsError
-from pipeline.streams import visible
 
 WHERE = "ingest.source.labels"
 SHOWN = 400  # characters of a first line that is told
