@@ -75,7 +75,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("params", b'ingest: {source: {name: idx, images: "a\\0b"}}\n'),
     ("params", b"run: {seed: " + b"9" * 4000 + b"}\n"),
     ("params", b"run: {seed: 0x" + b"f" * 4290 + b"}\n"),
-    ("best", b"? 0x" + b"f" * 4290 + b"\n: 1\n"),
+    ("best", (b"? 0x" + b"f" * 4290 + b"\n: 1\n") * 2),
     ("json", DEEP),
     ("json", b"9" * 5000),
     ("json", b"NaN"),
