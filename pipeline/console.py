@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TextIO
 
+from pipeline.redaction import visible
 from pipeline.streams import plain, terminal
 
 # --- width ------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def width(stream: TextIO | None = None) -> int | None:
 def folded(text: str, indent: str = "", stream: TextIO | None = None) -> str:
     """A line as the terminal shows it whole: broken between words, `indent` before all but the first; else as it is."""
     columns = width(stream)
-    text = plain(text, getattr(stream, "encoding", None))
+    text = _shown(text, getattr(stream, "encoding", None))
     if columns is None or len(text) <= columns:
         return text
     start = text[: len(text) - len(text.lstrip())]
@@ -64,11 +65,11 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: 
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[plain(cell) for cell in row] for row in rows]
-    table = Table(title=Text(plain(title)) if title else None, safe_box=True)
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    table = Table(title=Text(_shown(title)) if title else None, safe_box=True)
     for column in columns:
         table.add_column(
-            Text(plain(column.heading)),
+            Text(_shown(column.heading)),
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=not column.folds,
@@ -83,7 +84,7 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: 
         natural = measure.maximum if columns_here is None else columns_here
         Console(file=_as_written(), width=max(natural, len(title)), highlight=False).print(table)
         return
-    print(_records(columns, cells, plain(title)))
+    print(_records(columns, cells, _shown(title)))
 
 
 def _records(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> str:
@@ -95,9 +96,14 @@ def _records(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: st
         for column, cell in zip(others, row[1:], strict=True):
             if not cell.strip():
                 continue
-            name = plain(f"{column.heading}:") if column.heading else ""
+            name = _shown(f"{column.heading}:") if column.heading else ""
             lines.append(folded(f"  {name:<{longest + 1}} {cell}", " " * (longest + 4)))
     return "\n".join(lines)
+
+
+def _shown(text: str, encoding: str | None = None) -> str:
+    """As the terminal shows it: others may have named what is told, and colours can hide as much as they show."""
+    return visible(plain(text, encoding))
 
 
 def _as_written() -> IO[str]:

@@ -28,6 +28,7 @@ LIMITS = {
         16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels; score --max-pixels; explore --set max_pixels"
     ),
     "MOST_PIXELS": Limit(89_478_485, "pixels", "what those may be raised to: Pillow's own limit"),
+    "JPEG_SCANS": Limit(100, "scans", "a JPEG: a progressive one has about ten"),
     "WAV_CHUNKS": Limit(4096, "chunks", "what stands before the samples of a sound file"),
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
     "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
@@ -43,6 +44,7 @@ LIMITS = {
     "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),
     # Of settings and records.
     "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
+    "YAML_VALUES": Limit(50_000, "values", "a YAML file: words, lists and sections"),
     "YAML_REPEATED": Limit(10_000, "values", "what all aliases of a YAML file stand for"),
     "YAML_DEPTH": Limit(64, "levels", "nested sections of a YAML file"),
     "JSON_BYTES": Limit(64 * MIB, "bytes", "one JSON document: cards, manifests, records"),
@@ -55,6 +57,7 @@ LIMITS = {
     "STATISTICS_BYTES": Limit(1 * GIB, "bytes", "statistics or features in an .npz, its members unpacked"),
     "WEIGHTS_BYTES": Limit(4 * GIB, "bytes", "a file of weights (.pth, .safetensors) that an extractor is built of"),
     "NETWORKS_BYTES": Limit(64 * GIB, "bytes", "all networks of a model, as its card describes them"),
+    "NETWORKS_TENSORS": Limit(5_000, "tensors", "what all networks of a family learn, as its settings describe them"),
     "TENSORS_HEADER_BYTES": Limit(16 * MIB, "bytes", "the header of a .safetensors file"),
     "ZIP_TABLE_BYTES": Limit(16 * MIB, "bytes", "the table of members of a .pth or .npz file"),
     "DOWNLOAD_BYTES": Limit(1 * GIB, "bytes", "one download"),
@@ -73,6 +76,7 @@ LIMITS = {
 ITEM_BYTES = LIMITS["ITEM_BYTES"].value
 ITEM_PIXELS = LIMITS["ITEM_PIXELS"].value
 MOST_PIXELS = LIMITS["MOST_PIXELS"].value
+JPEG_SCANS = LIMITS["JPEG_SCANS"].value
 WAV_CHUNKS = LIMITS["WAV_CHUNKS"].value
 IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value
 IDX_ITEMS = LIMITS["IDX_ITEMS"].value
@@ -85,6 +89,7 @@ CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
 CLASS_NAMES_BYTES = LIMITS["CLASS_NAMES_BYTES"].value
 YAML_BYTES = LIMITS["YAML_BYTES"].value
+YAML_VALUES = LIMITS["YAML_VALUES"].value
 YAML_REPEATED = LIMITS["YAML_REPEATED"].value
 YAML_DEPTH = LIMITS["YAML_DEPTH"].value
 JSON_BYTES = LIMITS["JSON_BYTES"].value
@@ -96,6 +101,7 @@ RECORD_BYTES = LIMITS["RECORD_BYTES"].value
 STATISTICS_BYTES = LIMITS["STATISTICS_BYTES"].value
 WEIGHTS_BYTES = LIMITS["WEIGHTS_BYTES"].value
 NETWORKS_BYTES = LIMITS["NETWORKS_BYTES"].value
+NETWORKS_TENSORS = LIMITS["NETWORKS_TENSORS"].value
 TENSORS_HEADER_BYTES = LIMITS["TENSORS_HEADER_BYTES"].value
 ZIP_TABLE_BYTES = LIMITS["ZIP_TABLE_BYTES"].value
 DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value

@@ -12,17 +12,18 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.redaction import redact
+from pipeline.redaction import redact, visible
 
 
 class UserError(Exception):
     """A mistake of the user's: shown without a traceback, exit code 2.
 
-    Its text holds no password, key or token, whoever shows, logs or stores it.
+    Its text holds no password, key or token, and nothing that a terminal obeys, colours too, whoever shows, logs or
+    stores it.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(redact(value) if isinstance(value, str) else value for value in args))
+        super().__init__(*(visible(redact(value)) if isinstance(value, str) else value for value in args))
 
 
 class SettingsError(UserError, ValueError):
@@ -33,7 +34,7 @@ class SettingsError(UserError, ValueError):
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(redact(problem) for problem in problems)
+        self.problems = tuple(visible(redact(problem)) for problem in problems)
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

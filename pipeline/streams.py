@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from typing import Any, TextIO, cast
 
-from pipeline.redaction import redact
+from pipeline.redaction import redact, visible
 
 PLAIN = "zerosum.plain"  # the name of the codecs' error handler
 NO_READER = {errno.EPIPE, errno.EBADF, errno.ECONNRESET}
@@ -54,9 +54,6 @@ ASCII = {
     "\N{NO-BREAK SPACE}": " ",
     "\N{NARROW NO-BREAK SPACE}": " ",
 }
-# What a terminal takes for a command, or shows in another order than it is written: C0 and C1 but tab and line end,
-# and Unicode's overrides of direction.
-_CONTROL = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 _lost: list[OSError] = []
 
@@ -89,12 +86,6 @@ def plain(text: str, encoding: str | None = None) -> str:
     codecs.register_error(PLAIN, _replaced)
     name = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(name, PLAIN).decode(name)
-
-
-def visible(text: str, *, lines: bool = True) -> str:
-    """The text with control characters written as \\xNN; line ends and tabs are kept where `lines`."""
-    text = _CONTROL.sub(_escaped, text)
-    return text if lines else re.sub(r"[\r\n\t]", _escaped, text)
 
 
 def terminal(stream: TextIO) -> TextIO:
@@ -130,11 +121,6 @@ class _Drawn:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 
 class _Raw(io.FileIO):

@@ -27,6 +27,7 @@ from pipeline.data import notes
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits, Rejected
 from pipeline.formats.damage import DAMAGE
+from pipeline.limits import JPEG_SCANS
 
 Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -36,6 +37,7 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 STRONG = 1.5  # a picture that is stretched more than so much in one direction is noted
 MODES = {"1": "L", "L": "L", "LA": "RGBA", "La": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 
@@ -54,6 +56,8 @@ def decode(data: bytes, limits: Limits) -> Pixels:
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _refuse(image, limits)
+                if _scans(data) > JPEG_SCANS:
+                    raise Rejected("too many scans", f"a JPEG of more than {JPEG_SCANS}; save it anew")
                 image.load()
                 return _pixels(ImageOps.exif_transpose(image))
         except UnidentifiedImageError:
@@ -76,6 +80,21 @@ def _refuse(image: ImageFile.ImageFile, limits: Limits) -> None:
         raise Rejected("more than 8 bits a channel", f"mode {image.mode}; convert it to 8 bits first")
     if image.mode not in MODES and image.mode not in ("P", "PA"):
         raise Rejected("unsupported colours", f"mode {image.mode}; convert it to RGB first")
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG begins to tell its picture: counted to `JPEG_SCANS` + 1, and only where it may be so often."""
+    place = count = 0
+    if not data.startswith(b"\xff\xd8") or data.count(b"\xff\xda") <= JPEG_SCANS:
+        return count
+    while count <= JPEG_SCANS and (found := MARKER.search(data, place)):
+        place, kind = found.end(), found[0][-1]
+        if kind == 0xD9:  # the end; what a camera or a phone puts behind it is not read
+            break
+        if kind not in (0xD8, 0x01):
+            count += kind == 0xDA
+            place += int.from_bytes(data[place : place + 2], "big")
+    return count
 
 
 def _pixels(image: Image.Image) -> Pixels:

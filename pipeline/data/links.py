@@ -20,6 +20,10 @@ Links = Literal["auto", "inside"] | Sequence[str]
 
 
 CACHED = re.compile(r"/(?:files/md5/)?[0-9a-f]{2}/[0-9a-f]{30}(?:\.dir)?")  # below a cache of DVC's, 3 and before
+HUB = re.compile(r"/(?:[0-9a-f]{40}|[0-9a-f]{64})")  # below a hub's blobs
+ANNEX = re.compile(
+    r"(?:/[0-9A-Za-z]{1,3}){2}/(?P<key>[A-Z0-9_]+(?:-[a-zA-Z]\d+)*--[^/]+)/(?P=key)"
+)  # below its objects
 
 
 def inside(path: str, folder: str) -> bool:
@@ -37,7 +41,7 @@ class Followed:
         """Whether a link to the real path `target` is followed."""
         if any(inside(target, place) for place in self._places):
             return True
-        if any(inside(target, cache) and CACHED.fullmatch(target[len(cache) :]) for cache in self._caches):
+        if any(inside(target, cache) and names.fullmatch(target[len(cache) :]) for cache, names in self._caches):
             return True
         for parent in self._parents:
             if target != parent and inside(target, parent):
@@ -52,15 +56,28 @@ class Followed:
         if self.links == "inside":
             return own
         if self.links == "auto":
-            stores = [place for folder in self.folders for place in _stores(folder)]
-            return [*own, *(os.path.realpath(place) for place in dict.fromkeys(stores))]
+            return [*own, *(place for place, beside, _ in self._stores if place == beside)]
         return [*own, *(os.path.realpath(home(place)) for place in self.links)]
 
     @functools.cached_property
-    def _caches(self) -> list[str]:
-        """DVC's caches. Whoever made the folder may have written where they are: only what DVC put there counts."""
-        found = [cache for folder in self.folders for cache in _dvc_caches(folder)] if self.links == "auto" else []
-        return [os.path.realpath(cache).rstrip("/") for cache in dict.fromkeys(found)]
+    def _caches(self) -> list[tuple[str, re.Pattern[str]]]:
+        """Places that are taken for what they hold, by its names alone: DVC's caches, and stores that are elsewhere.
+
+        Whoever made the folder may have written where they are: only what those tools put there counts.
+        """
+        if self.links != "auto":
+            return []
+        caches = dict.fromkeys(cache for folder in self.folders for cache in _dvc_caches(folder))
+        found = [(os.path.realpath(cache).rstrip("/"), CACHED) for cache in caches]
+        return [*found, *((place, names) for place, beside, names in self._stores if place != beside)]
+
+    @functools.cached_property
+    def _stores(self) -> list[tuple[str, str, re.Pattern[str]]]:
+        """Of each store its real place, where that would be if no link led there, and the names of what it holds."""
+        found: list[tuple[str, str, re.Pattern[str]]] = []
+        for root, below, names in dict.fromkeys(store for folder in self.folders for store in _stores(folder)):
+            found.append((os.path.realpath(root / below), os.path.join(os.path.realpath(root), below), names))
+        return found
 
     @functools.cached_property
     def _parents(self) -> list[str]:
@@ -80,14 +97,18 @@ def _open_to_all() -> set[str]:
     return real | {os.path.dirname(os.path.realpath(home("~")))}
 
 
-def _stores(folder: Path) -> list[Path]:
-    """Where tools keep the content of files that they link to: git-annex's objects, a hub's blobs."""
-    found: list[Path] = []
+def _stores(folder: Path) -> list[tuple[Path, str, re.Pattern[str]]]:
+    """Where tools keep the content of files that they link to: git-annex's objects, a hub's blobs.
+
+    Each as the folder that it is in, its path from there, and how what it holds is named.
+    """
+    found: list[tuple[Path, str, re.Pattern[str]]] = []
     for place in _named_and_real(folder):
         repository = next((each for each in (place, *place.parents) if (each / ".git").exists()), None)
         if repository is not None:
-            found += [git / "annex" / "objects" for git in _git_folders(repository / ".git")]
-        found += [each.parent.parent / "blobs" for each in (place, *place.parents) if each.parent.name == "snapshots"]
+            found += [(git, "annex/objects", ANNEX) for git in _git_folders(repository / ".git")]
+        hubs = [each.parent.parent for each in (place, *place.parents) if each.parent.name == "snapshots"]
+        found += [(hub, "blobs", HUB) for hub in hubs]
     return found
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pipeline import limits
+from pipeline.redaction import visible
 from pipeline.settings import Settings
-from pipeline.streams import visible
 from pipeline.types import Array, Modality
 
 Problem = tuple[str, str]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline import limits, plugins, randomness
 from pipeline.contract import AnyFamily, LatentSpec, draw_latents
+from pipeline.contract.planned import planned
 from pipeline.formats.model import ModelCard, load_card, load_states
 from pipeline.settings import UserError
 from pipeline.types import Batch, DataSpec
@@ -252,10 +253,8 @@ def open_model(
 
 def _check_fit(folder: Path, family: AnyFamily, card: ModelCard, states: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Refuse weights of other shapes than the card's settings have before networks of those settings take memory."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        planned = family.build(card.spec)
     size = 0
-    for name, network in planned.items():
+    for name, network in planned(family, card.spec).items():
         tensors = dict(itertools.chain(network.named_parameters(), network.named_buffers()))
         size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         for key, found in states.get(name, {}).items():

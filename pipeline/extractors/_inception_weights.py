@@ -47,6 +47,7 @@ PUBLISHED: dict[Tap, tuple[float, float]] = {
     768: (-110.41769347609325, 175.68744128414892),
 }
 LIKE_PUBLISHED = 1e-5
+SHOWN = 80  # characters of a name that is not known
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,15 @@ def _torch(path: Path) -> dict[str, Tensor]:
     result = {name: tensor for name, tensor in state.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
     if len(result) != len(state) or not result:
         raise UserError(f"{path} holds something else than named tensors: it is no state dict")
+    odd = [name for name, tensor in result.items() if not _is_plain(tensor)]
+    if odd:
+        raise UserError(f"{path}: {odd[0][:SHOWN]} is no plain tensor (but sparse, nested, or without numbers)")
     return result
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers lie in memory, and can be looked at."""
+    return tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
 
 
 def _loaded(path: Path) -> object:
@@ -225,7 +234,7 @@ def _check(path: Path, state: Mapping[str, Tensor]) -> None:
     wanted = shapes(folded=not _has_batch_norm(state))
     unknown = [name for name in state if name not in wanted]
     if unknown or not state:
-        shown = ", ".join(unknown[:3]) or "nothing"
+        shown = ", ".join(name[:SHOWN] for name in unknown[:3]) or "nothing"
         raise UserError(f"{path} is not the FID Inception network: it holds {shown}{', …' if len(unknown) > 3 else ''}")
     for name, tensor in state.items():
         if tuple(tensor.shape) != wanted[name]:

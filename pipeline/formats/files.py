@@ -187,10 +187,15 @@ def cache_folder() -> Path:
 def own_cache(name: str) -> Path:
     """A part of the cache that is used without looking at each file again: its owner's alone, wherever the cache is.
 
+    In a team's cache the first to come has it by its name, and others have theirs, with their numbers behind it.
+
     Raises:
         UserError: if it is there and others can write to it.
     """
-    return private.folder(cache_folder() / name)
+    path = cache_folder() / name
+    if os.environ.get("ZEROSUM_CACHE") and private.is_anothers(path):
+        path = path.with_name(f"{name}-{os.getuid()}")
+    return private.folder(path)
 
 
 def disk_is_full(error: Exception) -> bool:

@@ -120,7 +120,7 @@ class Elsewhere:
         path = folder / ELSEWHERE
         if not os.path.lexists(path):
             return None
-        ours = (node_folder() / "inputs", files.cache_folder() / JOBS)
+        ours = (node_folder() / "inputs", files.own_cache(JOBS))
         if not any(folder.resolve().is_relative_to(place.resolve()) for place in ours):
             raise files.BrokenArtefact(
                 f"{path} names a store for these shards, which nobody but this machine's own cache may do; remove the "

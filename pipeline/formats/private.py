@@ -57,6 +57,14 @@ def folder(path: Path) -> Path:
     return path
 
 
+def is_anothers(path: Path) -> bool:
+    """Whether a folder is there, and another user made it."""
+    try:
+        return path.lstat().st_uid != os.getuid()
+    except OSError:
+        return False
+
+
 def others(path: Path, above: bool = False) -> str | None:
     """Who else than this user and root may put files into a folder, or change a file; None if nobody, or it is missing.
 

@@ -76,6 +76,8 @@ class _Composer(Composer):
             _refuse(f"it is nested more than {limits.YAML_DEPTH} levels deep", event)
         before = self.nodes
         self.nodes += 1
+        if self.nodes > limits.YAML_VALUES + self.repeated:
+            _refuse(f"it holds more than {limits.YAML_VALUES} values", event)
         self.deep += 1
         try:
             return super().compose_node(parent, index)
@@ -105,7 +107,9 @@ class _Constructor(SafeConstructor):
         if len(node.value) > limits.JSON_DIGITS:
             _refuse(f"a number of {len(node.value)} digits; {limits.JSON_DIGITS} are read", node)
         try:
-            return super().construct_yaml_int(node)
+            value = super().construct_yaml_int(node)
+            str(value)  # one to the base of 16 has more digits than it is written with
+            return value
         except (ValueError, IndexError):
             return _refuse(f"{node.value[:40]!r} is no number", node)
 

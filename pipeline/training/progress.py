@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from pipeline.contract import Record
-from pipeline.streams import terminal, visible
+from pipeline.redaction import visible
+from pipeline.streams import terminal
 
 SCORE = re.compile(r"frechet(?:@(\d+))?")
 Scores = Sequence[tuple[float, int | None]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from pipeline.contract import AnyFamily, Phase
+from pipeline.contract.planned import planned
 from pipeline.settings import SettingsError, shown
 from pipeline.types import DataSpec
 
@@ -75,9 +75,7 @@ def _traits(family: AnyFamily, spec: DataSpec) -> Iterator[tuple[str, Any]]:
     for what, tensors in (("state", family.state(spec)), ("state of a lane", family.lane_state(spec, 1))):
         for name, tensor in tensors.items():
             yield f"the {what} {name}", (tuple(tensor.shape), str(tensor.dtype))
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        networks = family.build(spec)
-    for name, network in networks.items():
+    for name, network in planned(family, spec).items():
         for path, module in network.named_modules():
             yield from _parts(f"{name}.{path}" if path else name, module)
 

@@ -91,3 +91,26 @@ def npy(descr: str, shape: str, data: bytes = b"") -> bytes:
     text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     text = text.ljust(-(-(len(text) + 11) // 64) * 64 - 11) + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + data
+
+
+def record(key: bytes, value: bytes) -> bytes:
+    """A line of an extended header: it begins with its own length."""
+    rest = b" " + key + b"=" + value + b"\n"
+    length = len(rest)
+    while length != len(rest) + len(str(length)):
+        length = len(rest) + len(str(length))
+    return str(length).encode() + rest
+
+
+def jpeg(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG that says so often, in a few bytes each, that nothing is to be added to its picture."""
+
+    def segment(kind: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body
+
+    def table(place: int, value: int) -> bytes:
+        return segment(0xC4, bytes([place, 1, *[0] * 15, value]))
+
+    parts = [segment(0xDB, bytes([0, *[1] * 64])), segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")]
+    parts += [table(0, 0), table(0x10, 0xE0), segment(0xDA, bytes([1, 1, 0, 0, 0, 0])), bytes(side * side // 512)]
+    return b"\xff\xd8" + b"".join(parts) + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) * scans + b"\xff\xd9"

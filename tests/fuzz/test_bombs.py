@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import tarfile
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,10 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "a chain of headers": lambda: chain(900),
     "copies of headers": many_globals,
     "a map of a sparse file": sparse_map,
+    "a header of digits": lambda: extended(b"1" * 2**19),
+    "a header of beginnings": lambda: extended(b"2 " * 2**18 + b"="),
+    "a value of digits": lambda: extended(bombs.record(b"comment", b"1" * 2**19)),
+    "a value of character sets": lambda: extended(bombs.record(b"comment", b"9 hdrcharset=x" * 2**15)),
     "a member": lambda: bombs.gzipped(bombs.header("data_batch_1.bin", 2000 * MIB), bombs.END, megabytes=1500),
 }
 
@@ -84,6 +89,20 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
 def test_archives(tmp_path: Path, what: str) -> None:
     data = ARCHIVES[what]()
     refused(lambda: tar(tmp_path / "cifar.tar.gz", data))
+
+
+def extended(content: bytes) -> bytes:
+    """An archive, well but for an extended header of its first member."""
+    return bombs.header("x", len(content), tarfile.XHDTYPE) + padded(content) + readers.tar_file()
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def test_an_archive_with_extended_headers_as_writers_make_them(tmp_path: Path) -> None:
+    lines = bombs.record(b"comment", b"9" * 40) + bombs.record(b"SCHILY.xattr.user.x", b"a\nb=\xff\n 12 ")
+    tar(tmp_path / "cifar.tar", extended(lines + bombs.record(b"hdrcharset", b"BINARY")))
 
 
 def refused(function: Callable[[], object]) -> str:
@@ -184,6 +203,21 @@ def test_pth_of_members_that_share_their_bytes(tmp_path: Path) -> None:
     refused(lambda: inception.read(path))
 
 
+@pytest.mark.parametrize("kind", ["sparse", "compressed", "meta", "nested"])
+def test_pth_of_tensors_without_plain_numbers(tmp_path: Path, kind: str) -> None:
+    tensor = torch.zeros(inception.shapes(folded=True)["Conv2d_1a_3x3.weight"])
+    odd: dict[str, Callable[[], torch.Tensor]] = {
+        "sparse": tensor.to_sparse,
+        "compressed": tensor[0, 0].to_sparse_csr,
+        "meta": lambda: tensor.to("meta"),
+        "nested": lambda: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save({"Conv2d_1a_3x3.weight": odd[kind]()}, tmp_path / "x.pth")
+    assert "no plain tensor" in refused(lambda: inception.read(tmp_path / "x.pth"))
+
+
 def test_legacy_pth_that_says_that_it_is_large(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"x": torch.zeros(100)}, path, _use_new_zipfile_serialization=False)
@@ -200,6 +234,17 @@ def test_pictures() -> None:
     refused(lambda: shards.decode(data, spec, "here"))
     refused(lambda: shards.decode(data, DataSpec("image", (4, 16384, 16384)), "here"))
     refused(lambda: images.decode(data, Limits()))
+
+
+@pytest.mark.parametrize("scans", [200, 20_000])
+def test_a_jpeg_that_tells_its_picture_again_and_again(scans: int) -> None:
+    data = bombs.jpeg(4096, scans)
+    assert "too many scans" in refused(lambda: images.decode(data, Limits()))
+
+
+def test_a_jpeg_of_few_scans_with_a_film_behind_it_is_decoded() -> None:
+    data = bombs.jpeg(64, 20) + bombs.jpeg(64, 500) + b"\xff\xda\0\0" * 5000
+    assert images.decode(data, Limits()).shape == (64, 64, 1)
 
 
 def test_the_largest_picture_that_is_taken_is_decoded_in_little_memory() -> None:

@@ -74,6 +74,8 @@ REFUSED: list[tuple[str, bytes]] = [
     ("params", b'ingest: {source: {name: "a\\0b"}}\n'),
     ("params", b'ingest: {source: {name: idx, images: "a\\0b"}}\n'),
     ("params", b"run: {seed: " + b"9" * 4000 + b"}\n"),
+    ("params", b"run: {seed: 0x" + b"f" * 4290 + b"}\n"),
+    ("best", (b"? 0x" + b"f" * 4290 + b"\n: 1\n") * 2),
     ("json", DEEP),
     ("json", b"9" * 5000),
     ("json", b"NaN"),
@@ -92,6 +94,9 @@ REFUSED: list[tuple[str, bytes]] = [
     ("csv", b"\0\0"),
     ("wav", b"RIFF\4\0\0\0WAVE" + b"JUNK\0\0\0\0" * 5000 + readers.wav(1, 16)[12:]),
     ("wav", readers.wav(3, 32).replace(b"data", b"data\xff\xff\xff\xff", 1)),
+    ("csv", b"file,label" + b",x" * 400_000 + b"\n" + b"a,b\n" * 2000 + b"a,c\n"),
+    ("csv", b"file,label\na.png," + b"a://" * 30_000 + b"\na.png,b\n"),
+    ("csv", b"name,label" + b",x" * 400_000 + b"\na,b\n"),
     ("idx", b"\0\0\x08\3" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)),
     ("idx", b"\x1f\x8b\x08\0"),
 ]

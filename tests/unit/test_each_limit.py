@@ -13,13 +13,18 @@ import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import bombs
 import pytest
 import readers
+import torch
+from torch import nn
 
 from pipeline import limits, plugins
 from pipeline.cli.download import Download
+from pipeline.contract import AnyFamily
+from pipeline.contract.planned import planned
 from pipeline.data import images, listing, parcels, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits, Rejected
@@ -171,6 +176,26 @@ def yaml_bytes(folder: Path, beyond: int) -> object:
 def yaml_depth(folder: Path, beyond: int) -> object:
     depth = limits.YAML_DEPTH - 1 + beyond
     return yaml_text.load("[" * depth + "1" + "]" * depth, "x")
+
+
+@tries
+def yaml_values(folder: Path, beyond: int) -> object:
+    values = limits.YAML_VALUES - 3  # the section, its key and the list
+    return yaml_text.load(f"a: [{'1,' * (values + beyond)}]", "x")
+
+
+@tries
+def jpeg_scans(folder: Path, beyond: int) -> object:
+    return images.decode(bombs.jpeg(64, limits.JPEG_SCANS - 1 + beyond), Limits())
+
+
+@tries
+def networks_tensors(folder: Path, beyond: int) -> object:
+    class Many:
+        def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+            return {"generator": nn.ParameterList([torch.ones(1)] * (limits.NETWORKS_TENSORS + beyond))}
+
+    return planned(cast(AnyFamily, Many()), DataSpec("image", (1, 8, 8)))
 
 
 @tries

@@ -98,3 +98,37 @@ def test_long_words_of_strangers_take_no_time() -> None:
     began = time.process_time()
     assert redact("n" * 100_000, environment={}) == "n" * 100_000
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("word", ["a:", "a://", "a://x:", "a://8080/", "a@", "a:@", "token", "bearer ", "'token':"])
+def test_long_rows_of_what_may_begin_a_login_take_no_time(word: str) -> None:
+    import time
+
+    text = word * (200_000 // len(word))
+    began = time.process_time()
+    redact(text, environment={})
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"password": "sentinel12"}',
+        "{'token': 'sentinel12'}",
+        'api_key="sentinel12"',
+        "Authorization: Token sentinel12",
+        "authorization: ApiKey sentinel12",
+    ],
+)
+def test_a_secret_in_quotes_or_of_another_scheme_is_masked(text: str) -> None:
+    assert "sentinel12" not in redact(text, environment={})
+
+
+def test_a_password_in_an_address_of_the_environment_is_masked_alone_too() -> None:
+    environment = {"MLFLOW_TRACKING_URI": "https://someone:sentinel12@host"}
+    assert redact("refused: sentinel12", environment=environment) == "refused: ***"
+
+
+@pytest.mark.parametrize("name", ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY", "DB_PASS", "GITHUB_PAT"])
+def test_other_names_of_secrets_are_known(name: str) -> None:
+    assert redact("said: sentinel12", environment={name: "sentinel12"}) == "said: ***"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.source import printable
-from pipeline.streams import visible
+from pipeline.redaction import visible
 
 START = "import sys; from pipeline import streams; streams.settle(); "
 TITLE = "\x1b]0;owned\x07"
@@ -81,3 +81,24 @@ def test_stderr_shows_no_secret_even_of_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ValueError" in done.stderr
     assert "sentinel" not in done.stderr
+
+
+@pytest.mark.parametrize("name", [TITLE, "\x1b[2J", "\x1b[8m", "\x9b2J"])
+@pytest.mark.parametrize(
+    "said", ["raise UserError(NAME)", "raise SettingsError(NAME)", "show_table([COLUMN], [[NAME]])"]
+)
+def test_what_others_named_is_no_command_in_messages_and_tables(name: str, said: str) -> None:
+    """On a terminal too, where what is written in colours is let through."""
+    main, side = pty.openpty()
+    code = (
+        "import sys; from pipeline import streams; streams.settle(); from pipeline.console import *;"
+        f"from pipeline.settings import *; NAME = 'a' + {name!r}; COLUMN = Column(NAME)\n"
+        f"try: {said}\nexcept UserError as error: print(error)"
+    )
+    subprocess.run([sys.executable, "-c", code], stdout=side, timeout=60, check=True)
+    os.close(side)
+    said_there = os.read(main, 10_000).decode()
+    os.close(main)
+
+    assert "\\x" in said_there
+    assert name[:2] not in said_there.replace("\x1b[1m", "").replace("\x1b[0m", "")

@@ -14,10 +14,11 @@ from pipeline import limits
 from pipeline.data import listing
 from pipeline.data.source import Problem, Rejected, printable
 from pipeline.data.sources import _shared
+from pipeline.redaction import visible
 from pipeline.settings import SettingsError
-from pipeline.streams import visible
 
 WHERE = "ingest.source.labels"
+SHOWN = 400  # characters of a first line that is told
 
 
 def rows(path: Path, max_bytes: int = limits.CSV_BYTES) -> dict[str, str]:
@@ -63,27 +64,35 @@ def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:
 
 def _labels(path: str, file: TextIO) -> dict[str, str]:
     seen: list[str] = []
-    reader = csv.DictReader(_lines(file, seen), strict=True)
-    reader.fieldnames = columns = [name.strip() for name in reader.fieldnames or []]
+    reader = csv.reader(_lines(file, seen), strict=True)
+    columns = [name.strip() for name in next(reader, [])]
     if not any(columns):
         raise SettingsError(f"{WHERE}: {path} is empty, or its first line is; it needs the columns file,label")
     if "file" not in columns or "label" not in columns:
         separated = _separated(seen[0].rstrip("\r\n"))
-        raise SettingsError(f"{WHERE}: {path} needs the columns file,label, not {','.join(columns)}{separated}")
+        found = ",".join(columns)
+        told = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+        raise SettingsError(f"{WHERE}: {path} needs the columns file,label, not {told}{separated}")
     twice = [name for name in ("file", "label") if columns.count(name) > 1]
     if twice:
         raise SettingsError(
             f"{WHERE}: {path} has {columns.count(twice[0])} columns '{twice[0]}'; leave one of this name"
         )
     labels: dict[str, str] = {}
-    for row in reader:
-        name = PurePosixPath((row["file"] or "").strip()).as_posix()
-        label = visible((row["label"] or "").strip(), lines=False)  # a class is its name, on terminals too
+    of_file, of_label = columns.index("file"), columns.index("label")
+    # Not a dictionary of each row, which would hold all columns of the first line however short the row is.
+    for row in filter(None, reader):
+        name = PurePosixPath(_field(row, of_file)).as_posix()
+        label = visible(_field(row, of_label), lines=False)  # a class is its name, on terminals too
         if labels.setdefault(name, label) != label:
             raise SettingsError(f"{WHERE}: {path} gives '{name}' two labels, '{labels[name]}' and '{label}'")
     if not labels:
         raise SettingsError(f"{WHERE}: {path} holds no rows")
     return labels
+
+
+def _field(row: list[str], number: int) -> str:
+    return row[number].strip() if number < len(row) else ""
 
 
 def _separated(header: str) -> str:

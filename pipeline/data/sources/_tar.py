@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
@@ -16,6 +17,9 @@ from pipeline.data.sources import _shared
 from pipeline.formats.damage import Damaged
 from pipeline.settings import UserError
 
+TYPE = 156  # where a header's block has its kind
+EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+DIGITS = re.compile(rb"\d{257}")  # a file's name has no more letters
 GLOBAL = 64  # entries of headers that hold for all members after them: each member gets a copy
 
 
@@ -103,6 +107,7 @@ class _Stream:
         self._unpacked, self._path, self._max_bytes = unpacked, path, max_bytes
         self._place = 0
         self._in_header = True  # tarfile reads the first member as it opens
+        self._extended = False
         self._headers_left = limits.ARCHIVE_HEADER_BYTES + tarfile.BLOCKSIZE
 
     def header(self) -> _Header:
@@ -118,6 +123,12 @@ class _Stream:
             self._headers_left -= size
             if self._headers_left < 0:
                 raise UserError(f"{self._path} has headers of more than {limits.ARCHIVE_HEADER_BYTES} bytes")
+            found = self._take(size)
+            if self._extended:
+                _check_extended(found)
+            # tarfile reads a block, and where that says so, at once what it announces.
+            self._extended = not self._extended and found[TYPE : TYPE + 1] in EXTENDED
+            return found
         return self._take(size)
 
     def _take(self, size: int) -> bytes:
@@ -142,6 +153,26 @@ class _Stream:
 
     def seekable(self) -> bool:
         return True
+
+
+def _check_extended(data: bytes) -> None:
+    """Refuse an extended header that is no row of records: older versions of tarfile take hours to look for them.
+
+    Each is its own length in digits, a blank, a key, =, a value and a line's end; behind the last there are zeros.
+    """
+    place = 0
+    while place < len(data) and data[place]:
+        blank = data.find(b" ", place, place + 9)
+        length = data[place:blank] if blank > 0 else b""
+        end = place + int(length) if length.isdigit() else 0
+        equals = data.find(b"=", blank + 1, end)
+        if end > len(data) or equals <= blank + 1 or data[end - 1 : end] != b"\n":
+            raise Damaged("an extended header is none")
+        place = end
+    if data[place:].strip(b"\0"):
+        raise Damaged("an extended header is none")
+    if data.count(b" hdrcharset=") > 1 or DIGITS.search(data):
+        raise Damaged("an extended header says what no writer does")
 
 
 class _Header:

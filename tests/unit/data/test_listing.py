@@ -300,6 +300,30 @@ def test_a_hub_s_snapshot_is_followed_to_its_blobs(tmp_path: Path) -> None:
     assert items(tmp_path / "mine/data") == {"cat/0.png": "", "cat/one": ""}
 
 
+STORES = {
+    "hub/blobs": ("hub/snapshots/abc", "5e" * 20, "8d" * 32),
+    "set/.git/annex/objects": (
+        "set/images",
+        "Xa/0/MD5E-s8--ab.png/MD5E-s8--ab.png",
+        "W4/x1/SHA256E-s8-m9--a/SHA256E-s8-m9--a",
+    ),
+}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_that_a_link_leads_to_holds_what_its_tool_put_there_alone(tmp_path: Path, store: str) -> None:
+    """Others' data may bring such a link; who moved his store to a larger disk has one too."""
+    folder, *kept = STORES[store]
+    put(tmp_path, f"{folder}/keep.png", "elsewhere/disk/private.png", "elsewhere/disk/aa/bb/private.png")
+    put(tmp_path, *(f"elsewhere/disk/{name}" for name in kept))
+    (tmp_path / store).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / store).symlink_to(tmp_path / "elsewhere/disk")
+    for number, name in enumerate(("private.png", "aa/bb/private.png", *kept)):
+        (tmp_path / folder / f"{number}.png").symlink_to(tmp_path / store / name)
+    found = items(tmp_path / folder)
+    assert found == {"0.png": LEAVING, "1.png": LEAVING, "2.png": "", "3.png": "", "keep.png": ""}
+
+
 def test_neighbours_in_a_folder_that_is_open_to_all_are_strangers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +147,31 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"c"', '"c", "d"'))
     with pytest.raises(UserError, match="network 'generator' does not fit the family 'gan'"):
         open_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("stylegan2", {"mapping_layers": 10**7}),
+        ("stylegan", {"mapping_layers": 10**7}),
+        ("biggan", {"depth": 10**7}),
+        ("r3gan", {"blocks": (10**7,) * 4}),
+        ("gan", {"generator_widths": (1,) * 100_000}),
+        ("gan", {"latent": 10**18}),
+        ("gan", {"latent": 10**30}),
+    ],
+)
+def test_a_card_of_networks_that_none_can_have_is_refused_at_once(
+    tmp_path: Path, family: str, config: dict[str, Any]
+) -> None:
+    classes = ("a", "b") if family == "biggan" else ()
+    spec = DataSpec("image", (3, 32, 32), classes)
+    card = ModelCard(family, config, spec, (), 0, 0, 0, True, {}, {})
+    save_model(tmp_path, card, {"generator": {"x": torch.zeros(1)}})
+    began = time.process_time()
+    with pytest.raises(UserError, match="ask for networks"):
+        open_model(tmp_path)
+    assert time.process_time() - began < 10
 
 
 def test_importing_it_brings_nothing_heavy() -> None:

@@ -115,6 +115,22 @@ def test_a_cache_that_is_named_may_be_a_teams_but_for_what_is_run(
             files.own_cache("jobs")
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a folder to others")
+def test_each_of_a_team_has_a_part_of_its_own_in_a_cache_that_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path))
+    (tmp_path / "jobs").mkdir(mode=0o700)
+    os.chown(tmp_path / "jobs", NOBODY, NOBODY)
+    mine = files.own_cache("jobs")
+    assert (mine.name, mode(mine)) == ("jobs-0", 0o700)
+    assert files.own_cache("jobs") == mine
+    assert files.own_cache("node").name == "node"
+    os.chown(mine, NOBODY, NOBODY)  # made before its owner came
+    with pytest.raises(UserError, match="jobs-0 belongs to nobody"):
+        files.own_cache("jobs")
+
+
 def test_where_others_could_replace_something(tmp_path: Path) -> None:
     deep = tmp_path / "open" / "a" / "b"
     deep.mkdir(parents=True)
