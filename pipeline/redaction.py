@@ -15,17 +15,20 @@ MASK = "***"
 LEAST = 6
 SECRET_VARIABLE = re.compile(
     r"(?i)(?!.*(_PATH|_FILE|_DIR|_URL|_URI|_MODE|_TTL)$).*(passw(or)?d|secret|token|api_?key|access_?key|credential"
-    r"|connection_string|(storage|account)_key|_pass$|_pat$)"
+    r"|connection_string|_key$|_auth$|_pass$|_pwd$|_pat$)"
 )
 # Of these every value counts, short ones as well.
 NAMED = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")
 _QUERY = re.compile(
     r"(?i)((?<![\w.-])[\w.-]*(?:passw(?:or)?d|pwd|token|secret(?:[_-]?(?:access[_-]?)?key)?|signature|credentials?"
-    r"|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
-    r"|(?<=[?&])(?:sig|key|auth|code))=([^&\s'\"]+)"
+    r"|(?:api|private)[_-]?key|access[_-]?key(?:[_-]?id)?)"
+    r"|(?<=[?&])(?:sig|key|auth|code|pass))=([^&\s'\"]+)"
 )
 _HEADER = re.compile(
     r"(?i)\b((?:x-ray-|proxy-)?authorization['\"]?\s*[:=]\s*['\"]?|bearer\s+)(?:(?:basic|bearer|token|apikey)\s+)?[^\s'\",;]+"
+)
+_OTHER_HEADER = re.compile(
+    r"(?i)\b((?:set-)?cookie|x-api-key|x-amz-security-token)(['\"]?\s*[:=]\s*['\"]?)[^'\",\r\n]+"
 )
 # The same words as keys of JSON, of Python's dictionaries and of arguments.
 _QUOTED = re.compile(
@@ -55,6 +58,7 @@ def redact(text: str, *addresses: str, environment: Mapping[str, str] = os.envir
     text = _BEFORE_AT.sub(lambda found: _LOGIN.sub(rf"\1{MASK}@", found[0]), text)
     text = _PART_BEFORE_AT.sub(_without_bare_login, text)
     text = _HEADER.sub(rf"\1{MASK}", text)
+    text = _OTHER_HEADER.sub(rf"\1\2{MASK}", text)
     text = _QUOTED.sub(rf"\1{MASK}", text)
     return _QUERY.sub(rf"\1={MASK}", text)
 

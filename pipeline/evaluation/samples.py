@@ -257,6 +257,8 @@ def _check_fit(folder: Path, family: AnyFamily, card: ModelCard, states: Mapping
     for name, network in planned(family, card.spec).items():
         tensors = dict(itertools.chain(network.named_parameters(), network.named_buffers()))
         size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        if name in states and (missing := sorted(network.state_dict().keys() - states[name].keys())):
+            raise _unfit(folder, name, card, f"its file lacks {missing[0]}")
         for key, found in states.get(name, {}).items():
             if key in tensors and tensors[key].shape != found.shape:
                 what = f"{key} is {tuple(found.shape)} where it has {tuple(tensors[key].shape)}"

@@ -19,6 +19,10 @@ HIDDEN = {
     "a token": "https://host/w.pth?token={0}",
     "a header": "sent Authorization: Bearer {0}",
     "a basic header": "sent {{'authorization': 'Basic {0}'}}",
+    "a cookie": "Cookie: session={0}; path=/",
+    "a key of an interface": "sent {{'X-Api-Key': '{0}'}}",
+    "a short name": "https://host/x?pass={0}",
+    "a private key": "private_key={0}",
     "Ray's header": "X-Ray-Authorization: Bearer {0}",
 }
 KEPT = [
@@ -59,7 +63,18 @@ def test_the_password_of_a_given_address_is_masked_in_any_form(before: str, afte
     assert shown.startswith("refused: <")
 
 
-@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_PASSWORD", "AWS_SESSION_TOKEN", "HF_TOKEN", "WANDB_API_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MLFLOW_TRACKING_PASSWORD",
+        "AWS_SESSION_TOKEN",
+        "HF_TOKEN",
+        "WANDB_API_KEY",
+        "KAGGLE_KEY",
+        "REDIS_AUTH",
+        "MY_PWD",
+    ],
+)
 def test_what_the_environment_keeps_secret_is_masked(name: str) -> None:
     assert redact("said: sentinel12!", environment={name: "sentinel12"}) == "said: ***!"
 

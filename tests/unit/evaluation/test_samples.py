@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_toys import SPEC, Toy, toy_networks
+from safetensors.torch import load_file
 
 from pipeline import plugins
 from pipeline.evaluation.samples import CHUNK, SampleSource, evaluating, fixed_threads, open_model, pixels, quantise
 from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.model import ModelCard, save_model
+from pipeline.formats.model import ModelCard, load_card, save_model
 from pipeline.settings import UserError
 from pipeline.types import DataSpec
 
@@ -146,6 +147,16 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(path.read_text().replace('"c"', '"c", "d"'))
     with pytest.raises(UserError, match="network 'generator' does not fit the family 'gan'"):
+        open_model(tmp_path)
+
+
+def test_a_file_that_lacks_weights_is_refused_before_networks_are_built(tmp_path: Path) -> None:
+    published(tmp_path)
+    held = load_file(tmp_path / "generator.safetensors")
+    card = load_card(tmp_path)
+    lost = sorted(held)[0]
+    save_model(tmp_path, card, {"generator": {name: value for name, value in held.items() if name != lost}})
+    with pytest.raises(UserError, match=f"lacks {lost}"):
         open_model(tmp_path)
 
 
