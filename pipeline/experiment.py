@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, Reporter, Scorer, World
+from pipeline.contract.checks import check_data
 from pipeline.data.batches import Batches, Reader
 from pipeline.evaluation.blocks import inputs_of
 from pipeline.evaluation.gallery import save_grid
@@ -28,7 +29,7 @@ from pipeline.formats.node_cache import LEAST, NodeCache, node_folder
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
-from pipeline.settings import SettingsError, validate
+from pipeline.settings import validate
 from pipeline.training import beside, schedules
 from pipeline.training.health import ScratchRemoved
 from pipeline.training.loop import Outcome, Run, fit
@@ -122,48 +123,6 @@ class Experiment:
     def as_json(self) -> dict[str, Any]:
         """Plain values only."""
         return asdict(self)
-
-
-def check_data(family: AnyFamily, spec: DataSpec) -> None:
-    """Refuse data the family cannot be trained on, before any work.
-
-    Raises:
-        SettingsError: saying what is wrong and what would do.
-    """
-    check_classes(family, spec.classes)
-    check_fields(family, [name for name, _ in spec.fields])
-    family.check(spec)
-
-
-def check_fields(family: AnyFamily, fields: Collection[str]) -> None:
-    """Refuse a family that reads what the data does not hold.
-
-    Raises:
-        SettingsError: naming the field, and the source that has it.
-    """
-    missing = sorted(family.needs - {"x", "label", *fields})
-    if missing:
-        name = type(family).__module__.rpartition(".")[2]
-        sources = {"pair": "paired_folder", "unpaired": "two_folders"}
-        advice = "".join(f"; take ingest.source: {{name: {sources[each]}, …}}" for each in missing if each in sources)
-        raise SettingsError(
-            f"families.{name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
-        )
-
-
-def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
-    """Refuse a class-conditional family for data with fewer than two classes.
-
-    Raises:
-        SettingsError: naming the family's key.
-    """
-    if family.conditional and len(classes) < 2:
-        name = type(family).__module__.rpartition(".")[2]
-        found = f"one class, '{classes[0]}'" if classes else "no classes"
-        raise SettingsError(
-            f"families.{name}.conditional: is true, and the data has {found}; "
-            "set it to false, or label the data (class sub-folders, or a labels csv)"
-        )
 
 
 def fit_and_score(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,19 @@ ROOMS: dict[str, str] = {
     "explorations": "Exploration",
     "augmentation": "Augmentation",
 }
+
+_recording: ContextVar[set[str] | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def recorded() -> Generator[set[str]]:
+    """The modules of all plug-ins that are configured in the block, those within another's settings too."""
+    found: set[str] = set()
+    token = _recording.set(found)
+    try:
+        yield found
+    finally:
+        _recording.reset(token)
 
 
 def names(room: str) -> list[str]:
@@ -61,6 +76,8 @@ def configure(room: str, settings: Mapping[str, Any], where: str | None = None) 
         raise SettingsError(f"{where}.name: {problem} of {', '.join(names(room))}")
     keys = {key: value for key, value in settings.items() if key not in {"name", "preset"}}
     found = module(room, name, f"{where}.name")
+    if (recording := _recording.get()) is not None:
+        recording.add(found.__name__)
     config: type[Settings] = found.Config
     preset = settings.get("preset")
     if preset is not None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import plugins
-from pipeline.data.preview import open_source
+from pipeline.data.opening import open_source
 from pipeline.data.source import printable
 from pipeline.formats import files
 from pipeline.formats.shards import Manifest

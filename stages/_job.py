@@ -27,7 +27,7 @@ from pipeline.formats.filesystems import is_remote
 from pipeline.formats.node_cache import JOBS, LEAST, NodeCache
 from pipeline.formats.store import Store
 from pipeline.settings import UserError, override
-from stages import _journal, _outside, _project
+from stages import _code, _journal, _outside, _project
 from stages._remote import ARTEFACTS, CODE, ENDED, LEFT_OUT
 
 
@@ -45,7 +45,7 @@ def main(storage: str, ticket: str, sha256: str) -> int:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
     settings = override(asked["params"], _outside.received(store, asked["outside"], root / "outside"))
     (root / "params.yaml").write_text(yaml_text.dump(settings), encoding="utf-8")
-    if _project.code_sha256(root, stage) != asked["code"]:
+    if _code.sha256(whole.check(settings), root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return _project.DRIFTED
     told = {_project.INPUTS: str(asked["inputs"])}

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline import preflight, watched
+from pipeline import watched
 from pipeline.data import parcels
-from pipeline.data.preview import open_source
+from pipeline.data.opening import open_source
 from pipeline.data.source import DataSource
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.store import Store
 from pipeline.params import Params
+from pipeline.preflight.items import before_ingest
 from pipeline.settings import home
 
 ACCOUNT = ".json"
@@ -41,7 +42,7 @@ def sent_source(store: Store, params: Params, stage: str) -> str:
     """
     if stage != "ingest" or not source_is_here_alone(params):
         return ""
-    preflight.before_ingest(params)
+    before_ingest(params)
     print(f"sending the items of {params.ingest.source['name']} ", end="", flush=True)
 
     def progress(sent: int, of: int) -> None:

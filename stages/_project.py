@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import watched
 from pipeline.formats import yaml_text
-from pipeline.formats.files import sha256_bytes, sha256_file, sha256_json
+from pipeline.formats.files import sha256_json
 from pipeline.formats.filesystems import is_remote
 from pipeline.params import Params
 from pipeline.settings import SettingsError, UserError, at
@@ -41,22 +40,18 @@ class Project:
         return self.work(params) / f"{self.stage}-{fingerprint}"
 
 
-def code_sha256(root: Path, stage: str) -> str:
-    """One hash over the source files this stage depends on, as dvc.yaml names them."""
-    deps = [str(dep) for dep in described(root, stage).get("deps", [])]
-    named = [dep for dep in deps if not dep.startswith(("artifacts/", f"{watched.FOLDER}/"))]
-    found: list[Path] = []
-    for dep in named:
-        path = root / dep
-        found += sorted(path.rglob("*")) if path.is_dir() else [path]
-    kept = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
-    lines = [f"{path.relative_to(root)} {sha256_file(path)}" for path in kept]
-    return sha256_bytes("\n".join(lines).encode())
-
-
 def own_settings(raw: Mapping[str, Any], root: Path, stage: str) -> dict[str, Any]:
     """The settings this stage depends on, as dvc.yaml names them, by dotted name."""
     return {str(name): at(raw, str(name)) for name in described(root, stage).get("params", [])}
+
+
+def names(root: Path) -> list[str]:
+    """The stages of dvc.yaml, in its order.
+
+    Raises:
+        UserError: if it cannot be read there.
+    """
+    return list(_stages(root))
 
 
 def described(root: Path, stage: str) -> dict[str, Any]:
@@ -66,8 +61,13 @@ def described(root: Path, stage: str) -> dict[str, Any]:
         UserError: if it cannot be read there.
     """
     try:
-        return yaml_text.read(root / "dvc.yaml")["stages"][stage]
-    except (OSError, SettingsError, KeyError, TypeError) as error:
-        raise UserError(
-            f"dvc.yaml: the stage {stage} cannot be read there ({error}); run in the project's folder"
-        ) from None
+        return _stages(root)[stage]
+    except KeyError:
+        raise UserError(f"dvc.yaml has no stage {stage}") from None
+
+
+def _stages(root: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml_text.read(root / "dvc.yaml")["stages"])
+    except (OSError, SettingsError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"dvc.yaml: its stages cannot be read ({error}); run in the project's folder") from None

@@ -27,7 +27,6 @@ from pipeline.training.health import TrainingFailed
 from stages import _outside, _project
 from stages._recording import Recording
 
-STAYS = "register"  # done on this machine though others are jobs: the registry is here, and what lineage is made of
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 ARTEFACTS = "artifacts"

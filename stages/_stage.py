@@ -6,6 +6,7 @@ the stage ran; 130 and 143 interrupted; 137 killed. DVC records a stage only at 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -24,8 +25,10 @@ from pipeline.params import Params
 from pipeline.registry.addresses import check_place
 from pipeline.settings import UserError
 from pipeline.training.health import TrainingFailed
-from stages import _remote
-from stages._project import DRIFTED, FAILED, INPUTS, WRONG, Project, code_sha256, own_settings
+from stages import _code
+from stages._project import DRIFTED, FAILED, INPUTS, WRONG, Project, own_settings
+
+STAY = frozenset({"code", "register"})  # done here though others are jobs: the code and the registry are here
 
 heard: list[int] = []  # signals
 
@@ -42,15 +45,18 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         check_place(root)
         private.make_sticky()
         params = whole.load(root / "params.yaml")
-        code, settings = code_sha256(root, stage), own_settings(params.raw, root, stage)
+        code, settings = _code.sha256(params, root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)
+        if stage != "code":
+            _code.check_recorded(params, root, stage)
         seen = _look_outside(params, project)
-        if address.kind == "submit" and stage != _remote.STAYS:
-            _remote.run(params, project, address)
+        if address.kind == "submit" and stage not in STAY:
+            # By name, so that what only carries a stage elsewhere, MLflow too, is no part of the code it depends on.
+            importlib.import_module("stages._remote").run(params, project, address)
         else:
             work(params, project)
         for what, before, after in (
-            ("source files", code, code_sha256(root, stage)),
+            ("its code", code, _code.sha256(params, root, stage)),
             ("its settings", settings, own_settings(whole.read(root / "params.yaml"), root, stage)),
             (f"what it reads ({watched.FOLDER}/{stage})", seen, watched.stamp(root, stage)),
         ):
@@ -86,7 +92,7 @@ def _look_outside(params: Params, project: Project) -> watched.Stamp:
         for line in watched.link(root, params, stage):
             print(line)
         shards = project.artefact("shards")
-        if stage != "ingest" and (said := watched.apart(root, params, project.work(params), shards)):
+        if stage not in {"code", "ingest"} and (said := watched.apart(root, params, project.work(params), shards)):
             print(f"{stage}: {said}", file=sys.stderr)
     return watched.stamp(root, stage)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins, preflight
+from pipeline import plugins
 from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.contract import LocalWorld
@@ -23,6 +23,7 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
+from pipeline.preflight.scores import same_weights
 from stages import _journal, _stage
 from stages._paths import mapped
 
@@ -31,7 +32,7 @@ def main(params: Params, project: _stage.Project) -> None:
     model, shards = project.artefact("model"), project.artefact("shards")
     manifest = Manifest.load(shards)
     reference = Reference.load(project.artefact("reference"), manifest.sha256)
-    preflight.same_weights(params, reference)
+    same_weights(params, reference)
     card = load_card(model)
     given = inputs_of(plugins.load("families", {"name": card.family, **card.config}), shards)
     result = scored(params, project, reference, model, given)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline import preflight
 from pipeline.cluster import room, spread
 from pipeline.cluster.addresses import resolve
+from pipeline.cluster.carried import carried
 from pipeline.cluster.session import session
 from pipeline.data import listing, notes, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
+from pipeline.preflight.fits import after_ingest
+from pipeline.preflight.items import before_ingest
 from stages import _outside, _stage
 
 
 def main(params: Params, project: _stage.Project) -> None:
     source = _outside.source(params)
-    preflight.before_ingest(params, source)
+    before_ingest(params, source)
     out = project.artefact("shards")
     run = params.run
     items = len(source.entries())
@@ -26,13 +28,13 @@ def main(params: Params, project: _stage.Project) -> None:
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
     if room.spreads(run, used):
-        mapped = spread.carried if _apart(params) else spread.in_order
+        mapped = carried if _apart(params) else spread.in_order
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
     else:
         manifest = packing.ingest(params.ingest, out, source=source, progress=progress)
-    preflight.after_ingest(params, out)
+    after_ingest(params, out)
     describe(manifest)
 
 

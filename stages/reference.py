@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline import preflight
 from pipeline.cluster import room
 from pipeline.cluster.session import session
 from pipeline.evaluation.blocks import ShardExamples
 from pipeline.evaluation.reference import measure
 from pipeline.params import Params
+from pipeline.preflight import scores
+from pipeline.preflight.fits import after_ingest
 from stages import _stage
 from stages._paths import mapped
 
 
 def main(params: Params, project: _stage.Project) -> None:
     shards, out, run = project.artefact("shards"), project.artefact("reference"), params.run
-    preflight.after_ingest(params, shards)
-    preflight.metric(params)
+    after_ingest(params, shards)
+    scores.metric(params)
     cache, budget = project.work(params) / "cache", run.cache_megabytes * 2**20
     train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
     if room.spreads(run, len(train) + len(holdout), run.spread_from):

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline import preflight
 from pipeline.cluster import launch, room
 from pipeline.cluster.session import session
 from pipeline.contract import Record
@@ -19,6 +18,7 @@ from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best, save_table
 from pipeline.params import Params
+from pipeline.preflight.fits import after_ingest
 from pipeline.training.progress import ConsoleReporter
 from stages import _journal, _stage
 from stages._paths import inputs, paths
@@ -30,7 +30,7 @@ def main(params: Params, project: _stage.Project) -> None:
     schedule = tuple(
         {"from": entry["from"], "family": params.with_overrides(entry["overrides"]).family} for entry in best.schedule
     )
-    preflight.after_ingest(params, project.artefact("shards"))
+    after_ingest(params, project.artefact("shards"))
     train = params.train.model_dump(mode="json")
     # Not `examples`: raising it goes on with a finished run instead of starting another.
     clockless = {name: value for name, value in train.items() if name != "examples"}

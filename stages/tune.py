@@ -6,18 +6,18 @@ import os
 import shutil
 import time
 
-from pipeline import preflight
 from pipeline.cluster import search, spaces, starts
 from pipeline.cluster.session import session
 from pipeline.cluster.starts import Found
 from pipeline.formats.search import Best, save_best, save_table
 from pipeline.params import Params
+from pipeline.preflight.fits import after_ingest
 from stages import _journal, _stage
 from stages._paths import inputs, paths
 
 
 def main(params: Params, project: _stage.Project) -> None:
-    preflight.after_ingest(params, project.artefact("shards"))
+    after_ingest(params, project.artefact("shards"))
     space = params.tune.space
     searched = params.tune.trials and (spaces.active(space, params.train.family) or "train.family" in space)
     if not searched:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from pipeline import params as reader
-from pipeline import preflight, watched
+from pipeline import watched
 from pipeline.cli import project
+from pipeline.preflight import everything
 from pipeline.registry.addresses import check_place
 
 
@@ -27,7 +28,7 @@ def check(file: Path | None) -> list[str]:
     own = path == root / "params.yaml" and (root / "dvc.yaml").is_file()
     # Before anything is refused: where data has moved, DVC stops at a link that leads nowhere.
     said = [line for stage in watched.PLACES for line in watched.link(root, params, stage)] if own else []
-    said += preflight.settings(params)
+    said += everything.check(params)
     if own:
         work = Path(params.run.storage if "://" not in params.run.storage else ".work").absolute()
         apart = watched.apart(root, params, work, root / "artifacts" / "shards")

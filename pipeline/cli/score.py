@@ -131,7 +131,7 @@ def _own(name: str, options: Options) -> dict[str, Any]:
 
 
 def _path_length(settings: Mapping[str, Any]) -> Any:
-    from pipeline.evaluation.path_length import PathLengthSettings
+    from pipeline.evaluation.settings import PathLengthSettings
     from pipeline.settings import validate
 
     return validate(PathLengthSettings, {k: v for k, v in settings.items() if k != "name"}, PATH_LENGTH)

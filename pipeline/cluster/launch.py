@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from pipeline.cluster import ray_snapshot, validation
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.building import Building, patience, watch
 from pipeline.cluster.mailbox import Mailbox, MailboxReporter
-from pipeline.cluster.room import scores_beside, use_cuda
+from pipeline.cluster.room import use_cuda
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
 from pipeline.experiment import Experiment, fit_and_score, publish
@@ -134,6 +134,24 @@ def train(
         raise TrainingFailed("the workers ended before the training did; run it again to go on")
     shutil.rmtree(scratch, ignore_errors=True)
     return published
+
+
+def scores_beside(experiment: Experiment, run: RunSettings) -> bool:
+    """Whether scores are computed while training goes on: `run` allows it, and the cluster that is up has room.
+
+    Not where a score decides at once: a trial that ends on collapse, or the best average to publish. Nor with a
+    number of workers that changes, as Ray Train's reports need all of them. Nor where nodes share no folder for the
+    snapshots.
+    """
+    import ray
+
+    decides = experiment.stop_on_collapse or experiment.settings.publish == "best"
+    if run.score_beside == "never" or decides or run.elastic or experiment.store:
+        return False
+    room: Mapping[str, float] = ray.cluster_resources()
+    if use_cuda(run) and room.get("GPU", 0) - run.most_workers * run.gpus_per_worker < 1:
+        return False
+    return room.get("CPU", 0) - run.most_workers * run.cpus_per_worker >= 1
 
 
 def worker(config: dict[str, Any]) -> None:

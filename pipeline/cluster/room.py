@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 import torch
 
 from pipeline.cluster.addresses import resolve
 from pipeline.cluster.settings import RunSettings
-from pipeline.experiment import Experiment
 from pipeline.formats.filesystems import is_remote
 from pipeline.settings import UserError
 
@@ -24,24 +22,6 @@ def private_cpus(run: RunSettings) -> int:
     needed = needed_cpus(run)
     spare = run.score_beside == "always" or (run.score_beside == "auto" and (os.cpu_count() or 1) > needed)
     return needed + spare
-
-
-def scores_beside(experiment: Experiment, run: RunSettings) -> bool:
-    """Whether scores are made while training goes on: `run` allows it, and the cluster that is up has room.
-
-    Not where a score decides at once: a trial that ends on collapse, or the best average to publish. Nor with a
-    number of workers that changes, of which some may wait: Ray Train's reports take all of them. Nor where nodes share
-    no folder for the snapshots.
-    """
-    import ray
-
-    decides = experiment.stop_on_collapse or experiment.settings.publish == "best"
-    if run.score_beside == "never" or decides or run.elastic or experiment.store:
-        return False
-    room: Mapping[str, float] = ray.cluster_resources()
-    if use_cuda(run) and room.get("GPU", 0) - run.most_workers * run.gpus_per_worker < 1:
-        return False
-    return room.get("CPU", 0) - run.most_workers * run.cpus_per_worker >= 1
 
 
 def spreads(run: RunSettings, examples: int, least: int = 0) -> bool:

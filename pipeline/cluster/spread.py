@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.data import carrying
 from pipeline.formats.node_cache import LEAST, NodeCache, node_folder
 from pipeline.formats.store import Store
 from pipeline.training.health import TrainingFailed
@@ -66,12 +65,6 @@ def _room(tasks: int, weight: int) -> bool:
     found: Mapping[str, float] = ray.cluster_resources()
     nodes = max(1, sum(bool(NODE.match(name)) for name in found))
     return tasks < 2 * found.get("CPU", 1) and weight <= found.get("object_store_memory", 0) / nodes / 2
-
-
-def carried(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    """`in_order` for the tasks of ingest on nodes that see neither the source's files nor the folder of the shards."""
-    answers = in_order(carrying.AnsweredAfar(function), map(carrying.loaded, tasks), carrying.weight)
-    return map(carrying.delivered, tasks, answers)
 
 
 @dataclass(frozen=True)

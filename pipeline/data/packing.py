@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data import classes, listing, notes, rejects, scanning
-from pipeline.data.preview import check_fitting, open_source
+from pipeline.data.opening import open_source
+from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Rejected
 from pipeline.formats import files, shards, tables

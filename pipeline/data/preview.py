@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import plugins
 from pipeline.data import classes, rejects, scanning
+from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
 from pipeline.settings import SettingsError, UserError
@@ -36,15 +36,6 @@ class Preview:
         dtype = "uint8" if self.modality == "image" else "float32"
         fields = tuple((name, shape) for name in self.fields)
         return DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
-
-
-def open_source(settings: IngestSettings) -> DataSource[Any]:
-    """The source that `settings.source` chooses.
-
-    Raises:
-        SettingsError: for an unknown source or key.
-    """
-    return plugins.load("data.sources", settings.source, "ingest.source")
 
 
 def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -> Preview:

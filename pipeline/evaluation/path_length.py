@@ -13,25 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from pipeline import randomness
 from pipeline.contract import Latent, draw_latents
 from pipeline.evaluation.samples import CHUNK, SampleSource, fixed_threads
+from pipeline.evaluation.settings import PathLengthSettings
 from pipeline.formats.extraction import Extractor, ExtractorIdentity
 from pipeline.metrics._shared import Score
-from pipeline.settings import Settings, UserError
+from pipeline.settings import UserError
 
 MOVING = ("normal", "uniform")
-
-
-class PathLengthSettings(Settings):
-    """The paper's step and trimming; it draws 100,000."""
-
-    samples: int = Field(default=1024, ge=CHUNK, description="steps drawn; rounded up to whole chunks of 64")
-    epsilon: float = Field(default=1e-4, gt=0, le=0.1, description="length of a step, as a share of the way")
-    trim: float = Field(default=0.01, ge=0, lt=0.5, description="share of the steps left out at either end")
 
 
 def path_length(

@@ -32,8 +32,9 @@ from pipeline.evaluation.inputs import (
     sampled,
     size,
 )
-from pipeline.evaluation.path_length import PathLengthSettings, path_length
+from pipeline.evaluation.path_length import path_length
 from pipeline.evaluation.seeing import Seeing
+from pipeline.evaluation.settings import PathLengthSettings
 from pipeline.evaluation.sizes import FILTER, Size
 from pipeline.evaluation.viewers import Viewer
 from pipeline.formats.extraction import ExtractorIdentity

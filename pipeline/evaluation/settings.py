@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from pipeline import plugins
-from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.settings import LocalPath, Settings
 
 METRICS: list[dict[str, Any]] = [
@@ -52,6 +51,14 @@ class GallerySettings(Settings):
     neighbours: int = Field(default=12, ge=1, description="pairs of a sample and its nearest train example")
     searched: int = Field(default=512, ge=1, description="samples among which the closest pairs are sought")
     side: int = Field(default=48, ge=8, description="smaller images are enlarged to about this many pixels")
+
+
+class PathLengthSettings(Settings):
+    """The paper's step and trimming; it draws 100,000."""
+
+    samples: int = Field(default=1024, ge=64, description="steps drawn; rounded up to whole chunks of 64")
+    epsilon: float = Field(default=1e-4, gt=0, le=0.1, description="length of a step, as a share of the way")
+    trim: float = Field(default=0.01, ge=0, lt=0.5, description="share of the steps left out at either end")
 
 
 class EvaluateSettings(Settings):

@@ -13,7 +13,8 @@ from pipeline.registry.addresses import resolve
 from pipeline.settings import SettingsError, UserError
 
 NONE = "none"
-DOWNSTREAM = frozenset({"register"})
+# `code` reads every source file, and what it finds of each stage is a dependency of that stage.
+APART = frozenset({"code", "register"})
 TIMES_AND_RATES = "artifacts/curves"
 NOT_SOURCES = ("inputs",)
 _HASHES_ONLY = frozenset({"path", "size", "nfiles", "isexec", "hash"})
@@ -24,7 +25,7 @@ def gather(root: Path, manifest: Path | None = None, settings: Mapping[str, Any]
 
     git_commit, git_dirty: the commit, and `yes` where anything differs from it but dvc.lock, outs, the links under
         inputs/ that stages set, and the registry itself.
-    dvc_lock_sha256: the canonical entries of every stage before register.
+    dvc_lock_sha256: the canonical entries of every stage that makes the model or its report.
     manifest_sha256, settings_sha256: of the data's manifest file and of the settings given.
     """
     lock = read_lock(root)
@@ -78,11 +79,11 @@ def read_lock(root: Path) -> dict[str, Any]:
 
 
 def upstream(lock: Mapping[str, Any]) -> dict[str, Any]:
-    """Commands, dependencies, parameters and outs before register, in one order, by their hashes.
+    """Commands, dependencies, parameters and outs of the stages that make the model and its report, by their hashes.
 
     What holds times or rates is left out: it differs between equal runs.
     """
-    kept = {name: entry for name, entry in lock.items() if name.partition("@")[0] not in DOWNSTREAM}
+    kept = {name: entry for name, entry in lock.items() if name.partition("@")[0] not in APART}
     return {
         name: {
             "cmd": entry.get("cmd"),

@@ -79,15 +79,17 @@ def settled(params: Params, root: Path) -> None:
     Raises:
         UserError: naming the stages and their sections.
     """
-    changed: list[str] = []
+    changed: dict[str, list[str]] = {}
     for stage, entry in lineage.upstream(lineage.read_lock(root)).items():
         recorded = cast(dict[str, Any], (entry["params"] or {}).get("params.yaml") or {})
-        keys = [key for key, value in recorded.items() if key not in APART and at(params.raw, key) != value]
-        changed += [f"{key} ({stage})" for key in keys if not key.startswith("register.")]
+        for key, value in recorded.items():
+            if key not in APART and not key.startswith("register.") and at(params.raw, key) != value:
+                changed.setdefault(key, []).append(stage)
     if changed:
+        named = ", ".join(f"{key} ({', '.join(stages)})" for key, stages in changed.items())
         raise UserError(
-            f"params.yaml has changed since artifacts/ were made: {', '.join(changed)}; `dvc repro` makes and "
-            "registers them anew, `git checkout params.yaml` takes the change back"
+            f"params.yaml has changed since artifacts/ were made: {named}; `dvc repro` makes and registers them again, "
+            "`git checkout params.yaml` takes the change back"
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import checkout
+import imported
 import psutil
 import pytest
 import yaml
@@ -160,7 +161,7 @@ def edited(cell: Cell) -> None:
     path = cell.project / "stages" / f"{cell.stage}.py"
     kept = path.read_bytes()
     cell.at_work()
-    path.write_bytes(kept + b"# edited\n")
+    path.write_bytes(kept + b"EDITED = 1\n")
     cell.mends.append(lambda: path.write_bytes(kept))
 
 
@@ -202,9 +203,10 @@ SAMPLE = {
 
 
 def complete(project: Path) -> str:
-    """A project that has run through, all six stages, under DVC; what that printed."""
+    """A project in which all stages have run under DVC; what that printed. `imported`, beside it, has their modules."""
     checkout.copy(project, SETTINGS)
-    done = checkout.run(project, "dvc", "repro", timeout=600)
+    env = imported.noting(project.parent / "imported", checkout.environment(project))
+    done = checkout.run(project, "dvc", "repro", timeout=600, env=env)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

@@ -13,6 +13,7 @@ import pytest
 from processes import Running, name
 
 from pipeline.cluster import spread
+from pipeline.cluster.carried import carried
 from pipeline.cluster.session import session
 from pipeline.cluster.settings import RunSettings
 from pipeline.data.packing import ingest
@@ -41,15 +42,15 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
             settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=spread.in_order
         )
         by_two = score(request, Work(opening, spread.in_order, tmp_path))
-        carried = tmp_path / "carried"
-        ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), carried, map_shards=spread.carried)
+        afar = tmp_path / "afar"
+        ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), afar, map_shards=carried)
         assert [most_under_way(megabytes * 2**20) for megabytes in (0, 50, 200)] == [4, 2, 1]
         with pytest.raises(TrainingFailed, match="have died, each in turn: The worker died unexpectedly"):
             list(spread.in_order(os._exit, [1]))
     for path in sorted(alone.folder.iterdir()):
         assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
     assert dumps(by_two.records) == dumps(by_one.records)
-    assert {path.name: path.read_bytes() for path in carried.iterdir()} == {
+    assert {path.name: path.read_bytes() for path in afar.iterdir()} == {
         path.name: path.read_bytes() for path in shards.iterdir()
     }
     assert by_one.records[0].split == "train"

@@ -22,9 +22,11 @@ import torch
 import yaml
 from spoilt import GOOD
 
-from pipeline import params, preflight
+from pipeline import params
 from pipeline.data import packing
 from pipeline.formats.shards import Manifest
+from pipeline.preflight.fits import after_ingest
+from pipeline.preflight.items import before_ingest
 from pipeline.settings import UserError, override
 from stages import _stage, evaluate, reference, register, train, tune
 
@@ -617,10 +619,10 @@ def go(root: Path, case: Case) -> None:
     if case.artefacts:
         STAGES[case.stage].main(settings, _stage.Project(root, case.stage, "0" * 64))
         return
-    preflight.before_ingest(settings)
+    before_ingest(settings)
     if case.data:
         packing.ingest(settings.ingest, root / "artifacts/shards")
-        preflight.after_ingest(settings, root / "artifacts/shards")
+        after_ingest(settings, root / "artifacts/shards")
 
 
 def contents(root: Path) -> dict[str, bytes]:

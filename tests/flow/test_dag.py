@@ -7,13 +7,18 @@ import shutil
 from pathlib import Path
 
 import checkout
+import imported
 import matrix
 import pytest
 import yaml
 
+from pipeline import fingerprint
+from pipeline import params as whole_params
+from pipeline.params.chosen import plugins_of
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STAGES = ["ingest", "reference", "tune", "train", "evaluate", "register"]
+STAGES = ["code", "ingest", "reference", "tune", "train", "evaluate", "register"]
 SAME = ("shards", "reference", "search/best.yaml", "model", "report")
 
 
@@ -36,7 +41,7 @@ def test_commands_and_outs_are_exactly_these() -> None:
     assert list(dag) == STAGES
     assert all(stage["cmd"] == f"python -m stages.{name}" for name, stage in dag.items())
     outs = sorted(out if isinstance(out, str) else next(iter(out)) for stage in dag.values() for out in stage["outs"])
-    artefacts = ["model", "reference", "report", "search", "shards"]
+    artefacts = ["code", "model", "reference", "report", "search", "shards"]
     curves = ["curves/registration/registration.json", "curves/search", "curves/training"]
     assert outs == sorted(f"artifacts/{name}" for name in [*artefacts, *curves])
     assert all((checkout.ROOT / dep).exists() for s in dag.values() for dep in s["deps"] if "artifacts" not in dep)
@@ -68,6 +73,19 @@ def test_another_copy_ends_in_the_same_bytes_with_one_worker_and_two(made: Path,
     assert checkout.hashes(project, *SAME) == checkout.hashes(made, *SAME)
 
 
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_what_a_stage_imports_is_what_it_depends_on(whole: tuple[Path, str], stage: str) -> None:
+    """Nothing else but what checking the other sections of params.yaml takes: their plug-ins, and what these import."""
+    project = whole[0]
+    really = imported.noted(project.parent / "imported", stage, project)
+    dependencies = set(json.loads((project / f"artifacts/code/{stage}.json").read_text()))
+    assert len(really & dependencies) > 50
+    params = whole_params.load(project / "params.yaml")
+    chosen = {plugin for other in STAGES[1:] for plugin in plugins_of(params, other)}
+    checked = set(fingerprint.closure(chosen, {"pipeline": project / "pipeline"}))
+    assert really - dependencies - checked == set()
+
+
 def test_metrics_are_dvcs_and_the_report_loads_nothing(made: Path) -> None:
     done = checkout.run(made, "dvc", "metrics", "show", "--json")
     metrics = json.loads(done.stdout)[""]["data"]["artifacts/report/metrics.json"]["data"]
@@ -83,20 +101,62 @@ def test_metrics_are_dvcs_and_the_report_loads_nothing(made: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "runs"),
     [
-        ("README.md", set()),
         ("pipeline/training/loop.py", {"tune", "train"}),
         ("pipeline/data/images.py", {"ingest"}),
-        ("pipeline/evaluation/report.py", {"evaluate"}),
+        ("pipeline/evaluation/report.html.j2", {"evaluate"}),
         ("pipeline/registry/models.py", {"register"}),
-        ("pipeline/families/r3gan.py", {"tune", "train", "evaluate"}),
     ],
 )
 def test_what_an_edit_runs_again(made: Path, path: str, runs: set[str]) -> None:
     file = made / path
     before = file.read_text()
     try:
-        file.write_text(before + "\n# a comment\n")
+        file.write_text(before + "\nEDITED = 1\n")
+        assert changed(made) == {"code"}
+        done = checkout.run(made, "dvc", "repro", "code")
+        assert done.returncode == 0, done.stdout
         assert changed(made) == runs
+        assert all(f"{stage}: changed since it ran: pipeline." in done.stdout for stage in runs)
+    finally:
+        file.write_text(before)
+        checkout.run(made, "dvc", "repro", "code")
+    assert changed(made) == set()
+
+
+def test_a_comment_a_docstring_and_another_family_run_nothing_again(made: Path) -> None:
+    edits = {
+        "README.md": lambda text: text + "\nMore.\n",
+        "pipeline/families/r3gan.py": lambda text: text + "\nEDITED = 1\n",
+        "pipeline/families/dcgan.py": lambda text: text + "\n# A comment.\n",
+        "pipeline/training/loop.py": lambda text: text.replace('"""', '"""More words. ', 1),
+    }
+    before = {path: (made / path).read_text() for path in edits}
+    newcomer = made / "pipeline/families/newcomer.py"
+    try:
+        for path, edit in edits.items():
+            (made / path).write_text(edit(before[path]))
+        newcomer.write_text(before["pipeline/families/r3gan.py"])
+        done = checkout.run(made, "dvc", "repro")
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.count("didn't change, skipping") == len(STAGES) - 1
+        assert "Running stage 'code'" in done.stdout
+        assert changed(made) == set()
+    finally:
+        newcomer.unlink(missing_ok=True)
+        for path, text in before.items():
+            (made / path).write_text(text)
+        checkout.run(made, "dvc", "repro", "code")
+
+
+def test_a_stage_on_its_own_refuses_code_that_dvc_has_not_seen(made: Path) -> None:
+    file, lock = made / "pipeline/data/packing.py", (made / "dvc.lock").read_text()
+    before = file.read_text()
+    try:
+        file.write_text(before + "\nEDITED = 1\n")
+        done = checkout.run(made, "dvc", "repro", "--force", "--single-item", "ingest")
+        assert done.returncode != 0
+        assert "dvc repro -s code" in done.stdout
+        assert (made / "dvc.lock").read_text() == lock
     finally:
         file.write_text(before)
 

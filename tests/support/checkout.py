@@ -72,12 +72,14 @@ def environment(project: Path) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONPATH": str(project), "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "1"}
 
 
-def run(project: Path, *command: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run(
+    project: Path, *command: str, timeout: float = 280, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A command in the project; its output is kept together."""
     return subprocess.run(
         command,
         cwd=project,
-        env=environment(project),
+        env=environment(project) if env is None else env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

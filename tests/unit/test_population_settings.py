@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline import params as whole
-from pipeline import preflight
 from pipeline.params.space import stand_in, unsteady
+from pipeline.preflight.fits import fits
 from pipeline.settings import SettingsError, override
 from pipeline.types import DataSpec
 
@@ -106,4 +106,4 @@ def test_the_real_data_are_asked_before_work_starts() -> None:
     spec = DataSpec("waveform", (1, 16384), ("a", "b"), "float32", rate=16_000)
     assert [line.partition(": ")[0] for line in unsteady(found, spec)] == ["tune.space.families.wavegan.width"]
     with pytest.raises(SettingsError, match=r"tune\.space\.families\.wavegan\.width: with \d, the shape of"):
-        preflight.fits(found, spec)
+        fits(found, spec)

@@ -10,9 +10,9 @@ import pytest
 from inceptions import random_state
 from safetensors.torch import save_file
 
-from pipeline import preflight
 from pipeline.formats.files import sha256_file
 from pipeline.networks.inception import fold, shapes
+from pipeline.preflight import scores
 from pipeline.settings import SettingsError
 
 
@@ -30,10 +30,10 @@ def params(weights: Path, metric: str) -> Any:
 
 
 def test_a_published_name_needs_published_weights(weights: Path) -> None:
-    preflight.metric(params(weights, "frechet_inception"))
-    preflight.metric(params(weights, "precision"))
+    scores.metric(params(weights, "frechet_inception"))
+    scores.metric(params(weights, "precision"))
     with pytest.raises(SettingsError, match="not the published ones, so that 'fid_64' is called 'frechet_inception'"):
-        preflight.metric(params(weights, "fid_64"))
+        scores.metric(params(weights, "fid_64"))
 
 
 def test_a_reference_of_other_weights_is_noticed(weights: Path, tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_a_reference_of_other_weights_is_noticed(weights: Path, tmp_path: Path) 
         return SimpleNamespace(card=SimpleNamespace(report={"weights_sha256": sha256}))
 
     own = params(weights, "frechet_inception")
-    preflight.same_weights(own, measured(sha256_file(weights)))
+    scores.same_weights(own, measured(sha256_file(weights)))
     with pytest.raises(SettingsError, match=r"measured with the weights ababab.*dvc repro -f -s reference"):
-        preflight.same_weights(own, measured("ab" * 32))
+        scores.same_weights(own, measured("ab" * 32))
     # Where the file is gone, the artefact's own weights serve.
-    preflight.same_weights(params(tmp_path / "gone.safetensors", "frechet_inception"), measured("ab" * 32))
+    scores.same_weights(params(tmp_path / "gone.safetensors", "frechet_inception"), measured("ab" * 32))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import params, preflight
+from pipeline import params
+from pipeline.preflight import items
 from pipeline.settings import SettingsError, override
 
 OWN = params.read(Path(__file__).parents[2] / "params.yaml")
@@ -21,7 +22,7 @@ BITS: dict[str, Any] = {
 
 
 def before_ingest(changes: dict[str, Any], tmp_path: Path) -> None:
-    preflight.before_ingest(params.check(override(OWN, {**changes, "run.storage": str(tmp_path)})))
+    items.before_ingest(params.check(override(OWN, {**changes, "run.storage": str(tmp_path)})))
 
 
 def test_bits_need_neither_data_nor_extractor(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from test_evaluate import publish
 from pipeline.contract import LocalWorld
 from pipeline.evaluation import reference as measuring
 from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.path_length import PathLengthSettings
-from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
+from pipeline.evaluation.settings import EvaluateSettings, PathLengthSettings, ReferenceSettings
 from pipeline.formats.files import sha256_file
 from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Player
-from pipeline.evaluation.path_length import PathLengthSettings, on_the_way, path_length, path_lengths
+from pipeline.evaluation.path_length import on_the_way, path_length, path_lengths
 from pipeline.evaluation.samples import SampleSource
+from pipeline.evaluation.settings import PathLengthSettings
 from pipeline.formats.extraction import ExtractorIdentity
 from pipeline.settings import Settings, UserError
 from pipeline.types import Batch, DataSpec

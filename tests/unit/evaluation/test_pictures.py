@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily
+from pipeline.contract.checks import check_data
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
 from pipeline.evaluation import gallery
@@ -19,7 +20,6 @@ from pipeline.evaluation.pictures import as_images, spectrogram
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import own_scores, summed
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
-from pipeline.experiment import check_data
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 

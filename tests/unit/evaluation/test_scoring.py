@@ -16,8 +16,8 @@ from test_evaluate import publish
 
 from pipeline.evaluation.blocks import Mapped, in_threads, one_by_one
 from pipeline.evaluation.inputs import Model, Opening, open_input, sampled
-from pipeline.evaluation.path_length import PathLengthSettings
 from pipeline.evaluation.score import Request, Scored, Work, score
+from pipeline.evaluation.settings import PathLengthSettings
 from pipeline.formats.model import load_card, load_states, save_model
 from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Reference

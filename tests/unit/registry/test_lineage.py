@@ -88,6 +88,8 @@ def test_the_hash_moves_with_what_was_made_and_with_nothing_else(tmp_path: Path)
     curves["train"]["outs"][1]["md5"] = "e5"
     assert hashed(curves) == before
     assert hashed(dict(reversed(LOCK.items()))) == before
+    looked = {"cmd": "python -m stages.code", "deps": [{"path": "pipeline", "hash": "md5", "md5": "f6.dir"}]}
+    assert hashed({**LOCK, "code": looked}) == before, "a comment anywhere would make another version"
     changed = yaml.safe_load(yaml.safe_dump(LOCK))
     changed["train"]["outs"][0]["md5"] = "e5.dir"
     assert hashed(changed) != before

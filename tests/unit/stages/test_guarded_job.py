@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline import params as whole
 from pipeline.formats import files
 from pipeline.formats.files import BrokenArtefact
 from pipeline.formats.store import Store
 from pipeline.settings import UserError
-from stages import _job, _project, _remote
+from stages import _code, _job, _project, _remote
 
 ROOT = Path(__file__).parents[3]
 TICKET = "jobs/zerosum-ingest-0a-1/ticket.json"
@@ -35,7 +36,8 @@ def marker(tmp_path: Path) -> Path:
 
 def ticket(**changes: Any) -> dict[str, Any]:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    asked = {"stage": "ingest", "params": params, "code": _project.code_sha256(ROOT, "ingest"), "lineage": {}}
+    code = _code.sha256(whole.check(params), ROOT, "ingest")
+    asked = {"stage": "ingest", "params": params, "code": code, "lineage": {}}
     return {**asked, "inputs": "", "outside": {}, "source": "", **changes}
 
 

@@ -1,0 +1,84 @@
+"""Whether the machine, the extractor and every family that may be trained fit the data, once its shape is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import plugins
+from pipeline.cluster.room import use_cuda
+from pipeline.contract import AnyFamily
+from pipeline.contract.checks import check_classes, check_data, check_fields
+from pipeline.formats.extraction import BLIND
+from pipeline.formats.filesystems import is_remote
+from pipeline.formats.shards import Manifest
+from pipeline.formats.store import Store
+from pipeline.params import Params
+from pipeline.params.chosen import families
+from pipeline.params.space import unsteady
+from pipeline.settings import SettingsError, UserError
+from pipeline.types import DataSpec
+
+
+def after_ingest(params: Params, shards: Path) -> None:
+    """Check machine, family and extractor against the shards."""
+    machine(params)
+    fits(params, Manifest.load(shards).spec)
+
+
+def machine(params: Params) -> None:
+    """Check what `run:` asks of this machine: the device, and scratch that can be written to."""
+    use_cuda(params.run)
+    if is_remote(params.run.storage):
+        Store(params.run.storage).holds("zerosum")
+        return
+    try:
+        Path(params.run.storage).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"run.storage: '{params.run.storage}' cannot be made ({error.strerror})") from None
+
+
+def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
+    """Check the extractor, and every family that may be trained, against the data; or against its classes alone."""
+    problems: list[str] = []
+    check = getattr(plugins.module("extractors", str(params.reference.extractor["name"])), "check", None)
+    try:
+        if check is not None:
+            check(spec)
+    except UserError as error:
+        problems.append(str(error))
+    for searched, family in families(params):
+        try:
+            check_judge(params, family)
+            if shape_known:
+                check_data(family, spec)
+            else:
+                check_classes(family, spec.classes)
+                check_fields(family, [name for name, _ in spec.fields])
+        except UserError as error:
+            # What is wrong whatever is searched is said once.
+            if str(error) not in problems:
+                problems.append(f"{searched} would not do: {error}" if searched else str(error))
+    if params.tune.trials and params.tune.mode == "population" and shape_known and not problems:
+        problems += unsteady(params, spec)
+    if problems:
+        raise SettingsError(*dict.fromkeys(problems))
+
+
+def check_judge(params: Params, family: AnyFamily) -> None:
+    """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
+
+    Raises:
+        SettingsError: naming the extractor that would do.
+    """
+    blind = params.reference.extractor["name"] == BLIND
+    name = type(family).__module__.rpartition(".")[2]
+    if blind and family.objective == "frechet":
+        raise SettingsError(
+            f"reference.extractor.name: none looks at nothing, and {name} is judged by what an extractor sees; take "
+            "classifier, or random_projection where nothing is labelled"
+        )
+    if not blind and not family.needs:
+        raise SettingsError(
+            f"reference.extractor.name: {name} has no data that an extractor could look at; take none, with "
+            f"register.metric: {family.objective}"
+        )
