@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
 
-CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"  # in the scratch folder, beside GRIDS
+CHECKPOINTS, SNAPSHOTS, PUBLISHED = "checkpoints", "snapshots", "published"  # in the scratch folder, beside GRIDS
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,15 @@ def score_snapshot(experiment: dict[str, Any], snapshot: str, device: str = "cpu
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
     beside.write_answer(path, _scorer(found, family, spec)(networks, LocalWorld(device)))
+
+
+def publish_run(experiment: Experiment, outcome: Outcome) -> Path:
+    """Write the averaged networks and the history, a JSON line for each tick, into a folder of the scratch."""
+    out = Path(experiment.here().scratch) / PUBLISHED
+    publish(experiment, outcome, out)
+    lines = [json.dumps(record, sort_keys=True) + "\n" for record in outcome.history]
+    files.write_bytes(out / "history.jsonl", "".join(lines).encode())
+    return out
 
 
 def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:

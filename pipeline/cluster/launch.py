@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from pipeline.cluster.mailbox import Mailbox, MailboxReporter
 from pipeline.cluster.room import use_cuda
 from pipeline.cluster.settings import RunSettings
 from pipeline.contract import Record, Reporter, World
-from pipeline.experiment import Experiment, fit_and_score, publish
+from pipeline.experiment import PUBLISHED, Experiment, fit_and_score, publish_run
 from pipeline.formats import files
 from pipeline.formats.mirrored import GRIDS
 from pipeline.formats.store import Store
@@ -28,7 +27,7 @@ from pipeline.settings import UserError
 from pipeline.training.health import Collapsed, ScratchRemoved, TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
-PUBLISHED, RAY = "published", "ray"
+RAY = "ray"
 REGROUP = 30  # seconds for the workers of a group whose size may change
 
 
@@ -212,11 +211,7 @@ def _work(config: dict[str, Any], world: World, reporter: Reporter) -> None:
         raise Collapsed(outcome.reason)
     if world.rank == 0:
         experiment.intact()
-        here = Path(experiment.here().scratch)
-        out = here / PUBLISHED
-        publish(experiment, outcome, out)
-        lines = [json.dumps(record, sort_keys=True) + "\n" for record in outcome.history]
-        files.write_bytes(out / "history.jsonl", "".join(lines).encode())
+        here = publish_run(experiment, outcome).parent
         if experiment.mirror:
             store, parts = experiment.mirrored(), [PUBLISHED, *([GRIDS] if (here / GRIDS).is_dir() else [])]
             store.write(f"{PUBLISHED}.bundle", {"bundle": store.push(here, parts)})

@@ -159,6 +159,7 @@ def test_a_stage_on_its_own_refuses_code_that_dvc_has_not_seen(made: Path) -> No
         assert (made / "dvc.lock").read_text() == lock
     finally:
         file.write_text(before)
+        checkout.run(made, "dvc", "checkout")  # it removes outs before a stage
 
 
 def test_how_it_is_run_re_runs_nothing(made: Path) -> None:
