@@ -16,7 +16,7 @@ from pipeline.contract import AnyFamily, draw_latents
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "docs/adding.md"
 LONGEST = 60  # lines
 
 
