@@ -22,7 +22,7 @@ ACTIVATED := grep -q DVC_SITE_CACHE_DIR $(BIN)/activate || printf '%s\n' \
 SHOWN_ON_FAILURE := > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
 PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
-.PHONY: repro test check chaos cluster bench fuzz zoo golden ui sbom digests lock clean
+.PHONY: repro test check chaos cluster bench fuzz zoo golden ui docs sbom digests lock clean
 
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
 	@$(ENV) dvc repro
@@ -83,6 +83,9 @@ ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
 	@echo "installing the tools for tests"
 	@$(HASHED) -r requirements-dev.lock $(SHOWN_ON_FAILURE)
 	@touch $@
+
+docs: .venv/dev  ## the pages as a site, links checked, with an API reference: .work/site
+	@$(ENV) PYTHONPATH=. python tools/docs.py
 
 sbom: .venv/ready  ## what is installed, as a bill of materials: sbom.json, in CycloneDX
 	@$(ENV) python tools/sbom.py sbom.json

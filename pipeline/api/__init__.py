@@ -1,7 +1,7 @@
 """The library for a notebook or a script; `import zerosum as zs` is this.
 
     data = zs.ingest("digits", resolution=16)
-    run = zs.train("dcgan", data, preset="digits", examples=50_000)
+    run = zs.train("dcgan", data, preset="digits", examples=51_200)
     run.model.picture()
     print(zs.score(run.reference, run.model, metrics=["frechet", "precision_recall"]))
 

@@ -72,9 +72,14 @@ def search(
             `train`, as `"train.batch_size"`.
         trials: how many settings are tried.
         examples: length of a trial.
-        preset, settings, extractor, run, folder, progress: as in `train`. Ray is used even with one worker.
+        preset: a name of the family's own, for its published or small settings.
+        settings: keys of the family, over those of the preset.
         train: keys of the section `train`.
         tune: further keys of the section `tune`, such as `{"batch": 4, "first_rung": 5000, "mode": "population"}`.
+        extractor: what trials are scored with, as in `train`.
+        run: keys of the section `run`, as in `train`; Ray is used even with one worker.
+        folder: where it works; by default `.work/runs/…`.
+        progress: print a line for each reading.
 
     Returns:
         What `train(…, found=…)` takes.

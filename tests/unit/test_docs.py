@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline import api
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -47,3 +51,14 @@ def test_the_readme_leads_to_every_guide_and_is_short() -> None:
     assert len(text.splitlines()) <= 200
     for guide in (ROOT / "docs").glob("*.md"):
         assert f"docs/{guide.name}" in text, guide.name
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/docs.py"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 0
+    reference = (ROOT / ".work/site/docs/reference.html").read_text()
+    for name in api.__all__:
+        assert f'id="pipeline.api.{name}"' in reference, name
