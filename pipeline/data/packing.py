@@ -21,7 +21,7 @@ from pipeline.data import classes, listing, notes, rejects, scanning
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Rejected
+from pipeline.data.source import DataSource, Entry, Rejected, SourceField
 from pipeline.formats import files, shards, tables
 from pipeline.formats.shards import Manifest, Shard, Split
 from pipeline.settings import UserError
@@ -78,7 +78,7 @@ def pack(
     domains = _domains(source, settings, found)
     cuts = {name: order for cut, _ in domains.values() for name, order in cut.items()}
     repeats = [pair for _, pairs in domains.values() for pair in pairs]
-    stored = tuple(name for name, _ in spec.stored)
+    stored = tuple(each.name for each in spec.stored)
     tasks = [
         task
         for name, order in cuts.items()
@@ -120,9 +120,15 @@ def _spec(source: DataSource[Any], found: scanning.Survey) -> DataSpec:
     dtype = "uint8" if source.modality == "image" else "float32"
     known = None if found.shapes else source.native_shape()
     shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
-    shapes = {name: scanning.one_shape(counts, source.modality) for name, counts in found.fields.items()}
-    fields = tuple((name, shapes.get(name, shape)) for name in source.fields)
+    fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
     return DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+
+
+def _shape_of(field: SourceField, found: Counter[tuple[int, ...]] | None, like: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a field has in all examples; where there are none, as it was foretold, or x's."""
+    if not found:
+        return field.shape or like
+    return scanning.one_shape(found, field.kind if field.fitted else "tensor", f"field '{field.name}' of the examples")
 
 
 Cut = tuple[dict[str, NDArray[np.int64]], list[tuple[int, int]]]
@@ -134,7 +140,7 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
     labels = np.array([numbers.get(entry.label or "", -1) for entry in found.entries], dtype=np.int64)
     other = np.array([entry.unpaired for entry in found.entries], dtype=bool)
     chosen = {"": np.flatnonzero(~other)}
-    if "unpaired" in source.fields:
+    if source.other_domain is not None:
         chosen[shards.UNPAIRED] = np.flatnonzero(other)
     cuts: dict[str, Cut] = {}
     for prefix, mine in chosen.items():

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.data import classes, rejects, scanning
 from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource
+from pipeline.data.source import DataSource, SourceField
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 
@@ -20,21 +20,21 @@ from pipeline.types import DataSpec, Modality
 class Preview:
     """What is known of the data before any of it is read: None where only reading it would tell.
 
-    fields: what it holds beside x, each of x's shape as far as that is known.
+    fields: what it holds beside x.
     """
 
     channels: int | None
     resolution: tuple[int, ...] | None
     classes: tuple[str, ...]
     modality: Modality = "image"
-    fields: tuple[str, ...] = ()
+    fields: tuple[SourceField, ...] = ()
     rate: int | None = None
 
     def spec(self, channels: int) -> DataSpec:
-        """The data as it would be with so many channels; sides of 1 where they are not known."""
+        """The data with so many channels; where it is not known, sides are 1, and a field has x's shape."""
         shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
         dtype = "uint8" if self.modality == "image" else "float32"
-        fields = tuple((name, shape) for name in self.fields)
+        fields = tuple(each.spec(shape if each.shape is None else each.shape) for each in self.fields)
         return DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
 
 

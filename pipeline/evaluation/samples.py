@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -146,7 +147,11 @@ class SampleSource:
                 "the stages take from the holdout; nothing was handed in here"
             )
         found = self.inputs(numbers)
-        return cast(Batch, {name: to_float(found[name], self.device) for name in sorted(self.family.inputs)})
+        fields = {name: self.spec.field(name) or replace(self.spec.x, name=name) for name in sorted(self.family.inputs)}
+        return cast(
+            Batch,
+            {name: each.tensor(np.ascontiguousarray(found[name]), self.device) for name, each in fields.items()},
+        )
 
     def sample(
         self, n: int, labels: Labels | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
@@ -218,12 +223,6 @@ def stored(made: Tensor, spec: DataSpec) -> NDArray[Any]:
         UserError: if any number is not finite.
     """
     return pixels(made) if spec.dtype == "uint8" else as_stored(_finite(made), spec).cpu().numpy()
-
-
-def to_float(x: NDArray[Any], device: torch.device) -> Tensor:
-    """Examples as shards hold them → float32 on the device, images in [-1, 1]."""
-    moved = torch.from_numpy(np.ascontiguousarray(x)).to(device)
-    return moved.float().div_(127.5).sub_(1) if x.dtype == np.uint8 else moved.float()
 
 
 def open_model(

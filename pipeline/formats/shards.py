@@ -2,7 +2,7 @@
 
     shards/train-000000.tar …     <key>.png (images) or <key>.npy, and <key>.cls where labelled
     shards/index-train.npy        int64 (n, 4): shard number, offset and length of x, label or -1
-    … of pairs                    also <key>.pair.png, and two columns of the index: its offset and length
+    … with fields beside x        also <key>.<field>.png or .npy, and two columns of the index: its offset and length
     … of two domains              the second one's in the splits unpaired_train and unpaired_holdout
     shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects
 
@@ -17,7 +17,7 @@ import re
 import tarfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -31,7 +31,7 @@ from pipeline.formats import arrays, files, forms
 from pipeline.formats.damage import Damaged, reading
 from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.settings import suggest
-from pipeline.types import Array, DataSpec, Example
+from pipeline.types import Array, DataSpec, Example, FieldSpec
 
 FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
@@ -238,7 +238,7 @@ def write_index(folder: Path, split: str, rows: NDArray[np.int64]) -> tuple[str,
 def encode(x: Array, png_level: int = 6) -> tuple[str, bytes]:
     """The extension and bytes of one example: PNG for uint8 images (C, H, W) of 1, 3 or 4 channels, else npy."""
     buffer = io.BytesIO()
-    if x.dtype == np.uint8 and x.ndim == 3 and x.shape[0] in (1, 3, 4):
+    if _as_png(x.dtype, x.shape):
         pixels = np.ascontiguousarray(x[0] if x.shape[0] == 1 else x.transpose(1, 2, 0))
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=png_level)
         return "png", buffer.getvalue()
@@ -246,10 +246,14 @@ def encode(x: Array, png_level: int = 6) -> tuple[str, bytes]:
     return "npy", buffer.getvalue()
 
 
+def _as_png(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    return dtype == np.uint8 and len(shape) == 3 and shape[0] in (1, 3, 4)
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
-def decode(data: bytes, spec: DataSpec, where: str) -> Array:
+def decode(data: bytes, spec: FieldSpec, where: str) -> Array:
     """The inverse of `encode`: an array of `spec`'s shape and type; `where` names the example in errors.
 
     Raises:
@@ -257,7 +261,8 @@ def decode(data: bytes, spec: DataSpec, where: str) -> Array:
     """
     try:
         size = _member_bytes(spec.shape, spec.dtype)
-        x = _decode_png(data, spec.shape) if spec.modality == "image" else arrays.decode(data, size + NPY_HEADER)
+        png = _as_png(np.dtype(spec.dtype), spec.shape)
+        x = _decode_png(data, spec.shape) if png else arrays.decode(data, size + NPY_HEADER)
     except Damaged as error:
         raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
     if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
@@ -292,13 +297,15 @@ def _member_bytes(shape: tuple[int, ...], dtype: str) -> int:
 
 
 def columns(spec: DataSpec, split: str) -> int:
-    """Numbers in a row of the split's index: the second domain of two has no fields of its own."""
-    return 4 + 2 * len(stored_in(spec, split))
+    """Numbers in a row of the split's index."""
+    return 2 + 2 * len(stored_in(spec, split))
 
 
-def stored_in(spec: DataSpec, split: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The fields, with shapes, that lie beside x in a split's examples."""
-    return () if split.startswith(UNPAIRED) else spec.stored
+def stored_in(spec: DataSpec, split: str) -> tuple[FieldSpec, ...]:
+    """What lies in a split's examples: x, and the fields beside it; of another domain, what x is there, alone."""
+    if split.startswith(UNPAIRED):
+        return () if spec.other_domain is None else (replace(spec.other_domain, name="x", source="same_item"),)
+    return (spec.x, *spec.stored)
 
 
 def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
@@ -311,8 +318,8 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
     try:
-        for shape in (spec.shape, *(shape for _, shape in stored_in(spec, split.name))):
-            _member_bytes(shape, spec.dtype)
+        for each in stored_in(spec, split.name):
+            _member_bytes(each.shape, each.dtype)
         rows = arrays.read(path)
     except Damaged as error:
         raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None

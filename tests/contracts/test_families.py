@@ -89,9 +89,8 @@ def make_batch(spec: DataSpec, label: bool) -> Batch:
     batch: Batch = {"x": torch.rand((LANE, *spec.shape), generator=source) * 2 - 1}
     if label:
         batch["label"] = torch.arange(LANE) % len(spec.classes)
-    for name, shape in spec.fields:
-        batch[name] = torch.rand((LANE, *shape), generator=source) * 2 - 1  # pyright: ignore[reportGeneralTypeIssues]
-    return batch
+    fields: Any = {each.name: torch.rand((LANE, *each.shape), generator=source) * 2 - 1 for each in spec.fields}
+    return batch | fields
 
 
 def play(family: AnyFamily, networks: dict[str, nn.Module], spec: DataSpec) -> dict[str, dict[str, Tensor]]:

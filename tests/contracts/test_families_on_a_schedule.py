@@ -10,12 +10,12 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, Optimiser
 from pipeline.params.space import stand_in
 from pipeline.training import schedules
-from pipeline.types import DataSpec
+from pipeline.types import DataSpec, like_x
 
 ELSEWHERE: dict[str, DataSpec] = {
     "adversarial_cryptography": DataSpec("rows", (16,), (), "float32"),
-    "cyclegan": DataSpec("image", (3, 32, 32), ("a", "b"), fields=(("unpaired", (3, 32, 32)),)),
-    "pix2pix": DataSpec("image", (3, 32, 32), ("a", "b"), fields=(("pair", (3, 32, 32)),)),
+    "cyclegan": DataSpec("image", (3, 32, 32), ("a", "b"), fields=like_x({"unpaired": (3, 32, 32)})),
+    "pix2pix": DataSpec("image", (3, 32, 32), ("a", "b"), fields=like_x({"pair": (3, 32, 32)})),
     "wavegan": DataSpec("waveform", (1, 16384), ("a", "b"), "float32", rate=16_000),
 }
 

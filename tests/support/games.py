@@ -48,7 +48,7 @@ class Data:
         self.label = torch.arange(count) % max(1, len(spec.classes))
         self.labelled = bool(spec.classes)
         more = torch.Generator().manual_seed(11)
-        self.fields = {name: torch.rand((count, *shape), generator=more) * 2 - 1 for name, shape in spec.fields}
+        self.fields = {each.name: torch.rand((count, *each.shape), generator=more) * 2 - 1 for each in spec.fields}
         self.asked: list[int] = []
 
     def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
