@@ -216,13 +216,14 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
     experiment = experiment.here()
     settings = experiment.settings
     family = experiment.load_family()
+    spec = Manifest.load(Path(experiment.shards)).spec
     computed: dict[str, Any] = {"train": experiment.train, "family": experiment.family}
     if experiment.schedule:
         computed["schedule"] = list(experiment.schedule)
     card = ModelCard(
         family=settings.family,
         config=family.config.model_dump(mode="json"),
-        spec=Manifest.load(Path(experiment.shards)).spec,
+        spec=spec if family.reads_summary else replace(spec, summary=None),
         networks=family.averaged,
         examples_seen=outcome.state.examples_seen,
         step=outcome.state.step,

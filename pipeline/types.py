@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -117,6 +117,13 @@ class FieldSpec:
             return moved.float().div_(127.5).sub_(1)
         return moved.float()
 
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """(a, b) of `tensor`'s a · v + b, as real numbers."""
+        if self.dtype != "uint8" or self.kind in ("label", "text", "tensor"):
+            return 1.0, 0.0
+        return (1 / 255, 0.0) if self.kind == "mask" else (1 / 127.5, -1.0)
+
 
 FLIPPED: frozenset[FieldKind] = frozenset({"image", "mask"})
 """Kinds of which a mirror image is another good example."""
@@ -144,12 +151,55 @@ def like_x(
 
 
 @dataclass(frozen=True, slots=True)
+class FieldSummary:
+    """One field over the training examples, a number a channel each, as batches hold it: images in [-1, 1].
+
+    std: of the population. Channels are the first axis, and of a spectrogram (C, F, T) each frequency of each channel,
+    C·F numbers in that order. Fields of more than 16,384 channels have one number for all of them.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """What the training examples are on average, by field, `x` among them; whole numbers of labels and texts are not.
+
+    Classes are counted in the manifest's histograms.
+    """
+
+    fields: dict[str, FieldSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, as the manifest holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DataSummary:
+        """The inverse of `to_json`."""
+        return cls(
+            {
+                name: FieldSummary(**{key: tuple(float(each) for each in values) for key, values in held.items()})
+                for name, held in data["fields"].items()
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """The shape of the data: what a family is built for and a manifest records.
 
     `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
     (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
     `fields` describes what batches hold beside `x` and `label`. `rate`: of waveforms, samples a second.
+
+    `summary`: what the training examples are on average, for a `Family.build` that normalises or initialises by it. It
+    travels with the spec so that `build(spec)` stays as it is for all designs, and it is no part of what the data *is*:
+    specs that differ in it alone are equal, and `to_json` leaves it out (manifests and cards hold it beside the spec).
+    None before ingest, for data without examples, and for shards of an earlier version.
     """
 
     modality: Modality
@@ -158,6 +208,7 @@ class DataSpec:
     dtype: Literal["uint8", "float32"] = "uint8"
     fields: tuple[FieldSpec, ...] = ()
     rate: int | None = None
+    summary: DataSummary | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings, as manifests and model cards hold it; what there is none of is left out."""

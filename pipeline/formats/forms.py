@@ -106,6 +106,27 @@ class SpecForm(Form):
         return self
 
 
+class FieldSummaryForm(Form):
+    """`FieldSummary`: four lists of one length."""
+
+    mean: list[Number]
+    std: list[Annotated[Number, Field(ge=0)]]
+    min: list[Number]
+    max: list[Number]
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if len({len(self.mean), len(self.std), len(self.min), len(self.max)}) > 1:
+            raise ValueError("mean, std, min and max are of unlike lengths")
+        return self
+
+
+class SummaryForm(Form):
+    """`DataSummary.to_json`."""
+
+    fields: dict[FieldName, FieldSummaryForm]
+
+
 def _check_size(shape: list[int], dtype: str) -> None:
     if math.prod(shape) * np.dtype(dtype).itemsize > limits.SHARD_MEMBER_BYTES:
         raise ValueError(f"an example of shape {shape} is larger than {limits.SHARD_MEMBER_BYTES:,} bytes")

@@ -4,7 +4,7 @@
     shards/index-train.npy        int64 (n, 4): shard number, offset and length of x, label or -1
     … with fields beside x        also <key>.<field>.png or .npy, and two columns of the index: its offset and length
     … of two domains              the second one's in the splits unpaired_train and unpaired_holdout
-    shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects
+    shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects, summary of train
 
 Nothing in it names a time, a user or an absolute path: equal data gives equal bytes.
 """
@@ -29,9 +29,9 @@ from pydantic import Field, model_validator
 from pipeline import limits
 from pipeline.formats import arrays, files, forms
 from pipeline.formats.damage import Damaged, reading
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.settings import suggest
-from pipeline.types import Array, DataSpec, Example, FieldSpec
+from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec
 
 FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
@@ -39,7 +39,11 @@ MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
 NPY_HEADER = 2**16  # bytes before the numbers of an .npy, at most
-LATER = ("notes", "passed_over")  # fields of the manifest that came later: without them it has the bytes it had before
+LATER = (
+    "notes",
+    "passed_over",
+    "summary",
+)  # fields of the manifest that came later: without them it has the bytes it had before
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it; fields that older manifests lack are left out where they are empty."""
-        found = {**asdict(self), "spec": self.spec.to_json()}
+        summary = self.spec.summary
+        found = {**asdict(self), "spec": self.spec.to_json(), "summary": summary and summary.to_json()}
         return {name: value for name, value in found.items() if value or name not in LATER}
 
     def save(self, folder: Path) -> None:
@@ -128,7 +133,10 @@ class Manifest:
         data = cast(dict[str, Any], found)
         forms.check(_ManifestForm, data, path, MADE_BY)
         splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
-        values: dict[str, Any] = {**data, "spec": DataSpec.from_json(data["spec"]), "splits": splits}
+        spec, summary = DataSpec.from_json(data["spec"]), data.pop("summary", None)
+        if summary is not None:
+            spec = replace(spec, summary=DataSummary.from_json(summary))
+        values: dict[str, Any] = {**data, "spec": spec, "splits": splits}
         return cls(**values)
 
 
@@ -166,6 +174,7 @@ class _ManifestForm(Form):
     notes: dict[str, dict[str, Any]] = Field(default_factory=lambda: {})
     format_version: Literal[1]
     passed_over: dict[str, Count] = Field(default_factory=lambda: {})
+    summary: SummaryForm | None = None
 
 
 def _split_from_json(data: Mapping[str, Any]) -> Split:
@@ -181,6 +190,11 @@ def index_name(split: str) -> str:
 def shard_name(split: str, number: int) -> str:
     """The tar of a split's shard."""
     return f"{split}-{number:06d}.tar"
+
+
+def split_of(shard: str) -> str:
+    """The split that a shard is of, by its name."""
+    return shard.rpartition("-")[0]
 
 
 def is_shard(file: str, splits: Iterable[str]) -> bool:
