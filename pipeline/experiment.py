@@ -149,6 +149,7 @@ def fit_and_score(
     check_data(family, spec)
     later = experiment.load_later()
     schedules.check(family, later, spec)
+    needs = family.needs.union(*(each.needs for _, each in later))
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
     folder = Path(experiment.scratch)
     if experiment.guarded and world.rank == 0:
@@ -163,7 +164,7 @@ def fit_and_score(
             settings=settings,
             family=family,
             spec=spec,
-            batches=Batches(reader, settings.seed, settings.flip) if family.needs else None,
+            batches=Batches(reader, settings.seed, settings.flip, needs) if needs else None,
             world=world,
             reporter=reporter,
             store=experiment.checkpoints(),

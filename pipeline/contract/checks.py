@@ -35,6 +35,8 @@ def check_fields(family: AnyFamily, fields: Collection[str], sources: Sources = 
         name = type(family).__module__.rpartition(".")[2]
         known = sources()
         advice = "".join(f"; take ingest.source: {{name: {known[each]}, …}}" for each in missing if each in known)
+        if not known.keys() & missing:
+            advice = "; ingest.derive computes fields from x"
         raise SettingsError(
             f"families.{name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
         )

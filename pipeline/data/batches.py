@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline import randomness
 from pipeline.data import cache as caching
 from pipeline.data import shard_files
+from pipeline.data.derived import Derived
 from pipeline.data.ordering import Ordering, hashed
 from pipeline.formats import shards
 from pipeline.formats.shards import Manifest, Split
@@ -46,6 +48,7 @@ class Reader:
             self.labels.flags.writeable = False
         self.cached = cache is not None and caching.decoded_bytes(self.manifest, split) <= cache_budget
         self.stored: tuple[FieldSpec, ...] = shards.stored_in(self.spec, split)
+        self.derived = Derived(() if split.startswith(shards.UNPAIRED) else self.spec.derived, self.stored)
         self._data: Array | None = None
         if cache is not None and self.cached:
             self._data = caching.decoded(folder, self.manifest, split, cache, cache_budget)
@@ -61,15 +64,17 @@ class Reader:
         """What the data is: fields, classes."""
         return self.manifest.spec
 
-    def examples(self, indices: NDArray[np.int64]) -> dict[str, Array]:
+    def examples(self, indices: NDArray[np.int64], derived: Collection[str] = ()) -> dict[str, Array]:
         """`x` and each field of the same item (n, *shape), as stored, and `label` int64 (n,), where there are classes.
 
         Fresh arrays. Not another domain's: those examples have numbers of their own, and a reader, `other`.
+        derived: names of the derived fields to compute as well.
         """
         if self._data is None:
             found = self._streamed(indices)
         else:
             found = {each.name: self._data[each.name][indices] for each in self.stored}
+        found |= self.derived.computed(found, indices, derived)
         if self.labels is not None:
             found["label"] = self.labels[indices]
         return found
@@ -96,18 +101,22 @@ class Batches:
 
     flip: mirror half of the images, drawn for each position of the order; the fields that flip are mirrored with
         them, and no others.
+    derived: names of the derived fields that are wanted; None: all.
     Examples of another domain come in an order, and with flips, of their own.
 
     Raises:
         UserError: if the split is empty, or is to be flipped and holds no images.
     """
 
-    def __init__(self, reader: Reader, seed: int, flip: bool = False) -> None:
+    def __init__(self, reader: Reader, seed: int, flip: bool = False, derived: Collection[str] | None = None) -> None:
         if len(reader) == 0:
             raise UserError(f"the split '{reader.split.name}' holds no examples; see ingest.holdout_fraction")
         if flip and not reader.stored[0].flips:
             raise UserError(f"only images can be flipped, not {reader.stored[0].kind}")
         self.reader = reader
+        wanted = [each for each in reader.derived.fields if derived is None or each.name in derived]
+        self._fields = (*reader.stored, *wanted)
+        self._derived = tuple(each.name for each in wanted)
         self.ordering = Ordering(len(reader), seed)
         self._flip_key = randomness.key(seed, "flip") if flip else None
         other, self._other = reader.spec.other_domain, None
@@ -120,16 +129,16 @@ class Batches:
         `x` and the data's fields are as `FieldSpec.tensor` says; `label` is int64 (n,), where the data is labelled.
         """
         first, count = position + start, stop - start
-        examples = self.reader.examples(self.ordering.take(first, count))
+        examples = self.reader.examples(self.ordering.take(first, count), self._derived)
         label = examples.pop("label", None)
         if self._flip_key is not None:
             drawn = hashed(self._flip_key, np.arange(first, first + count, dtype=np.int64)) >> TOP_BIT
             mirrored = np.flatnonzero(drawn)
-            for each in self.reader.stored:
+            for each in self._fields:
                 if each.flips:
                     values = examples[each.name]
                     values[mirrored] = values[mirrored][..., ::-1]
-        batch = cast(Batch, {each.name: each.tensor(examples[each.name], device) for each in self.reader.stored})
+        batch = cast(Batch, {each.name: each.tensor(examples[each.name], device) for each in self._fields})
         if label is not None:
             batch["label"] = torch.from_numpy(label).to(device)
         if self._other is not None:

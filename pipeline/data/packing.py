@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import classes, listing, notes, rejects, scanning, summary
+from pipeline.data import classes, derived, listing, notes, rejects, scanning, summary
+from pipeline.data.derived import Derived
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
@@ -75,7 +76,7 @@ def pack(
         raise UserError(f"the source {source.describe()['name']} holds no items")
     rejects.write_rejects(out, found.rejects)
     rejects.check_rejects(found.rejects, found.items, settings.max_rejected_fraction, out)
-    spec = _spec(source, found)
+    spec = _spec(source, settings, found)
     spec = replace(spec, classes=classes.with_examples(source, settings, found))
     domains = _domains(source, settings, found)
     cuts = {name: order for cut, _ in domains.values() for name, order in cut.items()}
@@ -119,12 +120,13 @@ def _clear(out: Path) -> None:
     files.sweep_temporaries(out)
 
 
-def _spec(source: DataSource[Any], found: scanning.Survey) -> DataSpec:
+def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> DataSpec:
     dtype = "uint8" if source.modality == "image" else "float32"
     known = None if found.shapes else source.native_shape()
     shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
     fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
-    return DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+    spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+    return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
 
 
 def _shape_of(field: SourceField, found: Counter[tuple[int, ...]] | None, like: tuple[int, ...]) -> tuple[int, ...]:
@@ -212,7 +214,9 @@ def pack_shard(task: PackTask) -> Packed:
     """
     split = shards.split_of(task.path.name)
     stored = shards.stored_in(task.spec, split)
-    watch = summary.Watch(summary.measurable(stored) if split in TRAINING else ())
+    made = task.spec.derived if split == "train" else ()
+    measured = summary.measurable((*stored, *made)) if split in TRAINING else ()
+    watch = summary.Watch(measured, Derived(made, stored), task.first)
     names = [each.name for each in stored[1:]]
     shard, rows = shards.write_shard(task.path, watch.over(_examples(task)), task.settings.png_level, names)
     return Packed(shard, rows, watch.sums)

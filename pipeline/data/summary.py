@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.derived import Derived
 from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec, FieldSummary
 
 MOST_CHANNELS = 16_384  # beyond, a field has one mean for all of it
@@ -64,15 +65,23 @@ def measurable(fields: Iterable[FieldSpec]) -> tuple[FieldSpec, ...]:
 
 @dataclass
 class Watch:
-    """Sums what goes by; `sums` by the field's name."""
+    """Sums what goes by, and what is derived of it; `sums` by the field's name.
+
+    first: the number of the first example in its split.
+    """
 
     fields: tuple[FieldSpec, ...]
+    derived: Derived
+    first: int = 0
     sums: dict[str, Sums] = field(default_factory=lambda: {})
 
     def over(self, examples: Iterable[Example]) -> Iterator[Example]:
         """The same examples, looked at one by one."""
-        for example in examples:
+        names = [each.name for each in self.derived.fields]
+        for number, example in enumerate(examples, self.first):
             held = {"x": example.x, **example.extra}
+            made = self.derived.computed({name: each[None] for name, each in held.items()}, np.array([number]), names)
+            held |= {name: each[0] for name, each in made.items()}
             self.sums = merged(self.sums, {each.name: Sums.of(each, held[each.name]) for each in self.fields})
             yield example
 

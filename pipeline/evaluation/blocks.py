@@ -185,7 +185,7 @@ class ShardExamples:
 
     def examples(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         with _reading:  # a reader keeps open files, and may be asked by several threads
-            return _reader(self).examples(indices)
+            return _reader(self).examples(indices, ())
 
 
 _reading = threading.Lock()
@@ -207,7 +207,7 @@ class ShardInputs:
             other = reader.other if apart else reader
             if field is None or other is None or len(other) == 0:
                 raise UserError(f"there is no {name} to make samples from; see ingest.source and holdout_fraction")
-            found[name] = other.examples(numbers % len(other))["x" if apart else name]
+            found[name] = other.examples(numbers % len(other), (name,))["x" if apart else name]
         return found
 
     def targets(self, numbers: Labels) -> NDArray[Any] | None:
@@ -215,7 +215,7 @@ class ShardInputs:
         fields = [self.examples.spec.field(name) for name in self.names]
         if all(each is None or each.source == "other_domain" for each in fields):
             return None
-        return _reader(self.examples).examples(numbers % len(self.examples))["x"]
+        return _reader(self.examples).examples(numbers % len(self.examples), ())["x"]
 
 
 def inputs_of(family: AnyFamily, shards: Path) -> ShardInputs | None:
