@@ -8,7 +8,6 @@ from pipeline.contract.family import AnyFamily
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
-
 Sources = Callable[[], Mapping[str, str]]
 """Field → a source that gives it: asked for where one is missing."""
 

@@ -24,7 +24,7 @@ from pipeline.contract import AnyFamily, LatentSpec, draw_latents
 from pipeline.contract.planned import planned
 from pipeline.formats.model import ModelCard, load_card, load_states
 from pipeline.settings import UserError
-from pipeline.types import Batch, DataSpec
+from pipeline.types import Batch, DataSpec, FieldSpec
 
 CHUNK = 64
 Labels = NDArray[np.int64]
@@ -147,11 +147,17 @@ class SampleSource:
                 "the stages take from the holdout; nothing was handed in here"
             )
         found = self.inputs(numbers)
-        fields = {name: self.spec.field(name) or replace(self.spec.x, name=name) for name in sorted(self.family.inputs)}
         return cast(
             Batch,
-            {name: each.tensor(np.ascontiguousarray(found[name]), self.device) for name, each in fields.items()},
+            {
+                name: self.field(name).tensor(np.ascontiguousarray(found[name]), self.device)
+                for name in sorted(self.family.inputs)
+            },
         )
+
+    def field(self, name: str) -> FieldSpec:
+        """What an input is; as x, where the model's card does not say."""
+        return self.spec.field(name) or replace(self.spec.x, name=name)
 
     def sample(
         self, n: int, labels: Labels | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
