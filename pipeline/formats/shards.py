@@ -31,7 +31,7 @@ from pipeline.formats import arrays, files, forms
 from pipeline.formats.damage import Damaged, reading
 from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.settings import suggest
-from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec
+from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec, like_x
 
 FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
@@ -94,8 +94,17 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """The sha256 of manifest.json: it covers every shard and index through theirs."""
-        return files.sha256_json(self.to_json())
+        """What the data is known by: it covers every shard and index through theirs.
+
+        The summary follows from them and has no part in it. Fields that are all like x count as they were written
+        before fields had types of their own. So shards of an earlier version, and scores on them, stay comparable.
+        """
+        found = {name: value for name, value in self.to_json().items() if name != "summary"}
+        shapes = {each.name: list(each.shape) for each in self.spec.fields}
+        older = like_x({each.name: each.shape for each in self.spec.fields}, self.spec.modality, self.spec.dtype)
+        if shapes and older == self.spec.fields:
+            found["spec"]["fields"] = shapes
+        return files.sha256_json(found)
 
     def split(self, name: str) -> Split:
         """The split `name`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import games
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ def make_batch(spec: DataSpec, label: bool) -> Batch:
     batch: Batch = {"x": torch.rand((LANE, *spec.shape), generator=source) * 2 - 1}
     if label:
         batch["label"] = torch.arange(LANE) % len(spec.classes)
-    fields: Any = {each.name: torch.rand((LANE, *each.shape), generator=source) * 2 - 1 for each in spec.fields}
+    fields: Any = {each.name: games.random_field(each, LANE, source) for each in spec.fields}
     return batch | fields
 
 

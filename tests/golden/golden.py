@@ -67,7 +67,9 @@ def data_for(name: str, family: AnyFamily) -> DataSpec:
         shape,
         ("a", "b", "c") if family.conditional or "label" in family.needs else (),
         published.dtype,
-        tuple(replace(each, shape=shape) for each in published.fields),
+        tuple(
+            replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
+        ),
         RATE if published.modality == "waveform" else None,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from pipeline.formats import files
 from pipeline.formats.files import BrokenArtefact
 from pipeline.formats.shards import MANIFEST, Manifest
 from pipeline.training.settings import TrainSettings
-from pipeline.types import DataSpec, DataSummary, FieldSpec
+from pipeline.types import DataSpec, DataSummary, FieldSpec, like_x
 
 SETTINGS = IngestSettings(source={"name": "digits"}, shard_examples=4, holdout_fraction=0.25)
 
@@ -102,6 +103,22 @@ def test_without_examples_and_in_older_manifests_there_is_none(tmp_path: Path) -
     older = Manifest.load(tmp_path / "older")
     assert older.spec.summary is None
     assert [each.kind for each in older.spec.fields] == ["waveform", "waveform"]
+
+
+def test_equal_data_is_known_by_one_hash_in_every_version(tmp_path: Path) -> None:
+    made = packing.ingest(SETTINGS, tmp_path, source=fields.Sounds(fields.Config()))
+    pairs = like_x({"clean": (1, 16)}, "waveform", "float32")
+    for spec in (replace(made.spec, fields=()), replace(made.spec, fields=pairs)):
+        now = replace(made, spec=spec)
+        now.save(tmp_path)
+        held = json.loads((tmp_path / MANIFEST).read_text())
+        del held["summary"]
+        if spec.fields:
+            held["spec"]["fields"] = {"clean": [1, 16]}
+        older = files.sha256_json(held)
+        files.write_json(tmp_path / MANIFEST, held)
+        assert Manifest.load(tmp_path).sha256 == now.sha256 == older
+    assert made.sha256 != replace(made, spec=replace(made.spec, fields=pairs)).sha256
 
 
 @pytest.mark.parametrize(
