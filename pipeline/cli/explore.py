@@ -15,7 +15,7 @@ from pipeline import plugins
 from pipeline.cli import project
 from pipeline.cli.generate import SAMPLE
 from pipeline.evaluation.samples import SampleSource, open_model
-from pipeline.explorations._shared import Exploration, Findings
+from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats import files, yaml_text
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.settings import SettingsError, UserError
@@ -47,9 +47,7 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
     exploration: Exploration = plugins.load(ROOM, config, "explore")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
         source, card = open_model(_folder(model, Path(name)))
-        if source.spec.modality not in exploration.modalities:
-            served = " and ".join(sorted(exploration.modalities))
-            raise UserError(f"{how}: is for models of {served}, and this one makes {source.spec.modality}")
+        check_served(how, exploration, source)
         findings = exploration.run(source)
     chosen = plugins.configure(ROOM, config, "explore").model_dump(mode="json")
     about = {"exploration": how, "model": model, "family": card.family, "weights_sha256": card.weights_sha256}

@@ -66,6 +66,17 @@ class Exploration(Protocol):
         ...
 
 
+def check_served(how: str, exploration: Exploration, source: SampleSource) -> None:
+    """Refuse a model of a modality that the exploration `how` does not serve.
+
+    Raises:
+        UserError: naming those that it serves.
+    """
+    if source.spec.modality not in exploration.modalities:
+        served = " and ".join(sorted(exploration.modalities))
+        raise UserError(f"{how}: is for models of {served}, and this one makes {source.spec.modality}")
+
+
 def noise(source: SampleSource, seed: int, count: int) -> dict[str, Tensor]:
     """The latents (count, …) of the first samples of a seed: those that `zerosum generate` draws."""
     chunks = [source.latents(seed, index) for index in range(-(-count // CHUNK))]
