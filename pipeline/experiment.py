@@ -149,6 +149,7 @@ def fit_and_score(
     check_data(family, spec)
     later = experiment.load_later()
     schedules.check(family, later, spec)
+    needs = family.needs.union(*(each.needs for _, each in later))
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
     folder = Path(experiment.scratch)
     if experiment.guarded and world.rank == 0:
@@ -163,7 +164,7 @@ def fit_and_score(
             settings=settings,
             family=family,
             spec=spec,
-            batches=Batches(reader, settings.seed, settings.flip) if family.needs else None,
+            batches=Batches(reader, settings.seed, settings.flip, needs) if needs else None,
             world=world,
             reporter=reporter,
             store=experiment.checkpoints(),
@@ -216,13 +217,14 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
     experiment = experiment.here()
     settings = experiment.settings
     family = experiment.load_family()
+    spec = Manifest.load(Path(experiment.shards)).spec
     computed: dict[str, Any] = {"train": experiment.train, "family": experiment.family}
     if experiment.schedule:
         computed["schedule"] = list(experiment.schedule)
     card = ModelCard(
         family=settings.family,
         config=family.config.model_dump(mode="json"),
-        spec=Manifest.load(Path(experiment.shards)).spec,
+        spec=spec if family.reads_summary else replace(spec, summary=None),
         networks=family.averaged,
         examples_seen=outcome.state.examples_seen,
         step=outcome.state.step,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Modality = Literal["image", "waveform", "voxels", "video", "rows"]
+FieldKind = Literal[
+    "image", "waveform", "voxels", "video", "rows", "spectrogram", "mask", "tensor", "label", "text"
+]  # fmt: skip
+FieldSource = Literal["same_item", "other_domain", "derived"]
+Dtype = Literal["uint8", "int64", "float32"]
 Array = NDArray[Any]
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -20,7 +27,8 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 class Batch(TypedDict, total=False):
     """A typed dict of what a family asked for in its `needs`; never the latents.
 
-    Images are float32 in [-1, 1], shape (n, C, H, W); labels are int64, shape (n,).
+    Images are float32 in [-1, 1], shape (n, C, H, W); labels are int64, shape (n,). What else the data holds is
+    described by its `FieldSpec`; `FieldSpec.tensor` says how it comes.
     """
 
     x: Tensor
@@ -47,21 +55,160 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One field of the examples: `x` itself, or what batches hold beside it.
+
+    shape: one example's, () for a single number. Images and masks are (C, H, W), spectrograms (C, F, T), waveforms
+        (C, T); tensors and texts have any shape, the same for all examples.
+    dtype: as stored. flips: whether `train.flip` mirrors it, along its last axis, whenever it mirrors x.
+    source: `same_item`, stored in the same example as x; `other_domain`, the x of another domain's items, which have
+        an order of their own; `derived`, computed from the field `of` whenever examples are read.
+    transform: of a derived field, the name and the whole Config of its file in data/transforms, as JSON text.
+    """
+
+    name: str
+    kind: FieldKind
+    shape: tuple[int, ...]
+    dtype: Dtype
+    flips: bool
+    source: FieldSource = "same_item"
+    of: str = ""
+    transform: str = ""
+
+    @classmethod
+    def usual(cls, name: str, kind: FieldKind, shape: tuple[int, ...], source: FieldSource = "same_item") -> FieldSpec:
+        """A field of this kind as it is usually stored: images and masks flip, nothing else does."""
+        return cls(name, kind, shape, usual_dtype(kind), kind in FLIPPED, source)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as manifests and model cards hold it."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "flips": self.flips,
+            "source": self.source,
+        }
+        if self.source == "derived":
+            found |= {"of": self.of, "transform": json.loads(self.transform)}
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FieldSpec:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = {**data, "shape": tuple(data["shape"])}
+        if "transform" in values:
+            values["transform"] = json.dumps(values["transform"], sort_keys=True)
+        return cls(**values)
+
+    def tensor(self, values: Array, device: torch.device | str = "cpu") -> Tensor:
+        """Stored values (n, …) as batches hold them, on the device; bytes are moved before they are widened.
+
+        uint8 images become float32 in [-1, 1] (v / 127.5 - 1), masks float32 in [0, 1] (v / 255); whole numbers of
+        labels and texts int64; all else is float32 with its values unchanged.
+        """
+        moved = torch.from_numpy(values).to(device)
+        if self.kind in ("label", "text"):
+            return moved if moved.is_floating_point() else moved.long()
+        if self.dtype == "uint8" and self.kind == "mask":
+            return moved.float().div_(255)
+        if self.dtype == "uint8" and self.kind != "tensor":
+            return moved.float().div_(127.5).sub_(1)
+        return moved.float()
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """(a, b) of `tensor`'s a · v + b, as real numbers."""
+        if self.dtype != "uint8" or self.kind in ("label", "text", "tensor"):
+            return 1.0, 0.0
+        return (1 / 255, 0.0) if self.kind == "mask" else (1 / 127.5, -1.0)
+
+
+FLIPPED: frozenset[FieldKind] = frozenset({"image", "mask"})
+"""Kinds of which a mirror image is another good example."""
+
+
+def usual_dtype(kind: FieldKind) -> Dtype:
+    """What a field of this kind is stored as, unless it says otherwise."""
+    if kind in ("image", "mask"):
+        return "uint8"
+    return "int64" if kind in ("label", "text") else "float32"
+
+
+def like_x(
+    shapes: Mapping[str, tuple[int, ...]], modality: Modality = "image", dtype: Dtype = "uint8"
+) -> tuple[FieldSpec, ...]:
+    """Fields of x's own kind and type, by name: of the same item, but for `unpaired`, which is another domain.
+
+    All fields were such before each had a type of its own, and manifests and cards of that time say no more of them.
+    """
+    flips = modality in FLIPPED
+    return tuple(
+        FieldSpec(name, modality, tuple(shape), dtype, flips, "other_domain" if name == "unpaired" else "same_item")
+        for name, shape in shapes.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSummary:
+    """One field over the training examples, a number a channel each, as batches hold it: images in [-1, 1].
+
+    std: of the population. Channels are the first axis, and of a spectrogram (C, F, T) each frequency of each channel,
+    C·F numbers in that order. Fields of more than 16,384 channels have one number for all of them.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """What the training examples are on average, by field, `x` among them; whole numbers of labels and texts are not.
+
+    Classes are counted in the manifest's histograms.
+    """
+
+    fields: dict[str, FieldSummary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, as the manifest holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DataSummary:
+        """The inverse of `to_json`."""
+        return cls(
+            {
+                name: FieldSummary(**{key: tuple(float(each) for each in values) for key, values in held.items()})
+                for name, held in data["fields"].items()
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """The shape of the data: what a family is built for and a manifest records.
 
     `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
     (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
-    `fields` names what batches hold beside `x` and `label`, with one example's shape: the `pair` that
-    lies in the same example, the `unpaired` that is another domain. `rate`: of waveforms, samples a second.
+    `fields` describes what batches hold beside `x` and `label`. `rate`: of waveforms, samples a second.
+
+    `summary`: what the training examples are on average, for a `Family.build` that normalises or initialises by it. It
+    travels with the spec so that `build(spec)` stays as it is for all designs, and it is no part of what the data *is*:
+    specs that differ in it alone are equal, and `to_json` leaves it out (manifests and cards hold it beside the spec).
+    None before ingest, for data without examples, and for shards of an earlier version.
     """
 
     modality: Modality
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     dtype: Literal["uint8", "float32"] = "uint8"
-    fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fields: tuple[FieldSpec, ...] = ()
     rate: int | None = None
+    summary: DataSummary | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings, as manifests and model cards hold it; what there is none of is left out."""
@@ -72,24 +219,48 @@ class DataSpec:
             "dtype": self.dtype,
         }
         if self.fields:
-            found["fields"] = {name: list(shape) for name, shape in self.fields}
+            found["fields"] = [each.to_json() for each in self.fields]
         return found if self.rate is None else {**found, "rate": self.rate}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> DataSpec:
-        """The inverse of `to_json`."""
-        fields = tuple((name, tuple(shape)) for name, shape in data.get("fields", {}).items())
+    def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
+        """The inverse of `to_json`; also of what it was before fields had types: their shapes by name."""
+        held: list[dict[str, Any]] | dict[str, Any] = data.get("fields", [])
+        if isinstance(held, dict):
+            fields = like_x(held, data["modality"], data["dtype"])
+        else:
+            fields = tuple(FieldSpec.from_json(each) for each in held)
         shape, classes = tuple(data["shape"]), tuple(data["classes"])
         return cls(data["modality"], shape, classes, data["dtype"], fields, data.get("rate"))
 
+    @property
+    def x(self) -> FieldSpec:
+        """What `x` is."""
+        return FieldSpec("x", self.modality, self.shape, self.dtype, self.modality in FLIPPED)
+
+    def field(self, name: str) -> FieldSpec | None:
+        """The field `name`, `x` among them; None where the data has none of this name."""
+        return next((each for each in (self.x, *self.fields) if each.name == name), None)
+
     def field_shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of the field `name`, None where the data has none."""
-        return dict(self.fields).get(name)
+        found = self.field(name)
+        return None if found is None else found.shape
 
     @property
-    def stored(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    def stored(self) -> tuple[FieldSpec, ...]:
         """The fields that lie in the same example as `x`."""
-        return tuple(found for found in self.fields if found[0] != "unpaired")
+        return tuple(each for each in self.fields if each.source == "same_item")
+
+    @property
+    def derived(self) -> tuple[FieldSpec, ...]:
+        """The fields that are computed when examples are read."""
+        return tuple(each for each in self.fields if each.source == "derived")
+
+    @property
+    def other_domain(self) -> FieldSpec | None:
+        """The field that is another domain's x; None for data of one domain."""
+        return next((each for each in self.fields if each.source == "other_domain"), None)
 
     @property
     def channels(self) -> int:

@@ -65,7 +65,7 @@ class Data:
 
         Returns:
             `x` (n, *shape), uint8 for images and float32 in [-1, 1] for all else; `label` (n,) of int64 where the data
-            is labelled; and further fields, such as `pair`. Fewer than n at the end of the split.
+            is labelled; and the items' other fields, derived ones too. Fewer than n at the end of the split.
 
         Raises:
             UserError: for a split that is not there, or a start beyond it.
@@ -75,7 +75,8 @@ class Data:
         reader = Reader(self.folder, split)
         if n < 1 or not 0 <= start < len(reader):
             raise UserError(f"n must be 1 or more and start below {len(reader)}; they are {n} and {start}")
-        return reader.examples(np.arange(start, min(start + n, len(reader))))
+        derived = [each.name for each in reader.derived.fields]
+        return reader.examples(np.arange(start, min(start + n, len(reader))), derived)
 
     def picture(self, rows: int = 4, columns: int = 8) -> Image.Image:
         """The first examples as a grid; sound as spectrograms."""

@@ -18,7 +18,7 @@ from pipeline import plugins
 from pipeline.api._pictures import as_grid
 from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.evaluation.samples import SampleSource
-from pipeline.explorations._shared import Exploration, Findings
+from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats.model import ModelCard
 from pipeline.registry import opening
 from pipeline.settings import UserError
@@ -94,9 +94,10 @@ class Model:
 
         Raises:
             SettingsError: for an unknown exploration or setting.
-            UserError: where this design has no such thing.
+            UserError: where this design has no such thing, or it is for models of another modality.
         """
         exploration: Exploration = plugins.load("explorations", {"name": how, **settings}, "explore")
+        check_served(how, exploration, self.source)
         return exploration.run(self.source)
 
     def save(self, folder: str | Path) -> Path:

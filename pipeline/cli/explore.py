@@ -1,9 +1,10 @@
-"""`zerosum explore`: what people do with a trained model, as pictures and a record."""
+"""`zerosum explore`: what people do with a trained model, as pictures, sounds or arrays, and a record."""
 
 from __future__ import annotations
 
+import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from pipeline import plugins
 from pipeline.cli import project
 from pipeline.cli.generate import SAMPLE
 from pipeline.evaluation.samples import SampleSource, open_model
-from pipeline.explorations._shared import Exploration, Findings
+from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats import files, yaml_text
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.settings import SettingsError, UserError
+from pipeline.types import Array, DataSpec
 
 REGISTERED = "models:/"
 ROOM = "explorations"
@@ -28,6 +30,8 @@ INDICES = ("label_index", "class_indices")
 
 def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Path]:
     """Run one exploration of a model and write its pictures, its arrays and `explore.json` to `out`.
+
+    Of what is no picture, a grid shows what stands for it; sounds are written one by one too, and all else as an array.
 
     Raises:
         UserError: if the model cannot be opened, or the exploration is not for it.
@@ -43,8 +47,7 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
     exploration: Exploration = plugins.load(ROOM, config, "explore")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
         source, card = open_model(_folder(model, Path(name)))
-        if len(source.spec.shape) != 3 or source.spec.modality != "image":
-            raise UserError(f"{how}: this model makes {source.spec.modality}, and explorations make pictures")
+        check_served(how, exploration, source)
         findings = exploration.run(source)
     chosen = plugins.configure(ROOM, config, "explore").model_dump(mode="json")
     about = {"exploration": how, "model": model, "family": card.family, "weights_sha256": card.weights_sha256}
@@ -52,13 +55,18 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
 
 
 def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard, source: SampleSource) -> list[Path]:
-    from pipeline.evaluation import gallery
+    from pipeline.evaluation import gallery, pictures
 
     written: list[Path] = []
+    sounds: list[str] = []
     try:
-        for name, images in findings.grids.items():
-            gallery.save_grid(out / f"{name}.png", images)
+        for name, samples in findings.grids.items():
+            gallery.save_grid(out / f"{name}.png", pictures.as_images(samples, source.spec))
             written.append(out / f"{name}.png")
+            for end, data in _heard(samples, source.spec):
+                files.write_bytes(out / f"{name}{end}", data)
+                written.append(out / f"{name}{end}")
+                sounds += [f"{name}{end}"] if end.endswith(".wav") else []
         for name, numbers in findings.arrays.items():
             with files.replacing(out / f"{name}.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, numbers, allow_pickle=False)
@@ -68,12 +76,25 @@ def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard
             states = {name: network.state_dict() for name, network in findings.networks.items()}
             save_model(out / "model", replace(card, provenance=changed), states)
             written.append(out / "model")
-        grids = {name: list(images.shape[:2]) for name, images in findings.grids.items()}
-        record = {**about, "grids": grids, **findings.said}
+        grids = {name: list(samples.shape[:2]) for name, samples in findings.grids.items()}
+        record = {**about, "grids": grids, **({"sounds": sounds} if sounds else {}), **findings.said}
         files.write_json(out / RECORD, record)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
     return [*written, out / RECORD]
+
+
+def _heard(samples: Array, spec: DataSpec) -> Iterator[tuple[str, bytes]]:
+    """What no picture of a grid (rows, columns, *shape) holds, as ends of names and bytes: sounds, or all numbers."""
+    from pipeline.evaluation import pictures
+
+    if spec.modality == "waveform":
+        for row, column in np.ndindex(*samples.shape[:2]):
+            yield f"-{row:02d}-{column:02d}.wav", pictures.wav(samples[row, column], spec.rate)
+    elif spec.modality != "image":
+        buffer = io.BytesIO()
+        np.save(buffer, samples, allow_pickle=False)
+        yield ".npy", buffer.getvalue()
 
 
 def names() -> list[tuple[str, str]]:

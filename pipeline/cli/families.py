@@ -9,19 +9,8 @@ import torch
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily
-from pipeline.families._shared import Canon
-from pipeline.settings import SettingsError
-
-# What a preset is counted on where it was published for no data of its own.
-USUAL = (
-    Canon("", (3, 32, 32), 10),
-    Canon("", (1, 28, 28), 10),
-    Canon("", (1, 16, 16), 10),
-    Canon("", (3, 64, 64), 10),
-    Canon("", (3, 256, 256), 10),
-    Canon("", (1, 4096), 10, "waveform"),
-    Canon("", (16,), 0, "rows"),
-)
+from pipeline.params.stand_ins import stand_in
+from pipeline.types import DataSpec
 
 
 def describe() -> list[dict[str, Any]]:
@@ -37,12 +26,12 @@ def describe() -> list[dict[str, Any]]:
 def _described(name: str, preset: str | None) -> dict[str, Any] | None:
     chosen = {"name": name} if preset is None else {"name": name, "preset": preset}
     family: AnyFamily = plugins.load("families", chosen)
-    canon: dict[str | None, Canon] = getattr(plugins.module("families", name), "CANON", {})
-    data = canon.get(preset) or _fitting(family)
-    if data is None:
+    published = getattr(plugins.module("families", name), "CANON", {}).get(preset)
+    spec: DataSpec | None = stand_in(family) if published is None else published.spec
+    if spec is None:
         return None
     with torch.device("meta"):
-        networks = family.build(data.spec)
+        networks = family.build(spec)
     owned = {network for player in family.players() for network in player.networks}
     return {
         "family": name,
@@ -51,23 +40,12 @@ def _described(name: str, preset: str | None) -> dict[str, Any] | None:
         "needs": sorted(family.needs),
         "latents": [
             {"name": latent.name, "shape": list(latent.shape), "distribution": latent.distribution}
-            for latent in family.latents_for(data.spec)
+            for latent in family.latents_for(spec)
         ],
         "parameters": {key: _count(network) for key, network in networks.items() if key in owned},
-        "data": {"modality": data.modality, "shape": list(data.shape), "classes": data.classes},
-        "reference": data.reference or None,
+        "data": {"modality": spec.modality, "shape": list(spec.shape), "classes": len(spec.classes)},
+        "reference": None if published is None else published.reference or None,
     }
-
-
-def _fitting(family: AnyFamily) -> Canon | None:
-    """The first of the usual data that the design can be built for."""
-    for canon in USUAL:
-        try:
-            family.check(canon.spec)
-        except SettingsError:
-            continue
-        return canon
-    return None
 
 
 def _count(network: torch.nn.Module) -> int:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pipeline.contract.family import AnyFamily
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
+Sources = Callable[[], Mapping[str, str]]
+"""Field → a source that gives it: asked for where one is missing."""
 
-def check_data(family: AnyFamily, spec: DataSpec) -> None:
+
+def check_data(family: AnyFamily, spec: DataSpec, sources: Sources = dict) -> None:
     """Refuse data the family cannot be trained on, before any work.
 
     Raises:
         SettingsError: saying what is wrong and what would do.
     """
     check_classes(family, spec.classes)
-    check_fields(family, [name for name, _ in spec.fields])
+    check_fields(family, [each.name for each in spec.fields], sources)
     family.check(spec)
 
 
-def check_fields(family: AnyFamily, fields: Collection[str]) -> None:
+def check_fields(family: AnyFamily, fields: Collection[str], sources: Sources = dict) -> None:
     """Refuse a family that reads what the data does not hold.
 
     Raises:
@@ -29,8 +32,10 @@ def check_fields(family: AnyFamily, fields: Collection[str]) -> None:
     missing = sorted(family.needs - {"x", "label", *fields})
     if missing:
         name = type(family).__module__.rpartition(".")[2]
-        sources = {"pair": "paired_folder", "unpaired": "two_folders"}
-        advice = "".join(f"; take ingest.source: {{name: {sources[each]}, …}}" for each in missing if each in sources)
+        known = sources()
+        advice = "".join(f"; take ingest.source: {{name: {known[each]}, …}}" for each in missing if each in known)
+        if not known.keys() & missing:
+            advice = "; ingest.derive computes fields from x"
         raise SettingsError(
             f"families.{name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
         )

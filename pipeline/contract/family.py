@@ -19,11 +19,13 @@ class Family(ABC, Generic[ConfigT]):
     """One GAN design. A file in `families/` holds `Config` and one subclass named `Family`.
 
     Class attributes say what holds for every Config; properties what depends on it. `objective` is the
-    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives.
+    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives. `reads_summary`: `build`
+    looks at `spec.summary`, so that a published model's card keeps it.
     """
 
     paper: ClassVar[str]
     objective: ClassVar[str] = "frechet"
+    reads_summary: ClassVar[bool] = False
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -61,7 +63,11 @@ class Family(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
-        """Its networks by name, initialised from torch's default generator; works on the meta device."""
+        """Its networks by name, initialised from torch's default generator; works on the meta device.
+
+        `spec.summary` says what the training data is on average. It is None where no data has been read yet: shapes
+        may not depend on it.
+        """
 
     @abstractmethod
     def players(self) -> tuple[Player, ...]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline import randomness
 from pipeline.data import cache as caching
 from pipeline.data import shard_files
+from pipeline.data.derived import Derived
 from pipeline.data.ordering import Ordering, hashed
 from pipeline.formats import shards
 from pipeline.formats.shards import Manifest, Split
 from pipeline.settings import UserError
-from pipeline.types import Array, Batch, DataSpec
+from pipeline.types import Array, Batch, DataSpec, FieldSpec
 
 TOP_BIT = np.uint64(63)
 
@@ -47,39 +47,41 @@ class Reader:
             self.labels = np.ascontiguousarray(self._index[:, 3])
             self.labels.flags.writeable = False
         self.cached = cache is not None and caching.decoded_bytes(self.manifest, split) <= cache_budget
-        self._shapes = {"x": self.spec.shape, **dict(shards.stored_in(self.spec, split))}
+        self.stored: tuple[FieldSpec, ...] = shards.stored_in(self.spec, split)
+        self.derived = Derived(() if split.startswith(shards.UNPAIRED) else self.spec.derived, self.stored)
         self._data: Array | None = None
         if cache is not None and self.cached:
             self._data = caching.decoded(folder, self.manifest, split, cache, cache_budget)
-        self.unpaired: Reader | None = None
-        if self.spec.field_shape("unpaired") and not split.startswith(shards.UNPAIRED):
-            other = f"{shards.UNPAIRED}{split}"
-            self.unpaired = Reader(folder, other, cache=cache, cache_budget=cache_budget)
+        self.other: Reader | None = None
+        if self.spec.other_domain is not None and not split.startswith(shards.UNPAIRED):
+            self.other = Reader(folder, f"{shards.UNPAIRED}{split}", cache=cache, cache_budget=cache_budget)
 
     def __len__(self) -> int:
         return self.split.examples
 
     @property
     def spec(self) -> DataSpec:
-        """The shape of one example, and the classes."""
+        """What the data is: fields, classes."""
         return self.manifest.spec
 
-    def examples(self, indices: NDArray[np.int64]) -> dict[str, Array]:
-        """`x` (n, *shape) in the spec's type, and `label` int64 (n,) where the data is labelled; fresh arrays.
+    def examples(self, indices: NDArray[np.int64], derived: Collection[str] = ()) -> dict[str, Array]:
+        """`x` and each field of the same item (n, *shape), as stored, and `label` int64 (n,), where there are classes.
 
-        Also what is stored beside x, `pair` for one; not `unpaired`, whose examples have numbers of their own.
+        Fresh arrays. Not another domain's: those examples have numbers of their own, and a reader, `other`.
+        derived: names of the derived fields to compute as well.
         """
         if self._data is None:
             found = self._streamed(indices)
         else:
-            found = {name: self._data[name][indices] for name in self._shapes}
+            found = {each.name: self._data[each.name][indices] for each in self.stored}
+        found |= self.derived.computed(found, indices, derived)
         if self.labels is not None:
             found["label"] = self.labels[indices]
         return found
 
     def _streamed(self, indices: NDArray[np.int64]) -> dict[str, Array]:
         found: dict[str, Array] = {
-            name: np.empty((len(indices), *shape), dtype=self.spec.dtype) for name, shape in self._shapes.items()
+            each.name: np.empty((len(indices), *each.shape), dtype=each.dtype) for each in self.stored
         }
         rows = self._index[indices]
         numbers = rows[:, 0]
@@ -87,58 +89,59 @@ class Reader:
             for row in np.flatnonzero(numbers == number).tolist():
                 _, offset, length, _, *others = rows[row].tolist()
                 places = (offset, length, *others)
-                for (name, shape), begin, size in zip(self._shapes.items(), places[::2], places[1::2], strict=True):
+                for each, begin, size in zip(self.stored, places[::2], places[1::2], strict=True):
                     data = os.pread(descriptor, size, begin)
                     where = f"{self._files.where(number)} at byte {begin}"
-                    found[name][row] = shards.decode(data, replace(self.spec, shape=shape), where)
+                    found[each.name][row] = shards.decode(data, each, where)
         return found
-
-
-def as_float(x: Array, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 → float32 in [-1, 1] (x / 127.5 - 1), moved first, as bytes are fewer; float32 stays as it is."""
-    moved = torch.from_numpy(x).to(device)
-    return moved.float().div_(127.5).sub_(1) if x.dtype == np.uint8 else moved
 
 
 class Batches:
     """Batches in the endless order of (reader, seed): a pure function of the position.
 
-    flip: mirror half of the images, drawn anew at every position of the order; a pair is mirrored together.
-    Examples of a second domain come in an order, and with flips, of their own.
+    flip: mirror half of the images, drawn for each position of the order; the fields that flip are mirrored with
+        them, and no others.
+    derived: names of the derived fields that are wanted; None: all.
+    Examples of another domain come in an order, and with flips, of their own.
 
     Raises:
         UserError: if the split is empty, or is to be flipped and holds no images.
     """
 
-    def __init__(self, reader: Reader, seed: int, flip: bool = False) -> None:
+    def __init__(self, reader: Reader, seed: int, flip: bool = False, derived: Collection[str] | None = None) -> None:
         if len(reader) == 0:
             raise UserError(f"the split '{reader.split.name}' holds no examples; see ingest.holdout_fraction")
-        if flip and reader.spec.modality != "image":
-            raise UserError(f"only images can be flipped, not {reader.spec.modality}")
+        if flip and not reader.stored[0].flips:
+            raise UserError(f"only images can be flipped, not {reader.stored[0].kind}")
         self.reader = reader
+        wanted = [each for each in reader.derived.fields if derived is None or each.name in derived]
+        self._fields = (*reader.stored, *wanted)
+        self._derived = tuple(each.name for each in wanted)
         self.ordering = Ordering(len(reader), seed)
         self._flip_key = randomness.key(seed, "flip") if flip else None
-        other = reader.unpaired
-        self._unpaired = Batches(other, randomness.key(seed, "unpaired"), flip) if other is not None else None
+        other, self._other = reader.spec.other_domain, None
+        if other is not None and reader.other is not None:
+            self._other = (other.name, Batches(reader.other, randomness.key(seed, "unpaired"), flip))
 
     def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:
         """Rows `start` … `stop - 1` of the global batch that begins at `position`.
 
-        `x` is float32 (n, *shape), images in [-1, 1]; `label` is int64 (n,), where the data is labelled; `pair`
-        and `unpaired` are as x, where the data has them.
+        `x` and the data's fields are as `FieldSpec.tensor` says; `label` is int64 (n,), where the data is labelled.
         """
         first, count = position + start, stop - start
-        examples = self.reader.examples(self.ordering.take(first, count))
+        examples = self.reader.examples(self.ordering.take(first, count), self._derived)
         label = examples.pop("label", None)
         if self._flip_key is not None:
             drawn = hashed(self._flip_key, np.arange(first, first + count, dtype=np.int64)) >> TOP_BIT
             mirrored = np.flatnonzero(drawn)
-            for values in examples.values():
-                values[mirrored] = values[mirrored][..., ::-1]
-        batch = cast(Batch, {name: as_float(values, device) for name, values in examples.items()})
+            for each in self._fields:
+                if each.flips:
+                    values = examples[each.name]
+                    values[mirrored] = values[mirrored][..., ::-1]
+        batch = cast(Batch, {each.name: each.tensor(examples[each.name], device) for each in self._fields})
         if label is not None:
             batch["label"] = torch.from_numpy(label).to(device)
-        if self._unpaired is not None:
-            other = self._unpaired.batch(position, start, stop, device)
-            batch["unpaired"] = other["x"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        if self._other is not None:
+            name, batches = self._other
+            batch |= cast(Batch, {name: batches.batch(position, start, stop, device).get("x")})
         return batch

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ def decoded_bytes(manifest: Manifest, split: str) -> int:
 
 def _row(manifest: Manifest, split: str) -> np.dtype[Any]:
     """One decoded example: x, and the fields stored beside it."""
-    spec = manifest.spec
-    fields = (("x", spec.shape), *shards.stored_in(spec, split))
-    return np.dtype([(name, np.dtype(spec.dtype), shape) for name, shape in fields])
+    stored = shards.stored_in(manifest.spec, split)
+    return np.dtype([(each.name, np.dtype(each.dtype), each.shape) for each in stored])
 
 
 def decoded(folder: Path, manifest: Manifest, split: str, cache: Path, budget: int) -> Array:
@@ -115,15 +113,15 @@ def _build(place: Path, folder: Path, manifest: Manifest, split: str) -> None:
     (place / CARD).unlink(missing_ok=True)
     spec = manifest.spec
     index = shards.load_index(folder, manifest.split(split), spec)
-    shapes = [spec.shape, *(shape for _, shape in shards.stored_in(spec, split))]
+    stored = shards.stored_in(spec, split)
     whole = shard_files.opened(folder, manifest.split(split))
     with files.replacing(place / DATA) as temporary, temporary.open("wb") as out:
         for number, descriptor in whole.each(range(len(manifest.split(split).shards))):
             whole.verify(number)
             for _, offset, length, _, *others in index[index[:, 0] == number].tolist():
                 places = (offset, length, *others)
-                for shape, begin, size in zip(shapes, places[::2], places[1::2], strict=True):
+                for each, begin, size in zip(stored, places[::2], places[1::2], strict=True):
                     data = os.pread(descriptor, size, begin)
                     where = f"{whole.where(number)} at byte {begin}"
-                    out.write(shards.decode(data, replace(spec, shape=shape), where).tobytes())
+                    out.write(shards.decode(data, each, where).tobytes())
     files.write_json(place / CARD, _card(manifest, files.sha256_file(place / DATA)))

@@ -114,7 +114,7 @@ def delivered(task: ScanTask | PackTask, answer: tuple[Any, bytes]) -> Any:
         BrokenArtefact: if other bytes came than were sent.
     """
     found, shard = answer
-    if isinstance(task, PackTask) and files.write_bytes(task.path, shard) != found[0].sha256:
+    if isinstance(task, PackTask) and files.write_bytes(task.path, shard) != found.shard.sha256:
         raise files.BrokenArtefact(f"{task.path} did not arrive as it was sent; run the ingest stage again")
     return found
 

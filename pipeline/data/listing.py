@@ -375,7 +375,7 @@ class _Walk:
 
 
 def _grids(folder: str, names: set[str]) -> frozenset[str]:
-    """What of a folder are grids that `zerosum generate` and `explore` made, of many pictures each."""
+    """What of a folder `zerosum generate` and `explore` made: grids of many pictures each, and sounds of walks."""
     found: set[str] = set()
     if "grid.png" in names and any(NUMBERED.fullmatch(name) for name in names):
         found.add("grid.png")
@@ -384,7 +384,9 @@ def _grids(folder: str, names: set[str]) -> frozenset[str]:
     if "explore.json" in names:
         try:
             record: Any = parse_json(read(Path(folder) / "explore.json", limits.RECORD_BYTES))
-            found.update(f"{name}.png" for name in record["grids"] if "exploration" in record)
+            if "exploration" in record:
+                found.update(f"{name}.png" for name in record["grids"])
+                found.update(str(name) for name in record.get("sounds", ()))
         except (Rejected, Damaged, KeyError, TypeError):
             pass  # of someone else
     return frozenset(found)

@@ -6,6 +6,7 @@ file names, and any prefix of a split is a fair draw from it. The second reads a
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import classes, listing, notes, rejects, scanning
+from pipeline.data import classes, derived, listing, notes, rejects, scanning, summary
+from pipeline.data.derived import Derived
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Rejected
+from pipeline.data.source import DataSource, Entry, Rejected, SourceField
 from pipeline.formats import files, shards, tables
 from pipeline.formats.shards import Manifest, Shard, Split
 from pipeline.settings import UserError
@@ -29,6 +31,7 @@ from pipeline.types import DataSpec, Example, Progress
 
 SPLITS = ("train", "holdout")
 EVERY = (*SPLITS, *(f"{shards.UNPAIRED}{split}" for split in SPLITS))
+TRAINING = ("train", f"{shards.UNPAIRED}train")
 
 
 def ingest(
@@ -73,20 +76,21 @@ def pack(
         raise UserError(f"the source {source.describe()['name']} holds no items")
     rejects.write_rejects(out, found.rejects)
     rejects.check_rejects(found.rejects, found.items, settings.max_rejected_fraction, out)
-    spec = _spec(source, found)
+    spec = _spec(source, settings, found)
     spec = replace(spec, classes=classes.with_examples(source, settings, found))
     domains = _domains(source, settings, found)
     cuts = {name: order for cut, _ in domains.values() for name, order in cut.items()}
     repeats = [pair for _, pairs in domains.values() for pair in pairs]
-    stored = tuple(name for name, _ in spec.stored)
     tasks = [
         task
         for name, order in cuts.items()
-        for task in _tasks(PackTask(source, settings, stored, Path(), spec.classes), found, (name, order), out)
+        for task in _tasks(PackTask(source, settings, spec, Path()), found, (name, order), out)
     ]
-    answers: Iterable[tuple[Shard, NDArray[np.int64]]] = mapping(pack_shard, tasks)
+    answers: Iterable[Packed] = mapping(pack_shard, tasks)
     packed = list(progress(answers) if progress else answers)
     splits = {name: _split(name, packed, spec, out) for name in cuts}
+    train, other = (functools.reduce(summary.merged, sums, {}) for sums in _sums(packed))
+    spec = replace(spec, summary=summary.summary(spec, train, other))
     notes.write(out, found.notes)
     passed = source.passed_over()
     rejects.write_passed_over(out, passed)
@@ -116,13 +120,20 @@ def _clear(out: Path) -> None:
     files.sweep_temporaries(out)
 
 
-def _spec(source: DataSource[Any], found: scanning.Survey) -> DataSpec:
+def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> DataSpec:
     dtype = "uint8" if source.modality == "image" else "float32"
     known = None if found.shapes else source.native_shape()
     shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
-    shapes = {name: scanning.one_shape(counts, source.modality) for name, counts in found.fields.items()}
-    fields = tuple((name, shapes.get(name, shape)) for name in source.fields)
-    return DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+    fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
+    spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+    return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
+
+
+def _shape_of(field: SourceField, found: Counter[tuple[int, ...]] | None, like: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a field has in all examples; where there are none, as it was foretold, or x's."""
+    if not found:
+        return field.shape or like
+    return scanning.one_shape(found, field.kind if field.fitted else "tensor", f"field '{field.name}' of the examples")
 
 
 Cut = tuple[dict[str, NDArray[np.int64]], list[tuple[int, int]]]
@@ -134,7 +145,7 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
     labels = np.array([numbers.get(entry.label or "", -1) for entry in found.entries], dtype=np.int64)
     other = np.array([entry.unpaired for entry in found.entries], dtype=bool)
     chosen = {"": np.flatnonzero(~other)}
-    if "unpaired" in source.fields:
+    if source.other_domain is not None:
         chosen[shards.UNPAIRED] = np.flatnonzero(other)
     cuts: dict[str, Cut] = {}
     for prefix, mine in chosen.items():
@@ -156,14 +167,13 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
 class PackTask:
     """One shard to be written: its path, and its examples' entries, hashes (n, 32), and ranks within the split.
 
-    fields: what is stored beside x. classes: names in the order of their numbers.
+    spec: what all of the data is.
     """
 
     source: DataSource[Any]
     settings: IngestSettings
-    fields: tuple[str, ...]
+    spec: DataSpec
     path: Path
-    classes: tuple[str, ...] = ()
     first: int = 0
     entries: tuple[Entry, ...] = ()
     hashes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 32), dtype=np.uint8))
@@ -172,12 +182,10 @@ class PackTask:
 def _tasks(like: PackTask, found: scanning.Survey, cut: tuple[str, NDArray[np.int64]], out: Path) -> Iterator[PackTask]:
     split, order = cut
     size = like.settings.shard_examples
-    fields = () if split.startswith(shards.UNPAIRED) else like.fields
     for number, first in enumerate(range(0, len(order), size)):
         chosen = order[first : first + size]
         yield replace(
             like,
-            fields=fields,
             path=out / shards.shard_name(split, number),
             first=first,
             entries=tuple(found.entries[index] for index in chosen),
@@ -185,17 +193,43 @@ def _tasks(like: PackTask, found: scanning.Survey, cut: tuple[str, NDArray[np.in
         )
 
 
-def pack_shard(task: PackTask) -> tuple[Shard, NDArray[np.int64]]:
-    """Read a task's entries again and write its shard; see `shards.write_shard` for what comes back.
+@dataclass(frozen=True)
+class Packed:
+    """A shard and its rows, as `shards.write_shard` gives them, and sums of a training split's fields by name."""
+
+    shard: Shard
+    rows: NDArray[np.int64]
+    sums: dict[str, summary.Sums]
+
+    @property
+    def split(self) -> str:
+        return shards.split_of(self.shard.name)
+
+
+def pack_shard(task: PackTask) -> Packed:
+    """Read a task's entries again and write its shard.
 
     Raises:
         UserError: if an item is not what it was in the first pass.
     """
-    return shards.write_shard(task.path, _examples(task), task.settings.png_level, task.fields)
+    split = shards.split_of(task.path.name)
+    stored = shards.stored_in(task.spec, split)
+    made = task.spec.derived if split == "train" else ()
+    measured = summary.measurable((*stored, *made)) if split in TRAINING else ()
+    watch = summary.Watch(measured, Derived(made, stored), task.first)
+    names = [each.name for each in stored[1:]]
+    shard, rows = shards.write_shard(task.path, watch.over(_examples(task)), task.settings.png_level, names)
+    return Packed(shard, rows, watch.sums)
+
+
+def _sums(packed: Sequence[Packed]) -> Iterator[list[dict[str, summary.Sums]]]:
+    """The sums of the training split's shards, and of the other domain's, each in order."""
+    for split in TRAINING:
+        yield [each.sums for each in packed if each.split == split]
 
 
 def _examples(task: PackTask) -> Iterator[Example]:
-    numbers = {name: number for number, name in enumerate(task.classes)}
+    numbers = {name: number for number, name in enumerate(task.spec.classes)}
     for offset, entry in enumerate(task.entries):
         try:
             found = scanning.prepared(task.source, entry, task.settings)
@@ -221,14 +255,14 @@ def key_of(position: int, name: str) -> str:
 # --- the manifest -----------------------------------------------------------------------------
 
 
-def _split(name: str, packed: Sequence[tuple[Shard, NDArray[np.int64]]], spec: DataSpec, out: Path) -> Split:
-    mine = [(shard, rows) for shard, rows in packed if shard.name.startswith(f"{name}-")]
-    numbered = [np.insert(rows, 0, number, axis=1) for number, (_, rows) in enumerate(mine)]
+def _split(name: str, packed: Sequence[Packed], spec: DataSpec, out: Path) -> Split:
+    mine = [each for each in packed if each.split == name]
+    numbered = [np.insert(each.rows, 0, number, axis=1) for number, each in enumerate(mine)]
     index = np.concatenate([np.zeros((0, shards.columns(spec, name)), dtype=np.int64), *numbered])
     file, sha256 = shards.write_index(out, name, index)
     counts = np.bincount(index[:, 3], minlength=len(spec.classes)) if spec.classes else np.zeros(0, dtype=np.int64)
     histogram = {label: int(count) for label, count in zip(spec.classes, counts, strict=True)}
-    return Split(name, len(index), tuple(shard for shard, _ in mine), file, sha256, histogram)
+    return Split(name, len(index), tuple(each.shard for each in mine), file, sha256, histogram)
 
 
 def _duplicates(

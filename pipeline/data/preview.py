@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from pipeline.data import classes, rejects, scanning
+from pipeline.data import classes, derived, rejects, scanning
 from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource
+from pipeline.data.source import DataSource, SourceField
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 
@@ -20,22 +21,33 @@ from pipeline.types import DataSpec, Modality
 class Preview:
     """What is known of the data before any of it is read: None where only reading it would tell.
 
-    fields: what it holds beside x, each of x's shape as far as that is known.
+    fields: what it holds beside x. derive: what is computed of it, as the settings say.
     """
 
     channels: int | None
     resolution: tuple[int, ...] | None
     classes: tuple[str, ...]
     modality: Modality = "image"
-    fields: tuple[str, ...] = ()
+    fields: tuple[SourceField, ...] = ()
     rate: int | None = None
+    derive: Mapping[str, Any] = field(default_factory=lambda: {})
 
     def spec(self, channels: int) -> DataSpec:
-        """The data as it would be with so many channels; sides of 1 where they are not known."""
+        """The data with so many channels; where it is not known, sides are 1, and a field has x's shape.
+
+        Raises:
+            SettingsError: if a field cannot be derived of such data.
+        """
         shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
         dtype = "uint8" if self.modality == "image" else "float32"
-        fields = tuple((name, shape) for name in self.fields)
-        return DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
+        fields = tuple(each.spec(shape if each.shape is None else each.shape) for each in self.fields)
+        spec = DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
+        stored = (spec.x, *spec.stored)
+        unsure = {each.name for each in self.fields if not each.fitted and each.shape is None}
+        if self.resolution is None:
+            unsure = {each.name for each in stored}
+        known = [each for each in stored if each.name not in unsure]
+        return replace(spec, fields=(*fields, *derived.foretold(self.derive, known, unsure, shape)))
 
 
 def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -> Preview:
@@ -60,6 +72,7 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
         source.modality,
         source.fields,
         source.rate(),
+        settings.derive,
     )
 
 
@@ -99,11 +112,12 @@ def foresee(settings: IngestSettings, source: DataSource[Any] | None = None) -> 
 
 
 def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:
-    """Refuse keys that fit images for what is none.
+    """Refuse keys that fit images for what is none, and transforms that there are not.
 
     Raises:
         SettingsError: naming them.
     """
+    derived.check(settings.derive)
     given = [key for key in ("channels", "resolution") if getattr(settings, key) is not None]
     if source.modality != "image" and given:
         what = source.modality

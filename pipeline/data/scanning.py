@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pipeline.data import images, notes
 from pipeline.data.rejects import Reject
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Rejected
+from pipeline.data.source import DataSource, Entry, Rejected, SourceField
 from pipeline.settings import SettingsError, UserError
-from pipeline.types import Array, Modality, Progress
+from pipeline.types import FLIPPED, Array, FieldKind, Progress
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -61,19 +61,39 @@ def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) ->
     stored = source.fetch(entry, settings.limits)
     x = source.decode(stored, settings.limits)
     extra = dict(sorted(source.decode_fields(stored, settings.limits).items()))
-    if source.modality != "image":
-        return Prepared(np.ascontiguousarray(x), {name: np.ascontiguousarray(each) for name, each in extra.items()})
-    _check_halves(x, extra, settings)
-    # The largest decides which region is kept of all, so that proportional positions stay together.
-    like = max((each.shape[:2] for each in (x, *extra.values())), key=lambda size: size[0] * size[1])
+    declared = {each.name: each for each in source.fields}
+    aligned: dict[str, Array] = {}
+    if source.modality == "image":
+        aligned = {name: each for name, each in extra.items() if declared[name].fitted}
+        _check_halves(x, aligned, settings)
+        # The largest decides which region is kept of all, so that proportional positions stay together.
+        like = max((each.shape[:2] for each in (x, *aligned.values())), key=lambda size: size[0] * size[1])
+        x = images.fit(x, settings, like)
+        aligned = {name: _fitted(each, declared[name], settings, like) for name, each in aligned.items()}
     return Prepared(
-        images.fit(x, settings, like), {name: images.fit(each, settings, like) for name, each in extra.items()}
+        np.ascontiguousarray(x),
+        {name: aligned[name] if name in aligned else _as_given(each, declared[name]) for name, each in extra.items()},
     )
 
 
-def _check_halves(x: Array, extra: dict[str, Array], settings: IngestSettings) -> None:
+def _fitted(pixels: Array, field: SourceField, settings: IngestSettings, like: tuple[int, int]) -> Array:
+    """(H, W, C) → (C', H', W') as x is fitted; values of a mask are not mixed, and its channels stay."""
+    if field.kind == "mask":
+        settings = settings.model_copy(update={"filter": "nearest", "channels": None, "pad_value": 0})
+    return images.fit(pixels, settings, like)
+
+
+def _as_given(values: Array, field: SourceField) -> Array:
+    """A field as the source gives it; images and masks (H, W, C) → (C, H, W)."""
+    if values.dtype != field.dtype:
+        raise TypeError(f"the field '{field.name}' is {values.dtype}, and a {field.kind} is stored as {field.dtype}")
+    planes = field.kind in FLIPPED and values.ndim == 3
+    return np.asarray(values.transpose(2, 0, 1) if planes else values, order="C")
+
+
+def _check_halves(x: Array, aligned: dict[str, Array], settings: IngestSettings) -> None:
     """Reject an item whose halves, (H, W, C) each, cannot be brought to one shape with the same region in both."""
-    for name, other in extra.items():
+    for name, other in aligned.items():
         mine, others = x.shape[:2], other.shape[:2]
         shapes = f"{_shown(mine)}, and its {name} {_shown(others)}"
         alike = images.proportional(mine, others)
@@ -144,7 +164,9 @@ def scan(task: ScanTask) -> Scanned:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), all shapes.
+    """What the first pass found, rejects apart: entries in source order, their hashes (n, 32), all shapes of x.
+
+    fields: the shapes of each field beside x, another domain's among them.
 
     rejected: the entries that were set aside, as `rejects` lists them. notes: with the keys of their entries.
     """
@@ -171,6 +193,7 @@ def survey(
     hashes = [np.zeros((0, 32), dtype=np.uint8)]
     shapes: Counter[tuple[int, ...]] = Counter()
     fields: dict[str, Counter[tuple[int, ...]]] = {}
+    other = source.other_domain
     rejects: list[Reject] = []
     rejected: list[Entry] = []
     noted: list[tuple[str, notes.Note]] = []
@@ -183,7 +206,10 @@ def survey(
         rejected += [mine[number] for number, _ in answer.rejected]
         noted += [(mine[number].key, same.setdefault(note, note)) for number, note in answer.notes]
         hashes.append(answer.hashes[good])
-        shapes.update(shape for shape in answer.shapes if shape)
+        for entry, shape in zip(mine, answer.shapes, strict=True):
+            if shape:
+                counts = fields.setdefault(other.name, Counter()) if other and entry.unpaired else shapes
+                counts[shape] += 1
         for name, shape in answer.fields:
             fields.setdefault(name, Counter())[shape] += 1
         rejects += [reject for _, reject in answer.rejected]
@@ -264,19 +290,19 @@ def reaching(entries: Sequence[Entry], settings: IngestSettings) -> str:
     return "leave it out"
 
 
-def one_shape(found: Counter[tuple[int, ...]], modality: Modality = "image") -> tuple[int, ...]:
-    """The shape that all examples share.
+def one_shape(found: Counter[tuple[int, ...]], kind: FieldKind = "image", what: str = "examples") -> tuple[int, ...]:
+    """The shape that all examples share; `what`: the name of a field, where it is not x.
 
     Raises:
         SettingsError: if they do not, with the settings that would make them.
     """
     if len(found) == 1:
         return next(iter(found))
-    if modality != "image":
+    if kind != "image":
         common = ", ".join(f"{'×'.join(map(str, key))} ({count})" for key, count in found.most_common(4))
         more = f" and {len(found) - 4} others" if len(found) > 4 else ""
         raise SettingsError(
-            f"ingest.source: the examples differ in shape: {common}{more}; say in the source's keys, such as length, "
+            f"ingest.source: the {what} differ in shape: {common}{more}; say in the source's keys, such as length, "
             "which shape all shall have"
         )
     problems: list[str] = []

@@ -19,6 +19,11 @@ class IngestSettings(Settings):
     source: dict[str, Any] = Field(
         default={"name": "digits"}, description="a file of pipeline/data/sources, `name`, and its keys"
     )
+    derive: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="fields that are computed whenever examples are read: name → a file of pipeline/data/transforms, "
+        "`name`, its keys, and `of`: the field it is made from (x)",
+    )
     channels: Literal[1, 3, 4] | None = Field(default=None, description="1 grey, 3 RGB, 4 RGBA; null: as the source")
     resolution: tuple[Side, Side] | Side | None = Field(
         default=None, description="[height, width], or one side of a square; null: as the source, where all are equal"
@@ -72,4 +77,6 @@ class IngestSettings(Settings):
         left_out = {"source", "max_rejected_fraction", "max_bytes", "max_pixels"}
         if self.empty_classes == "refuse":
             left_out.add("empty_classes")  # so that manifests of before keep their bytes
+        if not self.derive:
+            left_out.add("derive")
         return self.model_dump(mode="json", exclude=left_out)

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pipeline import limits
 from pipeline.redaction import visible
 from pipeline.settings import Settings
-from pipeline.types import Array, Modality
+from pipeline.types import FLIPPED, Array, Dtype, FieldKind, FieldSpec, Modality, usual_dtype
 
 Problem = tuple[str, str]
 """Why an item cannot be used: a short reason that can be counted, and details."""
@@ -45,7 +45,7 @@ class Entry:
     key: the name a person knows it by (a relative path, a record's number).
     where: what `read` needs to find it; only its source understands it.
     problem: why it cannot be used, (reason, detail), where listing it has shown that already.
-    unpaired: it belongs to the second of two domains.
+    unpaired: it belongs to the other domain, of two.
     """
 
     key: str
@@ -53,6 +53,37 @@ class Entry:
     label: str | None = None
     problem: Problem | None = None
     unpaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceField:
+    """What a source says of a field beside x before anything is read.
+
+    source: `same_item`, what `decode_fields` gives, or `other_domain`, x of the entries that are `unpaired`.
+    aligned: an image or a mask shows what x shows, place by place: it gets x's resolution, with the same region kept.
+        All else is stored as the source gives it.
+    shape: as it is packed, where that is known and not x's.
+    """
+
+    name: str
+    kind: FieldKind = "image"
+    source: Literal["same_item", "other_domain"] = "same_item"
+    aligned: bool = True
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def dtype(self) -> Dtype:
+        """What it is stored as."""
+        return usual_dtype(self.kind)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether ingest brings it to x's resolution."""
+        return self.aligned and self.kind in FLIPPED
+
+    def spec(self, shape: tuple[int, ...]) -> FieldSpec:
+        """The field with a shape that is known by now."""
+        return FieldSpec.usual(self.name, self.kind, shape, self.source)
 
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
@@ -65,12 +96,12 @@ class DataSource(ABC, Generic[ConfigT]):
     neither needs nor changes any other. It has two halves: `fetch` is light, and done where the files are; `decode` is
     the work, and may be done on another machine.
 
-    fields: what its examples hold beside x: `pair`, from the same item, or `unpaired`, another domain's items.
+    fields: what its examples hold beside x, such as a `pair` from the same item, or another domain's items.
     may_be_empty: whether no item at all is as it should be.
     """
 
     paths: ClassVar[tuple[str, ...]] = ()
-    fields: tuple[str, ...] = ()
+    fields: tuple[SourceField, ...] = ()
     may_be_empty: bool = False
 
     def __init__(self, config: ConfigT) -> None:
@@ -81,6 +112,11 @@ class DataSource(ABC, Generic[ConfigT]):
 
     def check(self, where: str = "ingest.source") -> None:
         """Refuse, with a `SettingsError` that names the key under `where`, files that are not there. Reads no data."""
+
+    @property
+    def other_domain(self) -> SourceField | None:
+        """The field that is another domain's x."""
+        return next((each for each in self.fields if each.source == "other_domain"), None)
 
     @property
     def modality(self) -> Modality:
@@ -137,7 +173,8 @@ class DataSource(ABC, Generic[ConfigT]):
         """
 
     def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
-        """What else the same item holds, as `decode` gives x: its `pair`, for sources of pairs.
+        """What else the same item holds, by name: each field of the same item, images and masks uint8 (H, W, C), all
+        else as it is packed.
 
         Raises:
             Rejected: if this item cannot be used.

@@ -185,7 +185,7 @@ class ShardExamples:
 
     def examples(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         with _reading:  # a reader keeps open files, and may be asked by several threads
-            return _reader(self).examples(indices)
+            return _reader(self).examples(indices, ())
 
 
 _reading = threading.Lock()
@@ -202,17 +202,20 @@ class ShardInputs:
         reader = _reader(self.examples)
         found: dict[str, NDArray[Any]] = {}
         for name in self.names:
-            other = reader.unpaired if name == "unpaired" else reader
-            if other is None or len(other) == 0:
+            field = reader.spec.field(name)
+            apart = field is not None and field.source == "other_domain"
+            other = reader.other if apart else reader
+            if field is None or other is None or len(other) == 0:
                 raise UserError(f"there is no {name} to make samples from; see ingest.source and holdout_fraction")
-            found[name] = other.examples(numbers % len(other))["x" if name == "unpaired" else name]
+            found[name] = other.examples(numbers % len(other), (name,))["x" if apart else name]
         return found
 
     def targets(self, numbers: Labels) -> NDArray[Any] | None:
-        """What ought to come out (n, …), where that is known: x of the same pair."""
-        if "pair" not in self.names:
+        """What ought to come out (n, …), where that is known: x of the item that an input is of."""
+        fields = [self.examples.spec.field(name) for name in self.names]
+        if all(each is None or each.source == "other_domain" for each in fields):
             return None
-        return _reader(self.examples).examples(numbers % len(self.examples))["x"]
+        return _reader(self.examples).examples(numbers % len(self.examples), ())["x"]
 
 
 def inputs_of(family: AnyFamily, shards: Path) -> ShardInputs | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.contract import Latent
-from pipeline.evaluation.pictures import as_images, wav
+from pipeline.evaluation.pictures import as_images, field_images, wav
 from pipeline.evaluation.samples import CHUNK, Labels, Pixels, SampleSource, fixed_threads, stored
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
 from pipeline.extractors import _shared as extractors
@@ -73,17 +73,39 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
 def translations(
     generator: SampleSource, show: GallerySettings, seed: int, truncation: float = 1.0
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Inputs, what was made of them, and what was to be made where that is known, side by side; and their names."""
+    """Inputs, what was made of them, and what was to be made where that is known, side by side; and their names.
+
+    Inputs that no picture shows, such as texts, are left out.
+    """
     count = show.rows * max(1, show.per_class // 3)
     numbers = np.arange(count, dtype=np.int64)
     assert generator.inputs is not None  # `sample` says so to a person
     made = generator.sample(count, seed=seed, truncation=truncation)
-    (given,) = generator.inputs(numbers).values()
     target: NDArray[Any] | None = getattr(generator.inputs, "targets", lambda _: None)(numbers)
-    columns = {"input": given, "output": made} | ({} if target is None else {"target": target})
-    pictures = [coloured(as_images(each, replace(generator.spec, shape=each.shape[1:]))) for each in columns.values()]
+    given = generator.inputs(numbers)
+    shown = {name: field_images(values, generator.field(name)) for name, values in given.items()}
+    columns = {name if len(given) > 1 else "input": coloured(each) for name, each in shown.items() if each is not None}
+    x = generator.spec.x
+    for name, values in {"output": made, "target": target}.items():
+        images = None if values is None else field_images(values, x)
+        columns |= {} if images is None else {name: coloured(images)}
+    pictures = of_one_size(list(columns.values()))
     rows = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
     return grid(rows, len(columns) * (count // show.rows), show.side), tuple(columns)
+
+
+def of_one_size(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Images (n, C, h, w) of several sizes: each enlarged a whole number of times, in the middle of a grey ground."""
+    height, width = (max(images.shape[axis] for images in pictures) for axis in (2, 3))
+    found: list[NDArray[np.uint8]] = []
+    for images in pictures:
+        scale = min(height // images.shape[2], width // images.shape[3])
+        large = images.repeat(scale, axis=2).repeat(scale, axis=3)
+        ground = np.full((*images.shape[:2], height, width), GREY, dtype=np.uint8)
+        top, left = (height - large.shape[2]) // 2, (width - large.shape[3]) // 2
+        ground[:, :, top : top + large.shape[2], left : left + large.shape[3]] = large
+        found.append(ground)
+    return found
 
 
 def coloured(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import DataSpec
+from pipeline.types import DataSpec, FieldSpec
 
 FRAME = 256
 FLOOR = 60.0  # decibels below the loudest that still show
@@ -39,6 +39,22 @@ def as_images(x: NDArray[Any], spec: DataSpec) -> Images:
     else:
         found = grey(flat)
     return found.reshape(*outer, *found.shape[1:])
+
+
+def field_images(x: NDArray[Any], field: FieldSpec) -> Images | None:
+    """Stored values of a field (n, …) as images (n, C, H, W); None for what no picture shows: texts, labels, vectors.
+
+    A spectrogram's channels are laid over each other, low notes below, from its least value (black) to its largest.
+    """
+    if field.kind in ("tensor", "label", "text"):
+        return None
+    if field.kind == "mask":
+        return x if x.ndim == 4 and x.shape[1] in (1, 3, 4) else None
+    if field.kind == "spectrogram":
+        level = x.astype(np.float64).mean(axis=1, keepdims=True)[:, :, ::-1]
+        least, most = (end(level, axis=(2, 3), keepdims=True) for end in (np.min, np.max))
+        return np.rint(255 * (level - least) / np.maximum(most - least, 1e-12)).astype(np.uint8)
+    return as_images(x, DataSpec(field.kind, x.shape[1:], (), "uint8" if x.dtype == np.uint8 else "float32"))
 
 
 def grey(x: NDArray[Any]) -> Images:

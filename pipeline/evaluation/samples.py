@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,7 +24,7 @@ from pipeline.contract import AnyFamily, LatentSpec, draw_latents
 from pipeline.contract.planned import planned
 from pipeline.formats.model import ModelCard, load_card, load_states
 from pipeline.settings import UserError
-from pipeline.types import Batch, DataSpec
+from pipeline.types import Batch, DataSpec, FieldSpec
 
 CHUNK = 64
 Labels = NDArray[np.int64]
@@ -146,7 +147,17 @@ class SampleSource:
                 "the stages take from the holdout; nothing was handed in here"
             )
         found = self.inputs(numbers)
-        return cast(Batch, {name: to_float(found[name], self.device) for name in sorted(self.family.inputs)})
+        return cast(
+            Batch,
+            {
+                name: self.field(name).tensor(np.ascontiguousarray(found[name]), self.device)
+                for name in sorted(self.family.inputs)
+            },
+        )
+
+    def field(self, name: str) -> FieldSpec:
+        """What an input is; as x, where the model's card does not say."""
+        return self.spec.field(name) or replace(self.spec.x, name=name)
 
     def sample(
         self, n: int, labels: Labels | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
@@ -218,12 +229,6 @@ def stored(made: Tensor, spec: DataSpec) -> NDArray[Any]:
         UserError: if any number is not finite.
     """
     return pixels(made) if spec.dtype == "uint8" else as_stored(_finite(made), spec).cpu().numpy()
-
-
-def to_float(x: NDArray[Any], device: torch.device) -> Tensor:
-    """Examples as shards hold them → float32 on the device, images in [-1, 1]."""
-    moved = torch.from_numpy(np.ascontiguousarray(x)).to(device)
-    return moved.float().div_(127.5).sub_(1) if x.dtype == np.uint8 else moved.float()
 
 
 def open_model(

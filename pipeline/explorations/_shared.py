@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from pipeline.contract import Latent
 from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.evaluation.samples import CHUNK, Pixels, SampleSource, evaluating, fixed_threads, pixels
+from pipeline.evaluation.samples import CHUNK, SampleSource, evaluating, fixed_threads, stored
 from pipeline.settings import Settings, UserError
+from pipeline.types import Array, Modality
 
 Labels = NDArray[np.int64]
 
@@ -24,11 +25,11 @@ Labels = NDArray[np.int64]
 class Findings:
     """What an exploration answers.
 
-    grids: name → uint8 (rows, columns, *shape). said: plain values, the record that is written as
-    JSON. arrays: name → numbers worth keeping. networks: weights that it changed, if it did.
+    grids: name → samples (rows, columns, *shape) in the data's own type. said: plain values, the record that is
+    written as JSON. arrays: name → numbers worth keeping. networks: weights that it changed, if it did.
     """
 
-    grids: dict[str, Pixels]
+    grids: dict[str, Array]
     said: dict[str, Any] = field(default_factory=lambda: {})
     arrays: dict[str, NDArray[Any]] = field(default_factory=lambda: {})
     networks: Mapping[str, nn.Module] | None = None
@@ -47,8 +48,14 @@ class Labelled(Settings):
         return self
 
 
+EVERY: frozenset[Modality] = frozenset(get_args(Modality))
+PICTURES: frozenset[Modality] = frozenset({"image"})
+
+
 class Exploration(Protocol):
-    """A file of this room: `Config`, and `Exploration(config)`."""
+    """A file of this room: `Config`, and `Exploration(config)`. `modalities`: of the models that it can look at."""
+
+    modalities: ClassVar[frozenset[Modality]]
 
     def run(self, source: SampleSource) -> Findings:
         """Look at a model.
@@ -57,6 +64,17 @@ class Exploration(Protocol):
             UserError: where this model's design has no such thing.
         """
         ...
+
+
+def check_served(how: str, exploration: Exploration, source: SampleSource) -> None:
+    """Refuse a model of a modality that the exploration `how` does not serve.
+
+    Raises:
+        UserError: naming those that it serves.
+    """
+    if source.spec.modality not in exploration.modalities:
+        served = " and ".join(sorted(exploration.modalities))
+        raise UserError(f"{how}: is for models of {served}, and this one makes {source.spec.modality}")
 
 
 def noise(source: SampleSource, seed: int, count: int) -> dict[str, Tensor]:
@@ -84,19 +102,19 @@ def rows(latents: Mapping[str, Tensor], index: Sequence[int] | Tensor) -> dict[s
 
 def draw(
     source: SampleSource, latents: Mapping[str, Tensor], label: Tensor | None = None, truncation: float = 1.0
-) -> Pixels:
-    """Pixels (n, *shape) of latents (n, …), in whole chunks: the bits don't depend on n.
+) -> Array:
+    """Samples (n, *shape) of latents (n, …) as they would be saved, in whole chunks: the bits don't depend on n.
 
     label: (n,) int64, or (n, classes) float weights of classes, where the model is conditional.
     """
     count = len(next(iter(latents.values())))
     index = torch.arange(-(-count // CHUNK) * CHUNK) % count
-    made: list[Pixels] = []
+    made: list[Array] = []
     for part in index.split(CHUNK):
         chunk = {name: values[part].to(source.device) for name, values in latents.items()}
         condition: Any = {} if label is None else {"label": label[part].to(source.device)}
         with torch.no_grad(), fixed_threads(source.threads), evaluating(source.networks):
-            made.append(pixels(source.family.sample(source.networks, chunk, condition, truncation)))
+            made.append(stored(source.family.sample(source.networks, chunk, condition, truncation), source.spec))
     return np.concatenate(made)[:count]
 
 
@@ -132,9 +150,9 @@ def named(source: SampleSource, label: Tensor | None) -> list[str] | None:
     return None if label is None else [source.spec.classes[int(index)] for index in label]
 
 
-def shaped(images: Pixels, columns: int) -> Pixels:
+def shaped(samples: Array, columns: int) -> Array:
     """(n, *shape) → (n / columns, columns, *shape)."""
-    return images.reshape(-1, columns, *images.shape[1:])
+    return samples.reshape(-1, columns, *samples.shape[1:])
 
 
 def design(source: SampleSource) -> str:
@@ -142,7 +160,12 @@ def design(source: SampleSource) -> str:
     return source.design
 
 
-def distance(a: Pixels, b: Pixels) -> NDArray[np.float64]:
-    """Root mean squared difference of pairs of images, in grey levels (n,)."""
+def unit(source: SampleSource) -> str:
+    """What distances of samples are in, as the end of a record's key: grey levels of images, else the data's own."""
+    return "_in_grey_levels" if source.spec.dtype == "uint8" else ""
+
+
+def distance(a: Array, b: Array) -> NDArray[np.float64]:
+    """Root mean squared difference of pairs of samples (n,), in grey levels of images."""
     difference = a.astype(np.float64) - b.astype(np.float64)
     return np.sqrt((difference**2).reshape(len(a), -1).mean(axis=1))

@@ -35,6 +35,8 @@ class Config(_shared.Labelled):
 class Exploration:
     """Radford et al. 2016: three samples a group; the answer in the middle of eight noisy ones."""
 
+    modalities = _shared.EVERY
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

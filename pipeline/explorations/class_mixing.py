@@ -40,6 +40,8 @@ class Config(Settings):
 class Exploration:
     """Labels as weights (n, classes): a one-hot row is a class, anything between is a mixture."""
 
+    modalities = _shared.EVERY
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

@@ -17,7 +17,7 @@ class Config(_shared.Labelled):
     """Each walk keeps its label; ends are the first samples of the seed, two by two."""
 
     walks: int = Field(default=6, ge=1, le=64)
-    steps: int = Field(default=9, ge=2, le=64, description="pictures of a walk, both ends included")
+    steps: int = Field(default=9, ge=2, le=64, description="samples of a walk, both ends included")
     path: Literal["auto", "spherical", "linear"] = Field(
         default="auto", description="auto: spherical where noise is normal, linear where it is uniform"
     )
@@ -27,6 +27,8 @@ class Config(_shared.Labelled):
 
 class Exploration:
     """Spherical walks keep the length that normal noise has (White 2016); straight ones pass nearer to 0."""
+
+    modalities = _shared.EVERY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -51,7 +53,7 @@ class Exploration:
         said = {
             "paths": {latent.name: self._path(latent) for latent in _shared.of(source)},
             "labels": _shared.named(source, label),
-            "step_in_grey_levels": steps,
+            f"step{_shared.unit(source)}": steps,
         }
         return _shared.Findings({"interpolation": images}, said)
 

@@ -47,6 +47,8 @@ class Exploration:
     Designs with styles move w instead, as their own procedure `project` does (Karras et al. 2020, appendix D).
     """
 
+    modalities = _shared.PICTURES
+
     def __init__(self, config: Config) -> None:
         self.config = config
 
@@ -166,8 +168,6 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
     Raises:
         UserError: if there are none, or one of them is broken.
     """
-    if source.spec.modality != "image":
-        raise UserError(f"projection: this model makes {source.spec.modality}, and pictures are projected")
     files: list[tuple[Path, Problem | None]] = [(path, None)]
     if path.is_dir():
         found = listing.listed(path, listing.IMAGES).items

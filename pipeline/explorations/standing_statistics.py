@@ -32,6 +32,8 @@ class Exploration:
     Writes a model folder that differs in its running means and variances alone.
     """
 
+    modalities = _shared.EVERY
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

@@ -33,6 +33,8 @@ class Config(_shared.Labelled):
 class Exploration:
     """Karras et al. 2019, figure 3: low layers hold pose and shape, high ones colour and texture."""
 
+    modalities = _shared.PICTURES
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

@@ -26,6 +26,8 @@ class Config(_shared.Labelled):
 class Exploration:
     """Chen et al. 2016, figure 2: a column a value of the code, a row a sample."""
 
+    modalities = _shared.EVERY
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

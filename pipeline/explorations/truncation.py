@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from pipeline.evaluation.samples import Pixels, SampleSource
+from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
+from pipeline.types import Array
 
 
 class Config(_shared.Labelled):
@@ -20,6 +21,8 @@ class Config(_shared.Labelled):
 class Exploration:
     """Brock et al. 2019, figure 2; Karras et al. 2019, section 3.2: a row a truncation."""
 
+    modalities = _shared.EVERY
+
     def __init__(self, config: Config) -> None:
         self.config = config
 
@@ -31,14 +34,14 @@ class Exploration:
         said = {
             "truncations": list(config.truncations),
             "labels": _shared.named(source, label),
-            "variety_in_grey_levels": [variety(row) for row in images],
+            f"variety{_shared.unit(source)}": [variety(row) for row in images],
         }
         return _shared.Findings({"truncation": images}, said)
 
 
-def variety(images: Pixels) -> float:
-    """Root mean squared difference over all pairs of images, in grey levels."""
-    flat = images.reshape(len(images), -1).astype(np.float64)
+def variety(samples: Array) -> float:
+    """Root mean squared difference over all pairs of samples, in grey levels of images."""
+    flat = samples.reshape(len(samples), -1).astype(np.float64)
     squares = (flat**2).mean(axis=1)
     products = flat @ flat.T / flat.shape[1]
     pairs = squares[:, None] + squares[None] - 2 * products

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import Augmentation, Loss, Optimiser, Penalty, Ramp, Scheduled, State, Turn
 from pipeline.settings import SettingsError
-from pipeline.types import DataSpec, Modality
+from pipeline.types import DataSpec, Modality, like_x
 
 # --- published configurations ---------------------------------------------------------------
 
@@ -36,9 +36,8 @@ class Canon:
     @property
     def spec(self) -> DataSpec:
         classes = tuple(f"class {number}" for number in range(self.classes))
-        return DataSpec(
-            self.modality, self.shape, classes, "uint8" if self.modality == "image" else "float32", self.fields
-        )
+        dtype = "uint8" if self.modality == "image" else "float32"
+        return DataSpec(self.modality, self.shape, classes, dtype, like_x(dict(self.fields), self.modality, dtype))
 
 
 # --- plug-in choices ------------------------------------------------------------------------

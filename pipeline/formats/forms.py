@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from pipeline import limits
 from pipeline.formats import files
 
 LARGEST = 2**63 - 1
 SHOWN = 80  # characters of a stranger's text in a sentence
+FIELD_NAME = r"[a-z_][a-z0-9_]{0,19}"  # it stands in a member's name in the tar, beside the example's key
 
 
 def _like(pattern: str, must: str) -> AfterValidator:
@@ -39,6 +41,8 @@ Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Side = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Shape = Annotated[list[Side], Field(min_length=1, max_length=8)]
+FieldName = Annotated[str, _like(FIELD_NAME, "must be a name of at most 20 small letters, digits and _")]
+TAKEN = frozenset({"x", "label", "cls", "nonfinite"})  # by what batches and shards hold of every data set
 
 
 class Form(BaseModel):
@@ -47,23 +51,85 @@ class Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class FieldForm(Form):
+    """`FieldSpec.to_json`."""
+
+    name: FieldName
+    kind: Literal["image", "waveform", "voxels", "video", "rows", "spectrogram", "mask", "tensor", "label", "text"]
+    shape: Annotated[list[Side], Field(max_length=8)]
+    dtype: Literal["uint8", "int64", "float32"]
+    flips: bool
+    source: Literal["same_item", "other_domain", "derived"]
+    of: FieldName | None = None
+    transform: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.name in TAKEN:
+            raise ValueError(f"name: '{self.name}' means something else")
+        given = {self.of is not None, self.transform is not None}
+        if given != {self.source == "derived"}:
+            raise ValueError("a derived field, and no other, says of which field it is and by which transform")
+        _check_size(self.shape, self.dtype)
+        return self
+
+
 class SpecForm(Form):
-    """`DataSpec.to_json`."""
+    """`DataSpec.to_json`; `fields` also as it was before they had types, shapes by name."""
 
     modality: Literal["image", "waveform", "voxels", "video", "rows"]
     shape: Shape
     classes: list[str]
     dtype: Literal["uint8", "float32"]
-    fields: dict[Name, Shape] = Field(default_factory=lambda: {})
+    fields: Annotated[
+        Annotated[dict[FieldName, Shape], Tag("shapes")] | Annotated[list[FieldForm], Tag("list")],
+        Discriminator(lambda held: "shapes" if isinstance(held, dict) else "list"),
+    ] = Field(default_factory=lambda: [])
     rate: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        size = 1 if self.dtype == "uint8" else 4
-        for shape in (self.shape, *self.fields.values()):
-            if math.prod(shape) * size > limits.SHARD_MEMBER_BYTES:
-                raise ValueError(f"an example of shape {shape} is larger than {limits.SHARD_MEMBER_BYTES:,} bytes")
+        _check_size(self.shape, self.dtype)
+        if isinstance(self.fields, dict):
+            for shape in self.fields.values():
+                _check_size(shape, self.dtype)
+            return self
+        names = [each.name for each in self.fields]
+        if len(set(names)) != len(names):
+            raise ValueError("fields: a name stands twice")
+        if sum(each.source == "other_domain" for each in self.fields) > 1:
+            raise ValueError("fields: more than one is another domain")
+        stored = {"x", *(each.name for each in self.fields if each.source == "same_item")}
+        for each in self.fields:
+            if each.of is not None and each.of not in stored:
+                raise ValueError(f"fields: {each.name} is derived of '{each.of}', which no example holds")
         return self
+
+
+class FieldSummaryForm(Form):
+    """`FieldSummary`: four lists of one length."""
+
+    mean: list[Number]
+    std: list[Annotated[Number, Field(ge=0)]]
+    min: list[Number]
+    max: list[Number]
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if len({len(self.mean), len(self.std), len(self.min), len(self.max)}) > 1:
+            raise ValueError("mean, std, min and max are of unlike lengths")
+        return self
+
+
+class SummaryForm(Form):
+    """`DataSummary.to_json`."""
+
+    fields: dict[FieldName, FieldSummaryForm]
+
+
+def _check_size(shape: list[int], dtype: str) -> None:
+    if math.prod(shape) * np.dtype(dtype).itemsize > limits.SHARD_MEMBER_BYTES:
+        raise ValueError(f"an example of shape {shape} is larger than {limits.SHARD_MEMBER_BYTES:,} bytes")
 
 
 F = TypeVar("F", bound=Form)

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.formats import files, forms, tensors
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
-from pipeline.types import DataSpec
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
+from pipeline.types import DataSpec, DataSummary
 
 FORMAT_VERSION = 1
 MADE_BY = "the train stage"
@@ -29,7 +29,8 @@ MADE_BY = "the train stage"
 class ModelCard:
     """All that is needed to build the networks again, and where the weights came from.
 
-    `provenance` holds hashes only (manifest, reference, settings) and library versions.
+    `provenance` holds hashes only (manifest, reference, settings) and library versions. The spec has a summary of the
+    training data where the family's `build` reads it.
     """
 
     family: str
@@ -64,6 +65,7 @@ class _CardForm(Form):
     provenance: dict[str, str]
     files: dict[FileName, Sha256]
     format_version: Literal[1]
+    summary: SummaryForm | None = None
 
     @model_validator(mode="after")
     def _one_file_each(self) -> Self:
@@ -84,7 +86,10 @@ def save_model(folder: Path, card: ModelCard, states: Mapping[str, Mapping[str, 
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, temporary)
         hashes[path.name] = files.sha256_file(path)
     finished = replace(card, files=hashes, networks=tuple(sorted(states)))
-    files.write_json(folder / "model.json", {**asdict(finished), "spec": finished.spec.to_json()})
+    held = {**asdict(finished), "spec": finished.spec.to_json()}
+    if finished.spec.summary is not None:
+        held["summary"] = finished.spec.summary.to_json()
+    files.write_json(folder / "model.json", held)
     return finished
 
 
@@ -101,7 +106,9 @@ def load_card(folder: Path) -> ModelCard:
         )
     data = cast(dict[str, Any], found)
     forms.check(_CardForm, data, folder / "model.json", MADE_BY)
-    data["spec"] = DataSpec.from_json(data["spec"])
+    summary = data.pop("summary", None)
+    spec = DataSpec.from_json(data["spec"])
+    data["spec"] = spec if summary is None else replace(spec, summary=DataSummary.from_json(summary))
     data["networks"] = tuple(data["networks"])
     return ModelCard(**data)
 

@@ -2,9 +2,9 @@
 
     shards/train-000000.tar …     <key>.png (images) or <key>.npy, and <key>.cls where labelled
     shards/index-train.npy        int64 (n, 4): shard number, offset and length of x, label or -1
-    … of pairs                    also <key>.pair.png, and two columns of the index: its offset and length
+    … with fields beside x        also <key>.<field>.png or .npy, and two columns of the index: its offset and length
     … of two domains              the second one's in the splits unpaired_train and unpaired_holdout
-    shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects
+    shards/manifest.json          spec, splits, sha256 of every file above, duplicates, rejects, summary of train
 
 Nothing in it names a time, a user or an absolute path: equal data gives equal bytes.
 """
@@ -17,7 +17,7 @@ import re
 import tarfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -29,9 +29,9 @@ from pydantic import Field, model_validator
 from pipeline import limits
 from pipeline.formats import arrays, files, forms
 from pipeline.formats.damage import Damaged, reading
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
+from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.settings import suggest
-from pipeline.types import Array, DataSpec, Example
+from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec, like_x
 
 FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
@@ -39,7 +39,11 @@ MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
 NPY_HEADER = 2**16  # bytes before the numbers of an .npy, at most
-LATER = ("notes", "passed_over")  # fields of the manifest that came later: without them it has the bytes it had before
+LATER = (
+    "notes",
+    "passed_over",
+    "summary",
+)  # fields of the manifest that came later: without them it has the bytes it had before
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,17 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """The sha256 of manifest.json: it covers every shard and index through theirs."""
-        return files.sha256_json(self.to_json())
+        """What the data is known by: it covers every shard and index through theirs.
+
+        The summary follows from them and has no part in it. Fields that are all like x count as they were written
+        before fields had types of their own. So shards of an earlier version, and scores on them, stay comparable.
+        """
+        found = {name: value for name, value in self.to_json().items() if name != "summary"}
+        shapes = {each.name: list(each.shape) for each in self.spec.fields}
+        older = like_x({each.name: each.shape for each in self.spec.fields}, self.spec.modality, self.spec.dtype)
+        if shapes and older == self.spec.fields:
+            found["spec"]["fields"] = shapes
+        return files.sha256_json(found)
 
     def split(self, name: str) -> Split:
         """The split `name`.
@@ -105,7 +118,8 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json holds it; fields that older manifests lack are left out where they are empty."""
-        found = {**asdict(self), "spec": self.spec.to_json()}
+        summary = self.spec.summary
+        found = {**asdict(self), "spec": self.spec.to_json(), "summary": summary and summary.to_json()}
         return {name: value for name, value in found.items() if value or name not in LATER}
 
     def save(self, folder: Path) -> None:
@@ -128,7 +142,10 @@ class Manifest:
         data = cast(dict[str, Any], found)
         forms.check(_ManifestForm, data, path, MADE_BY)
         splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
-        values: dict[str, Any] = {**data, "spec": DataSpec.from_json(data["spec"]), "splits": splits}
+        spec, summary = DataSpec.from_json(data["spec"]), data.pop("summary", None)
+        if summary is not None:
+            spec = replace(spec, summary=DataSummary.from_json(summary))
+        values: dict[str, Any] = {**data, "spec": spec, "splits": splits}
         return cls(**values)
 
 
@@ -166,6 +183,7 @@ class _ManifestForm(Form):
     notes: dict[str, dict[str, Any]] = Field(default_factory=lambda: {})
     format_version: Literal[1]
     passed_over: dict[str, Count] = Field(default_factory=lambda: {})
+    summary: SummaryForm | None = None
 
 
 def _split_from_json(data: Mapping[str, Any]) -> Split:
@@ -181,6 +199,11 @@ def index_name(split: str) -> str:
 def shard_name(split: str, number: int) -> str:
     """The tar of a split's shard."""
     return f"{split}-{number:06d}.tar"
+
+
+def split_of(shard: str) -> str:
+    """The split that a shard is of, by its name."""
+    return shard.rpartition("-")[0]
 
 
 def is_shard(file: str, splits: Iterable[str]) -> bool:
@@ -238,7 +261,7 @@ def write_index(folder: Path, split: str, rows: NDArray[np.int64]) -> tuple[str,
 def encode(x: Array, png_level: int = 6) -> tuple[str, bytes]:
     """The extension and bytes of one example: PNG for uint8 images (C, H, W) of 1, 3 or 4 channels, else npy."""
     buffer = io.BytesIO()
-    if x.dtype == np.uint8 and x.ndim == 3 and x.shape[0] in (1, 3, 4):
+    if _as_png(x.dtype, x.shape):
         pixels = np.ascontiguousarray(x[0] if x.shape[0] == 1 else x.transpose(1, 2, 0))
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=png_level)
         return "png", buffer.getvalue()
@@ -246,10 +269,14 @@ def encode(x: Array, png_level: int = 6) -> tuple[str, bytes]:
     return "npy", buffer.getvalue()
 
 
+def _as_png(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    return dtype == np.uint8 and len(shape) == 3 and shape[0] in (1, 3, 4)
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
-def decode(data: bytes, spec: DataSpec, where: str) -> Array:
+def decode(data: bytes, spec: FieldSpec, where: str) -> Array:
     """The inverse of `encode`: an array of `spec`'s shape and type; `where` names the example in errors.
 
     Raises:
@@ -257,7 +284,8 @@ def decode(data: bytes, spec: DataSpec, where: str) -> Array:
     """
     try:
         size = _member_bytes(spec.shape, spec.dtype)
-        x = _decode_png(data, spec.shape) if spec.modality == "image" else arrays.decode(data, size + NPY_HEADER)
+        png = _as_png(np.dtype(spec.dtype), spec.shape)
+        x = _decode_png(data, spec.shape) if png else arrays.decode(data, size + NPY_HEADER)
     except Damaged as error:
         raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
     if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
@@ -292,13 +320,15 @@ def _member_bytes(shape: tuple[int, ...], dtype: str) -> int:
 
 
 def columns(spec: DataSpec, split: str) -> int:
-    """Numbers in a row of the split's index: the second domain of two has no fields of its own."""
-    return 4 + 2 * len(stored_in(spec, split))
+    """Numbers in a row of the split's index."""
+    return 2 + 2 * len(stored_in(spec, split))
 
 
-def stored_in(spec: DataSpec, split: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The fields, with shapes, that lie beside x in a split's examples."""
-    return () if split.startswith(UNPAIRED) else spec.stored
+def stored_in(spec: DataSpec, split: str) -> tuple[FieldSpec, ...]:
+    """What lies in a split's examples: x, and the fields beside it; of another domain, what x is there, alone."""
+    if split.startswith(UNPAIRED):
+        return () if spec.other_domain is None else (replace(spec.other_domain, name="x", source="same_item"),)
+    return (spec.x, *spec.stored)
 
 
 def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
@@ -311,8 +341,8 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
     path = folder / split.index
     files.verify(path, split.index_sha256, MADE_BY)
     try:
-        for shape in (spec.shape, *(shape for _, shape in stored_in(spec, split.name))):
-            _member_bytes(shape, spec.dtype)
+        for each in stored_in(spec, split.name):
+            _member_bytes(each.shape, each.dtype)
         rows = arrays.read(path)
     except Damaged as error:
         raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None

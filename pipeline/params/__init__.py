@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import plugins
 from pipeline.cluster.settings import RunSettings, TuneSettings
 from pipeline.contract import AnyFamily
+from pipeline.data import derived
 from pipeline.data.settings import IngestSettings
 from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
 from pipeline.params.arithmetic import arithmetic
@@ -104,6 +105,10 @@ def _across(params: Params) -> list[str]:
     problems: list[str] = []
     try:
         plugins.configure("data.sources", params.ingest.source, "ingest.source")
+    except SettingsError as error:
+        problems.extend(error.problems)
+    try:
+        derived.check(params.ingest.derive)
     except SettingsError as error:
         problems.extend(error.problems)
     if params.ingest.holdout_fraction == 0:

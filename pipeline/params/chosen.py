@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily
+from pipeline.data import derived
 from pipeline.params import Params
 from pipeline.params.space import tried
 from pipeline.settings import shown
 
-SOURCES, EXTRACTORS = "pipeline.data.sources.", "pipeline.extractors."
+SOURCES, TRANSFORMS, EXTRACTORS = "pipeline.data.sources.", "pipeline.data.transforms.", "pipeline.extractors."
 
 
 def plugins_of(params: Params, stage: str) -> set[str]:
     """The modules of the plug-ins whose code decides what a stage computes: those of its search's choices too."""
     with plugins.recorded() as found:
+        derived.check(params.ingest.derive)  # readers of the shards compute these fields
         if stage == "ingest":
             plugins.configure("data.sources", params.ingest.source, "ingest.source")
             return found
@@ -27,7 +29,7 @@ def plugins_of(params: Params, stage: str) -> set[str]:
         for metric in params.evaluate.metrics if stage == "evaluate" else ():
             plugins.configure("metrics", metric, "evaluate.metrics")
     # Checking settings looks at the source, and at the extractor for the name of a score.
-    unused = (SOURCES, EXTRACTORS) if stage == "register" else (SOURCES,)
+    unused = (SOURCES, TRANSFORMS, EXTRACTORS) if stage == "register" else (SOURCES,)
     return {name for name in found if not name.startswith(unused)}
 
 

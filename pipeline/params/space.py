@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import plugins
 from pipeline.cluster.settings import Range
-from pipeline.contract import AnyFamily
 from pipeline.params.arithmetic import arithmetic
 from pipeline.params.choices import configured, families
-from pipeline.settings import SettingsError, UserError, at, override, shown, suggest, validate
+from pipeline.params.stand_ins import stand_in
+from pipeline.settings import SettingsError, at, override, shown, suggest, validate
 from pipeline.training import schedules
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
@@ -18,7 +18,6 @@ from pipeline.types import DataSpec
 if TYPE_CHECKING:
     from pipeline.params import Params
 
-STAND_INS = (32, 64, 16, 128, 28, 256)  # sides of images
 FEW = 64  # whole numbers that are tried one by one
 BETWEEN = 0.618  # lands on no whole number where the ends are near each other
 
@@ -80,19 +79,6 @@ def unsteady(params: Params, spec: DataSpec) -> Iterator[str]:
                     "while it trains; set it above, or take tune.mode: repeatable"
                 )
                 break
-
-
-def stand_in(family: AnyFamily) -> DataSpec | None:
-    """Images of some size that the family takes, where the data has not been looked at; None where it takes none."""
-    for side in STAND_INS:
-        for channels in (3, 1):
-            spec = DataSpec("image", (channels, side, side), ("a", "b"))
-            try:
-                family.check(spec)
-            except UserError:
-                continue
-            return spec if {"x"} <= family.needs <= {"x", "label"} else None
-    return None
 
 
 def tried(searched: Range) -> list[Any]:

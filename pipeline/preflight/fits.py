@@ -18,6 +18,8 @@ from pipeline.params.space import unsteady
 from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec
 
+SOURCES = "data.sources"
+
 
 def after_ingest(params: Params, shards: Path) -> None:
     """Check machine, family and extractor against the shards."""
@@ -50,10 +52,10 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         try:
             check_judge(params, family)
             if shape_known:
-                check_data(family, spec)
+                check_data(family, spec, sources_of_fields)
             else:
                 check_classes(family, spec.classes)
-                check_fields(family, [name for name, _ in spec.fields])
+                check_fields(family, [each.name for each in spec.fields], sources_of_fields)
         except UserError as error:
             # What is wrong whatever is searched is said once.
             if str(error) not in problems:
@@ -62,6 +64,13 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         problems += unsteady(params, spec)
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
+
+
+def sources_of_fields() -> dict[str, str]:
+    """Each field that a source declares, with that source."""
+    return {
+        each.name: source for source in plugins.names(SOURCES) for each in plugins.module(SOURCES, source).Source.fields
+    }
 
 
 def check_judge(params: Params, family: AnyFamily) -> None:

@@ -21,7 +21,7 @@ from pipeline.formats import files
 
 TOP = "pipeline"
 ENTRY = ("pipeline.evaluation.samples", "pipeline.evaluation.labels")
-STAYING = frozenset({"data.sources", "extractors", "metrics", "families", "explorations"})
+STAYING = frozenset({"data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 
 

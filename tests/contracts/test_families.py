@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import games
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,9 +90,8 @@ def make_batch(spec: DataSpec, label: bool) -> Batch:
     batch: Batch = {"x": torch.rand((LANE, *spec.shape), generator=source) * 2 - 1}
     if label:
         batch["label"] = torch.arange(LANE) % len(spec.classes)
-    for name, shape in spec.fields:
-        batch[name] = torch.rand((LANE, *shape), generator=source) * 2 - 1  # pyright: ignore[reportGeneralTypeIssues]
-    return batch
+    fields: Any = {each.name: games.random_field(each, LANE, source) for each in spec.fields}
+    return batch | fields
 
 
 def play(family: AnyFamily, networks: dict[str, nn.Module], spec: DataSpec) -> dict[str, dict[str, Tensor]]:

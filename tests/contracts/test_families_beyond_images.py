@@ -20,11 +20,11 @@ from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.settings import SettingsError, UserError
 from pipeline.training.loop import Run, fit
-from pipeline.types import Batch, DataSpec
+from pipeline.types import Batch, DataSpec, like_x
 
 IMAGE = (3, 16, 24)
-PAIRS = DataSpec("image", IMAGE, fields=(("pair", (1, 16, 24)),))
-DOMAINS = DataSpec("image", IMAGE, fields=(("unpaired", IMAGE),))
+PAIRS = DataSpec("image", IMAGE, fields=like_x({"pair": (1, 16, 24)}))
+DOMAINS = DataSpec("image", IMAGE, fields=like_x({"unpaired": IMAGE}))
 SOUND = DataSpec("waveform", (1, 1024), dtype="float32", rate=8_000)
 BITS = DataSpec("rows", (8,), dtype="float32")
 CASES: dict[str, tuple[dict[str, Any], DataSpec]] = {
@@ -48,7 +48,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, AnyFamily, DataSpec]:
 
 
 def condition_of(family: AnyFamily, spec: DataSpec, count: int) -> Batch:
-    shapes = dict(spec.fields)
+    shapes = {each.name: each.shape for each in spec.fields}
     source = torch.Generator().manual_seed(2)
     found: Any = {name: torch.rand((count, *shapes[name]), generator=source) * 2 - 1 for name in sorted(family.inputs)}
     return found
@@ -166,13 +166,13 @@ def test_what_it_cannot_make_is_refused(name: str) -> None:
         (
             "cyclegan",
             {},
-            DataSpec("image", (3, 16, 16), fields=(("unpaired", (1, 16, 16)),)),
+            DataSpec("image", (3, 16, 16), fields=like_x({"unpaired": (1, 16, 16)})),
             "identity: 0.5 compares the domains, and they have 1 and 3 channels",
         ),
         (
             "pix2pix",
             {},
-            DataSpec("image", (3, 16, 16), fields=(("pair", (3, 8, 8)),)),
+            DataSpec("image", (3, 16, 16), fields=like_x({"pair": (3, 8, 8)})),
             "x is 16×16 and pair 8×8; set one ingest.resolution",
         ),
         ("wavegan", {}, DataSpec("waveform", (1, 1000), (), "float32"), r"1000 samples are no base·4\^3; take .*1024"),
@@ -201,7 +201,7 @@ def test_every_preset_builds_on_the_meta_device(name: str) -> None:
         with torch.device("meta"):
             networks = family.build(spec)
             noise = {each.name: torch.empty(2, *each.shape) for each in family.latents}
-            condition: Any = {key: torch.empty(2, *shape) for key, shape in spec.fields}
+            condition: Any = {each.name: torch.empty(2, *each.shape) for each in spec.fields}
             assert family.sample(networks, noise, condition).shape == (2, *spec.shape)
 
 
@@ -211,7 +211,7 @@ def fitting(name: str, preset: str) -> DataSpec:
     if name == "adversarial_cryptography":
         return DataSpec("rows", (16,), (), "float32")
     field = "pair" if name == "pix2pix" else "unpaired"
-    return DataSpec("image", (3, 32, 32), fields=((field, (3, 32, 32)),))
+    return DataSpec("image", (3, 32, 32), fields=like_x({field: (3, 32, 32)}))
 
 
 # --- the loop -----------------------------------------------------------------------------------

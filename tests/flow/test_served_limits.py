@@ -11,7 +11,7 @@ import pytest
 from test_served_requests import CLASSES, Ask, asking, publish, small
 
 from pipeline import limits
-from pipeline.types import DataSpec
+from pipeline.types import DataSpec, like_x
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,7 +39,7 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 @pytest.fixture(scope="module")
 def translating(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     folder = tmp_path_factory.mktemp("translating")
-    publish(folder, "pix2pix", DataSpec("image", (3, 16, 16), (), fields=(("pair", (3, 16, 16)),)), preset="smoke")
+    publish(folder, "pix2pix", DataSpec("image", (3, 16, 16), (), fields=like_x({"pair": (3, 16, 16)})), preset="smoke")
     return asking(folder)
 
 

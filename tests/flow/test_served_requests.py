@@ -24,7 +24,7 @@ from pipeline import plugins
 from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.registry import serving
-from pipeline.types import DataSpec
+from pipeline.types import DataSpec, like_x
 
 pytestmark = [
     pytest.mark.slow,  # MLflow's import, and its example of every model that is built: about 30 s together
@@ -222,7 +222,7 @@ def test_a_model_without_classes_takes_n_or_rows(tmp_path: Path) -> None:
 
 
 def test_a_model_that_translates_takes_images_as_json(tmp_path: Path) -> None:
-    spec = DataSpec("image", (3, 16, 16), (), fields=(("pair", (3, 16, 16)),))
+    spec = DataSpec("image", (3, 16, 16), (), fields=like_x({"pair": (3, 16, 16)}))
     publish(tmp_path, "pix2pix", spec, preset="smoke")
     ask = asking(tmp_path)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).tolist()

@@ -386,9 +386,9 @@ def _index(data: bytes, folder: Path) -> None:
 
 def _members(data: bytes, _: Path) -> None:
     if data[:4] == b"\x89PNG":
-        shards.decode(data, DataSpec("image", (3, 9, 7)), "here")
+        shards.decode(data, DataSpec("image", (3, 9, 7)).x, "here")
     else:
-        shards.decode(data, DataSpec("rows", (3, 4), dtype="float32"), "here")
+        shards.decode(data, DataSpec("rows", (3, 4), dtype="float32").x, "here")
 
 
 def _scores(data: bytes, folder: Path) -> None:

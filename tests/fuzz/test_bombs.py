@@ -190,7 +190,7 @@ def test_npy_whose_header_lies(tmp_path: Path, descr: str, shape: str) -> None:
     refused(lambda: foreign.read_table(tmp_path / "x.npy", "--real"))
     member = (tmp_path / "x.npy").read_bytes()
     spec = DataSpec("rows", (10**6,), dtype="float32")
-    refused(lambda: shards.decode(member, spec, "here"))
+    refused(lambda: shards.decode(member, spec.x, "here"))
 
 
 def test_pth_of_packed_members(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_legacy_pth_that_says_that_it_is_large(tmp_path: Path) -> None:
 def test_pictures() -> None:
     spec = DataSpec("image", (4, 8, 8))
     data = bombs.png(16384, 16384, MUCH)
-    refused(lambda: shards.decode(data, spec, "here"))
-    refused(lambda: shards.decode(data, DataSpec("image", (4, 16384, 16384)), "here"))
+    refused(lambda: shards.decode(data, spec.x, "here"))
+    refused(lambda: shards.decode(data, DataSpec("image", (4, 16384, 16384)).x, "here"))
     refused(lambda: images.decode(data, Limits()))
 
 

@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def data_for(name: str, family: AnyFamily) -> DataSpec:
         shape,
         ("a", "b", "c") if family.conditional or "label" in family.needs else (),
         published.dtype,
-        tuple((field, shape) for field, _ in published.fields),
+        tuple(
+            replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
+        ),
         RATE if published.modality == "waveform" else None,
     )
 

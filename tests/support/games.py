@@ -33,10 +33,19 @@ from pipeline.settings import Settings
 from pipeline.training import beside
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import InTrainingScore, TrainSettings
-from pipeline.types import Batch, DataSpec
+from pipeline.types import Batch, DataSpec, FieldSpec
 
 IMAGES = DataSpec("image", (1, 8, 8), ("a", "b", "c"))
 ROWS = DataSpec("rows", (6,), (), "float32")
+
+
+def random_field(field: FieldSpec, count: int, source: torch.Generator) -> Tensor:
+    """A field as batches hold it (count, *shape): names from 0 to 9, or numbers in its range."""
+    shape = (count, *field.shape)
+    if field.dtype == "int64":
+        return torch.randint(0, 10, shape, generator=source)
+    drawn = torch.rand(shape, generator=source)
+    return drawn if field.kind == "mask" else drawn * 2 - 1
 
 
 class Data:
@@ -48,7 +57,7 @@ class Data:
         self.label = torch.arange(count) % max(1, len(spec.classes))
         self.labelled = bool(spec.classes)
         more = torch.Generator().manual_seed(11)
-        self.fields = {name: torch.rand((count, *shape), generator=more) * 2 - 1 for name, shape in spec.fields}
+        self.fields = {each.name: random_field(each, count, more) for each in spec.fields}
         self.asked: list[int] = []
 
     def batch(self, position: int, start: int, stop: int, device: torch.device | str = "cpu") -> Batch:

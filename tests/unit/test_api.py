@@ -63,6 +63,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> zs.Data:
     return zs.ingest("digits", tmp_path_factory.mktemp("data") / "shards", resolution=8)
 
 
+def test_derived_fields_are_read_too(tmp_path: Path) -> None:
+    made = zs.ingest("digits", tmp_path, limit=100, derive={"low": {"name": "downscale", "factor": 2}})
+    assert made.examples(3)["low"].shape == (3, 1, 4, 4)
+    with pytest.raises(zs.SettingsError, match=r"ingest\.derive\.low"):
+        zs.ingest("digits", tmp_path / "other", derive={"low": {"name": "grey"}})
+
+
 @pytest.fixture(scope="module")
 def run(data: zs.Data, tmp_path_factory: pytest.TempPathFactory) -> zs.Run:
     return zs.train("dcgan", data, examples=640, folder=tmp_path_factory.mktemp("run"), **SMALL)

@@ -381,7 +381,7 @@ def served(data: bytes) -> Generator[str]:
 def shard_member_bytes(folder: Path, beyond: int) -> object:
     count = limits.SHARD_MEMBER_BYTES // 4 + beyond
     with pytest.raises(files.BrokenArtefact) as raised:  # it is cut short; what it would take is looked at before
-        shards.decode(bombs.npy("<f4", f"({count},)"), DataSpec("rows", (count,), dtype="float32"), "here")
+        shards.decode(bombs.npy("<f4", f"({count},)"), DataSpec("rows", (count,), dtype="float32").x, "here")
     if "are read" in str(raised.value):
         raise raised.value
     return None

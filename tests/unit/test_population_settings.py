@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline import params as whole
-from pipeline.params.space import stand_in, unsteady
+from pipeline.params.space import unsteady
 from pipeline.preflight.fits import fits
 from pipeline.settings import SettingsError, override
 from pipeline.types import DataSpec
@@ -95,14 +96,22 @@ def test_rounds_fit_the_clock(keys: dict[str, Any], why: str) -> None:
     assert check(tune__first_rung=100_000_000).tune.mode == "population", "rungs are another mode's"
 
 
+WIDTHS: dict[str, Any] = {
+    "train__family": "wavegan",
+    "families__wavegan": {"preset": "smoke"},
+    "tune__space": {"families.wavegan.width": {"choice": [1, 2]}},
+}
+
+
+def test_designs_of_every_modality_are_compared_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"tune\.space\.families\.wavegan\.width: with \d, the shape of"):
+        check(**WIDTHS)
+
+
 def test_the_real_data_are_asked_before_work_starts() -> None:
-    """A family that takes no stand-in of ours is compared when the shards' shape is known."""
-    found = check(
-        train__family="wavegan",
-        families__wavegan={"preset": "smoke"},
-        tune__space={"families.wavegan.width": {"choice": [1, 2]}},
-    )
-    assert stand_in(found.load_family()) is None
+    """What no stand-in shows is compared when the shards' shape is known."""
+    plain = check(**WIDTHS, tune__mode="repeatable")
+    found = replace(plain, tune=plain.tune.model_copy(update={"mode": "population"}))
     spec = DataSpec("waveform", (1, 16384), ("a", "b"), "float32", rate=16_000)
     assert [line.partition(": ")[0] for line in unsteady(found, spec)] == ["tune.space.families.wavegan.width"]
     with pytest.raises(SettingsError, match=r"tune\.space\.families\.wavegan\.width: with \d, the shape of"):

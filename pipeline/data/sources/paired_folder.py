@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from pipeline.data import images
 from pipeline.data.listing import IMAGES, Item, Listing
-from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.source import DataSource, Entry, Limits, Rejected, SourceField, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import LocalPath, Settings, SettingsError
 from pipeline.types import Array
@@ -42,7 +42,7 @@ class Source(DataSource[Config]):
     """Unlabelled pairs in the order of their names; what has no partner is set aside."""
 
     paths = ("folder",)
-    fields = ("pair",)
+    fields = (SourceField("pair"),)
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipeline.data import images
 from pipeline.data.listing import IMAGES, Listing
-from pipeline.data.source import DataSource, Entry, Limits, printable
+from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import LocalPath, Settings
 
@@ -36,7 +36,7 @@ class Source(DataSource[Config]):
     """Unlabelled images: the target's in the order of their names, then the input's."""
 
     paths = ("folder",)
-    fields = ("unpaired",)
+    fields = (SourceField("unpaired", source="other_domain"),)
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pipeline import plugins
 from pipeline.cli import explore as work
 from pipeline.cli import generate as generating
 from pipeline.cli import main
+from pipeline.data import listing
 from pipeline.evaluation.inputs import Opening, open_input
 from pipeline.evaluation.samples import open_model
 from pipeline.formats.model import ModelCard, load_card, save_model
@@ -150,6 +153,66 @@ def test_mistakes_are_sentences(how: str, settings: list[str], message: str, mod
     with pytest.raises((SettingsError, UserError), match=message):
         work.explore(str(model), how, tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
+
+
+# --- what is no picture ---------------------------------------------------------------------------
+
+SOUND = DataSpec("waveform", (1, 1024), (), "float32", rate=8_000)
+
+
+def untrained(folder: Path, name: str, spec: DataSpec) -> Path:
+    torch.manual_seed(0)
+    family = plugins.load("families", {"name": name, "preset": "smoke"})
+    card = ModelCard(name, family.config.model_dump(mode="json"), spec, (), 64, 1, 0, True, {}, {})
+    built = family.build(spec)
+    save_model(folder, card, {each: built[each].state_dict() for each in family.averaged})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained(tmp_path_factory.mktemp("sound"), "wavegan", SOUND)
+
+
+def heard(path: Path) -> tuple[int, np.ndarray[Any, Any]]:
+    with wave.open(str(path)) as file:
+        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+def test_a_walk_between_sounds_is_heard_and_its_ends_are_the_models_samples(sound: Path, tmp_path: Path) -> None:
+    written = work.explore(str(sound), "interpolation", tmp_path, ["walks=1", "steps=3"])
+    names = [f"interpolation-00-{step:02d}.wav" for step in range(3)]
+    assert [path.name for path in written] == ["interpolation.png", *names, "explore.json"]
+    record = json.loads(written[-1].read_text())
+    assert (record["grids"], record["sounds"], len(record["step"][0])) == ({"interpolation": [1, 3]}, names, 2)
+    ends = open_model(sound)[0].sample(2)
+    for name, x in zip((names[0], names[2]), ends, strict=True):
+        rate, values = heard(tmp_path / name)
+        assert rate == 8_000
+        assert np.array_equal(values, np.rint(x[0].astype(np.float64) * 32_767).astype(np.int16))
+
+
+def test_the_sounds_of_a_walk_are_no_data(sound: Path, tmp_path: Path) -> None:
+    work.explore(str(sound), "truncation", tmp_path, ["samples=2", "truncations=[0.5, 1]"])
+    assert len(list(tmp_path.glob("*.wav"))) == 4
+    found = listing.listed(tmp_path, listing.SOUNDS)
+    assert found.items == []
+    assert len([name for name, _ in found.passed if name.endswith(".wav")]) == 4
+
+
+def test_what_only_pictures_have_is_refused_for_sounds(sound: Path, tmp_path: Path) -> None:
+    for how, settings in (("projection", [f"images={tmp_path}"]), ("style_mixing", [])):
+        with pytest.raises(UserError, match=f"{how}: is for models of image, and this one makes waveform"):
+            work.explore(str(sound), how, tmp_path / "out", settings)
+
+
+def test_each_exploration_says_what_it_serves() -> None:
+    served = {name: plugins.module("explorations", name).Exploration.modalities for name, _ in work.names()}
+    assert {name for name, modalities in served.items() if "waveform" not in modalities} == {
+        "projection",
+        "style_mixing",
+    }
+    assert all("image" in modalities for modalities in served.values())
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.data import cache as caching
-from pipeline.data.batches import Batches, Reader, as_float
+from pipeline.data.batches import Batches, Reader
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
 from pipeline.formats.files import BrokenArtefact
 from pipeline.settings import UserError
+from pipeline.types import FieldSpec
 
 BIG = 10**9
+IMAGE = FieldSpec.usual("x", "image", (1,))
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +196,11 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_floats_are_in_minus_one_to_one() -> None:
-    x = as_float(np.array([0, 51, 255], dtype=np.uint8))
+    x = IMAGE.tensor(np.array([0, 51, 255], dtype=np.uint8))
     assert x.dtype == torch.float32
     assert torch.allclose(x, torch.tensor([-1.0, -0.6, 1.0]), atol=1e-7)
     assert (x[0], x[2]) == (-1, 1)
-    every = as_float(np.arange(256, dtype=np.uint8))
+    every = IMAGE.tensor(np.arange(256, dtype=np.uint8))
     assert torch.equal(((every + 1) * 127.5).round().to(torch.uint8), torch.arange(256, dtype=torch.uint8))
 
 
@@ -214,7 +216,7 @@ def test_a_batch_is_the_order_applied_to_the_examples(readers: tuple[Reader, Rea
         batches = Batches(reader, seed=5)
         expected = reader.examples(batches.ordering.take(230, 64)[8:24])
         x, label = drawn_from(batches, 230, 8, 24)  # crosses from one epoch to the next
-        assert torch.equal(x, as_float(expected["x"]))
+        assert torch.equal(x, IMAGE.tensor(expected["x"]))
         assert label.tolist() == expected["label"].tolist()
 
 

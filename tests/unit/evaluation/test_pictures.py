@@ -10,18 +10,19 @@ import torch
 from PIL import Image
 
 from pipeline import plugins
-from pipeline.contract import AnyFamily
+from pipeline.contract import AnyFamily, Family, Player
 from pipeline.contract.checks import check_data
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation import gallery
+from pipeline.evaluation import gallery, pictures
 from pipeline.evaluation.blocks import inputs_of
 from pipeline.evaluation.pictures import as_images, spectrogram
 from pipeline.evaluation.samples import SampleSource
 from pipeline.evaluation.scorer import own_scores, summed
 from pipeline.evaluation.settings import EvaluateSettings, GallerySettings
-from pipeline.settings import SettingsError, UserError
-from pipeline.types import DataSpec, Modality
+from pipeline.preflight.fits import sources_of_fields
+from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.types import DataSpec, FieldSpec, Modality
 
 SHOW = GallerySettings(per_class=4, rows=2)
 
@@ -135,7 +136,72 @@ def test_input_output_and_target_stand_side_by_side(packed: Path) -> None:
 def test_data_without_the_other_half_is_refused_with_the_source_that_has_it(name: str, source: str) -> None:
     family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke"})
     with pytest.raises(SettingsError, match=rf"families\.{name}: needs .* take ingest\.source: \{{name: {source}"):
-        check_data(family, DataSpec("image", (3, 16, 16)))
+        check_data(family, DataSpec("image", (3, 16, 16)), sources_of_fields)
+
+
+class Config(Settings):
+    """Nothing to set."""
+
+
+class _Inputs:
+    """Low-resolution pictures and words, for a generator that looks at neither."""
+
+    def __call__(self, numbers: Any) -> dict[str, Any]:
+        low = np.random.default_rng(0).integers(0, 256, (len(numbers), 3, 4, 8), np.uint8)
+        return {"low": low, "words": np.zeros((len(numbers), 5), np.int64)}
+
+
+class Enlarging(Family[Config]):
+    """Makes 8 × 16 pictures of what it is given, each pixel four times."""
+
+    paper = "none"
+    latents = ()
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        return frozenset({"low", "words"})
+
+    def build(self, spec: DataSpec) -> dict[str, torch.nn.Module]:
+        return {}
+
+    def players(self) -> tuple[Player, ...]:
+        return ()
+
+    def sample(self, networks: Any, latents: Any, condition: Any, truncation: float = 1.0) -> torch.Tensor:
+        assert condition["words"].dtype == torch.int64
+        return condition["low"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def test_inputs_of_other_sizes_are_enlarged_and_texts_left_out() -> None:
+    fields = (FieldSpec.usual("low", "image", (3, 4, 8), "derived"), FieldSpec.usual("words", "text", (5,)))
+    source = SampleSource(Enlarging(Config()), {}, DataSpec("image", (3, 8, 16), fields=fields), inputs=_Inputs())
+    png, names = gallery.translations(source, SHOW, seed=1)
+    assert names == ("low", "output")
+    shown = np.asarray(Image.open(io.BytesIO(png)))
+    wide = 16 * 3 + 2
+    assert np.array_equal(shown[2:26, 2:50], shown[2:26, wide + 2 : wide + 50]), "each pixel four times"
+
+
+def test_fields_as_pictures() -> None:
+    mask = np.full((2, 1, 4, 4), 255, np.uint8)
+    assert pictures.field_images(mask, FieldSpec.usual("f", "mask", (1, 4, 4))) is mask
+    assert pictures.field_images(np.zeros((2, 7), np.float32), FieldSpec.usual("f", "tensor", (7,))) is None
+    rising = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2).repeat(2, axis=1)
+    found = pictures.field_images(rising, FieldSpec.usual("f", "spectrogram", (2, 3, 2)))
+    assert found is not None
+    assert found[0, 0].tolist() == [[204, 255], [102, 153], [0, 51]]
+    sound = np.zeros((2, 1, 64), np.float32)
+    heard = pictures.field_images(sound, FieldSpec.usual("f", "waveform", (1, 64)))
+    assert heard is not None
+    assert np.array_equal(heard, pictures.as_images(sound, DataSpec("waveform", (1, 64), (), "float32")))
+
+
+def test_pictures_of_two_sizes_stand_on_one_ground() -> None:
+    small, large = np.zeros((2, 3, 3, 3), np.uint8), np.ones((2, 3, 8, 7), np.uint8)
+    one, other = gallery.of_one_size([small, large])
+    assert np.array_equal(other, large)
+    assert np.array_equal(one[:, :, 1:7, :6], np.zeros((2, 3, 6, 6)))
+    assert int((one == 0).sum()) == 2 * 3 * 36
 
 
 # --- designs that measure themselves, and sound -------------------------------------------------

@@ -98,7 +98,7 @@ def test_edits_change_what_they_concern(project: Path, before: dict[str, dict[st
 
 @pytest.mark.slow
 def test_a_new_file_concerns_nobody(project: Path, before: dict[str, dict[str, str]]) -> None:
-    rooms = ("families", "losses", "metrics", "data/sources", "extractors")
+    rooms = ("families", "losses", "metrics", "data/sources", "data/transforms", "extractors")
     paths = [project / "pipeline" / room / "newcomer.py" for room in rooms]
     for path in paths:
         path.write_text("EDITED = 1\n")
@@ -112,6 +112,13 @@ def test_a_new_file_concerns_nobody(project: Path, before: dict[str, dict[str, s
 def plugins_in(project: Path, params: whole.Params, stage: str, room: str) -> set[str]:
     found = (name.rpartition(".") for name in _code.modules(params, project, stage))
     return {name for parent, _, name in found if parent == f"pipeline.{room}" and not name.startswith("_")}
+
+
+def test_transforms_concern_whoever_reads_the_shards(project: Path) -> None:
+    derived = settings(ingest__derive={"low": {"name": "downscale"}})
+    concerned = {stage for stage in STAGES if "downscale" in plugins_in(project, derived, stage, "data.transforms")}
+    assert concerned == {"ingest", *MEASURED}
+    assert not any(plugins_in(project, settings(), stage, "data.transforms") for stage in STAGES)
 
 
 def test_chosen_and_searched_plugins_count(project: Path) -> None:
