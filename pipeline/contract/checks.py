@@ -15,7 +15,7 @@ def check_data(family: AnyFamily, spec: DataSpec) -> None:
     Raises:
         SettingsError: saying what is wrong and what would do.
     """
-    check_classes(family, spec.classes)
+    family.check_classes(spec.classes)
     check_fields(family, [name for name, _ in spec.fields])
     family.check(spec)
 
@@ -28,24 +28,8 @@ def check_fields(family: AnyFamily, fields: Collection[str]) -> None:
     """
     missing = sorted(family.needs - {"x", "label", *fields})
     if missing:
-        name = type(family).__module__.rpartition(".")[2]
         sources = {"pair": "paired_folder", "unpaired": "two_folders"}
         advice = "".join(f"; take ingest.source: {{name: {sources[each]}, …}}" for each in missing if each in sources)
         raise SettingsError(
-            f"families.{name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
-        )
-
-
-def check_classes(family: AnyFamily, classes: Sequence[str]) -> None:
-    """Refuse a class-conditional family for data with fewer than two classes.
-
-    Raises:
-        SettingsError: naming the family's key.
-    """
-    if family.conditional and len(classes) < 2:
-        name = type(family).__module__.rpartition(".")[2]
-        found = f"one class, '{classes[0]}'" if classes else "no classes"
-        raise SettingsError(
-            f"families.{name}.conditional: is true, and the data has {found}; "
-            "set it to false, or label the data (class sub-folders, or a labels csv)"
+            f"families.{family.name}: needs {' and '.join(missing)} with every batch, which the data lacks{advice}"
         )
