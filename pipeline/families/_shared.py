@@ -71,23 +71,6 @@ def real_of(turn: Turn) -> Tensor:
     return turn.batch["x"]
 
 
-def label_of(turn: Turn, conditional: bool) -> Tensor | None:
-    """The batch's labels (n,) where the design is conditional."""
-    return turn.batch["label"] if conditional and "label" in turn.batch else None
-
-
-def drawn_label(turn: Turn, classes: int, like: Tensor) -> Tensor | None:
-    """A class for each row of `like`, drawn evenly by the turn's counters; none without classes."""
-    if not classes:
-        return None
-    return even_labels(classes, like.shape[0], turn.generator("label")).to(like.device)
-
-
-def even_labels(classes: int, count: int, generator: torch.Generator) -> Tensor:
-    """Labels (count,), each class as likely as any other."""
-    return torch.randint(0, classes, (count,), generator=generator)
-
-
 def without_graph(make: Callable[[], Tensor]) -> Tensor:
     """What `make` gives, with no graph back to the networks that made it."""
     with torch.no_grad():

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.contract import Networks, Optimiser, Phase, Player, Ramp, Scheduled
-from pipeline.families import _shared
+from pipeline.contract import Optimiser, Ramp
+from pipeline.families._choices import Width
 from pipeline.families._shared import Canon
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
 from pipeline.networks import initialisation
 from pipeline.networks.pre_activation import Order, Recipe
 from pipeline.networks.spectral import Layers
 from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
-from pipeline.types import Batch, DataSpec
+from pipeline.types import DataSpec
 
-
-class PlayerOptimiser(Optimiser):
-    """Adam (0, 0.9), 2e-4 → 0 over 50,000 steps of five batches of 64."""
-
-    lr: Scheduled = Ramp(start=2e-4, end=0.0, examples=16_000_000)
-    beta1: Scheduled = 0.0
-    beta2: Scheduled = 0.9
+ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=16_000_000), beta1=0.0, beta2=0.9)
+"""2e-4 → 0 over 50,000 steps of five batches of 64."""
 
 
 class Config(SpectralConfig):
@@ -33,10 +27,10 @@ class Config(SpectralConfig):
     H×W must be base·2^(generator widths − 1) and divisible by 2^halvings.
     """
 
-    generator_widths: tuple[_shared.Width, ...] = Field(
+    generator_widths: tuple[Width, ...] = Field(
         default=(256, 256, 256, 256), min_length=2, description="maps from the smallest resolution up"
     )
-    discriminator_widths: tuple[_shared.Width, ...] = Field(
+    discriminator_widths: tuple[Width, ...] = Field(
         default=(128, 128, 128, 128), min_length=1, description="maps of each block"
     )
     halvings: int = Field(default=2, ge=1, description="how many of D's blocks, from the first, halve the resolution")
@@ -50,10 +44,8 @@ class Config(SpectralConfig):
         default="table", description="gains per class, or 1 + a linear map of one-hot labels (StudioGAN)"
     )
     spectral_generator: bool = Field(default=False, description="spectral norm in G as well (SAGAN)")
-    generator_attention: tuple[_shared.Width, ...] = Field(
-        default=(), description="blocks, from 1, followed by attention"
-    )
-    discriminator_attention: tuple[_shared.Width, ...] = Field(default=(), description="likewise in D")
+    generator_attention: tuple[Width, ...] = Field(default=(), description="blocks, from 1, followed by attention")
+    discriminator_attention: tuple[Width, ...] = Field(default=(), description="likewise in D")
     head_bias: bool = Field(default=False, description="whether D's last layer has one")
     rectified_shortcut: bool = Field(
         default=False, description="D's shortcuts see relu(x), as an in-place relu makes them in two libraries"
@@ -63,8 +55,8 @@ class Config(SpectralConfig):
     norm_eps: float = Field(default=2e-5, gt=0, description="of batch norm")
     spectral_eps: float = Field(default=1e-12, gt=0, description="of the power iteration")
     init: Literal["glorot", "orthogonal"] = "glorot"
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _blocks(self) -> Config:
@@ -188,7 +180,10 @@ class Family(SpectralFamily[Config]):
     """
 
     paper = "Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957; Miyato, Koyama 2018, arXiv:1802.05637"
-    name = "sngan"
+
+    @property
+    def first(self) -> Literal["discriminator", "generator"]:
+        return self.config.first
 
     def check(self, spec: DataSpec) -> None:
         config = self.config
@@ -230,18 +225,3 @@ class Family(SpectralFamily[Config]):
         for network in networks.values():
             initialisation.glorot(network) if config.init == "glorot" else initialisation.orthogonal(network)
         return networks
-
-    def players(self) -> tuple[Player, ...]:
-        generator = Player("generator", ("generator",), self.config.generator)
-        discriminator = Player("discriminator", ("discriminator",), self.config.discriminator)
-        return (generator, discriminator) if self.config.first == "generator" else (discriminator, generator)
-
-    def phases(self) -> tuple[Phase, ...]:
-        """The first player's turn, then the other's; each has noise of its own."""
-        return self.turns(self.players())
-
-    def sample(
-        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
-    ) -> Tensor:
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label)
