@@ -152,7 +152,11 @@ class AdversarialFamily(Family[C]):
 
     def label_of(self, batch: Batch) -> Tensor | None:
         """The labels of a batch, or of what a sample is to be; none where the design is not conditional."""
-        return batch["label"] if self.config.conditional and "label" in batch else None
+        return _shared.label_of(batch, self.config.conditional)
+
+    def count_classes(self, spec: DataSpec) -> int:
+        """The classes that networks are built for: 0 where labels are not used."""
+        return len(spec.classes) if self.config.conditional else 0
 
     def augmented(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
         """x as D is to see it, augmented by this lane's draws for `purpose`."""

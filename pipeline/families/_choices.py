@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline import plugins
 from pipeline.contract import Augmentation, Loss, Penalty
@@ -156,10 +156,3 @@ def old_penalties(config: Mapping[str, Any]) -> dict[str, Any]:
         penalty, every = found.pop("penalty"), found.pop("penalty_every", None)
         found["penalties"] = [] if penalty is None else [{**penalty, **({"every": every} if every else {})}]
     return found
-
-
-def with_defaults(model: type[BaseModel], name: str, value: Any) -> Any:
-    """A section of `model`'s field `name` laid on the field's default, so that a design's own values stay."""
-    default = model.model_fields[name].default
-    keys = isinstance(value, Mapping) and isinstance(default, BaseModel)
-    return {**dict(default), **cast(Mapping[str, Any], value)} if keys else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -21,7 +21,25 @@ RENAMED = {
 }
 
 
-class GameSettings(Settings):
+class DesignSettings(Settings):
+    """The base of every family's Config. An optimiser's keys are laid on the design's own: `{lr: 1e-3}` keeps its β."""
+
+    renamed: ClassVar[Mapping[str, str]] = RENAMED
+
+    @classmethod
+    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        return super().modern(_choices.old_penalties(stored))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _on_the_design_s_own(cls, value: object, info: ValidationInfo) -> object:
+        default = cls.model_fields[info.field_name].default if info.field_name else None
+        if isinstance(default, Optimiser) and isinstance(value, Mapping):
+            return {**dict(default), **cast(Mapping[str, Any], value)}
+        return value
+
+
+class GameSettings(DesignSettings):
     """The keys that every design of two players has.
 
     usual_every: the `every` of a penalty that does not say. labelled: whether the networks can take labels.
@@ -29,7 +47,6 @@ class GameSettings(Settings):
 
     usual_every: ClassVar[int] = 1
     labelled: ClassVar[bool] = True
-    renamed: ClassVar[Mapping[str, str]] = RENAMED
 
     conditional: bool = Field(default=False, description="labels enter both networks")
     loss: _choices.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
@@ -42,15 +59,6 @@ class GameSettings(Settings):
     discriminator_steps: int = Field(default=1, ge=1, description="turns of D a step, each on a fresh batch")
     generator: Optimiser = Optimiser()
     discriminator: Optimiser = Optimiser()
-
-    @classmethod
-    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        return super().modern(_choices.old_penalties(stored))
-
-    @field_validator("generator", "discriminator", mode="before")
-    @classmethod
-    def _on_the_design_s_own(cls, value: object, info: ValidationInfo) -> object:
-        return _choices.with_defaults(cls, info.field_name or "", value)
 
     @model_validator(mode="after")
     def _plays(self) -> GameSettings:

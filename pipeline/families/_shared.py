@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Scheduled, Turn
 from pipeline.settings import SettingsError
-from pipeline.types import DataSpec, Modality
+from pipeline.types import Batch, DataSpec, Modality
 
 # --- published configurations ---------------------------------------------------------------
 
@@ -69,6 +69,11 @@ def real_of(turn: Turn) -> Tensor:
     if "x" not in turn.batch:
         raise KeyError(f"phase {turn.phase} needs a batch with x")
     return turn.batch["x"]
+
+
+def label_of(batch: Batch, conditional: bool) -> Tensor | None:
+    """The labels (n,) of a batch, or of what samples are to be; none where the design is not conditional."""
+    return batch["label"] if conditional and "label" in batch else None
 
 
 def without_graph(make: Callable[[], Tensor]) -> Tensor:

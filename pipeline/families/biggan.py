@@ -180,7 +180,7 @@ class Family(SpectralFamily[Config]):
         config = self.config
         layers = Layers(True, config.spectral_eps, bias_first=config.order != "biggan")
         recipe = Recipe(layers, config.order, wide=True, rectified_shortcut=config.rectified_shortcut)
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         generator = self._generator_plan(recipe, spec, classes)
         width = config.discriminator_width or config.width
         critic = CriticPlan(

@@ -159,7 +159,7 @@ class Family(LatentFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         codes = [LabelVector(classes, config.label, config.label_embedding) for _ in range(2)]
         make = self._strided if config.architecture == "strided" else self._perceptron
         up, down = make(spec, codes[0].width)

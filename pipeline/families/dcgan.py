@@ -170,7 +170,7 @@ class Family(LatentFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         inputs = config.latent + (config.label_embedding if classes and config.label_in_generator == "embedding" else 0)
         make = {"strided": self._strided, "dense": self._dense, "paired": self._paired}[config.architecture]
         stack, discriminator = make(spec, classes, inputs)

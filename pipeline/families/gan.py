@@ -146,7 +146,7 @@ class Family(LatentFamily[Config]):
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
-        classes = len(spec.classes) if self.config.conditional else 0
+        classes = self.count_classes(spec)
         return {
             "generator": Generator(self.config, spec.shape, classes),
             "discriminator": Discriminator(self.config, spec.size, classes),

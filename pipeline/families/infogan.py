@@ -106,7 +106,7 @@ class Family(LatentFamily[Config]):
         self.check(spec)
         config = self.config
         (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, config.smallest)
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
 
         def plan(last: int) -> DensePlan:
             widths = tuple(last * 2**level for level in reversed(range(levels)))

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Networks, Turn
-from pipeline.families import _grown, _shared
+from pipeline.families import _grown
+from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._shared import Canon
 from pipeline.networks.grown import GrownCritic, GrownGenerator
 from pipeline.types import Batch, DataSpec
@@ -22,12 +23,8 @@ class Config(_grown.GrownConfig):
     Conditional: one-hot labels beside the noise, and an auxiliary classifier on the critic's features.
     """
 
-    loss: _shared.LossChoice = Field(
-        default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses"
-    )
-    penalty: _shared.PenaltyChoice | None = Field(
-        default={"name": "gradient_penalty"}, description="on the discriminator, at every step"
-    )
+    loss: LossChoice = Field(default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses")
+    penalties: PenaltyChoices = Field(default=({"name": "gradient_penalty"},), description="of pipeline/penalties")
     class_weight: float = Field(default=1.0, ge=0, description="of the cross-entropies on reals and fakes, in D and G")
 
 
@@ -85,26 +82,25 @@ class Family(_grown.GrownFamily[Config]):
     """
 
     paper = "Karras, Aila, Laine, Lehtinen 2018, arXiv:1710.10196"
-    name = "progan"
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config, plan = self.config, self.plan(spec)
-        classes = _grown.count_classes(spec, config.conditional)
+        classes = self.count_classes(spec)
         return {
             "generator": GrownGenerator(plan, config.latent, classes),
             "discriminator": GrownCritic(plan, 1 + classes, config.minibatch, config.group),
         }
 
-    def make(self, turn: Turn, label: Tensor | None, lod: float) -> Tensor:
-        return turn.networks["generator"](turn.latents["z"], label, lod)
+    def generate(self, turn: Turn) -> Tensor:
+        return turn.networks["generator"](turn.latents["z"], self.label(turn), self.lod(turn))
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
         return outputs[:, 0]
 
-    def class_loss(self, outputs: Tensor, label: Tensor | None) -> Tensor | None:
+    def class_loss(self, outputs: Tensor, label: Tensor) -> tuple[float, Tensor]:
         """ACGAN's cross-entropy (Odena et al. 2017) on the outputs behind the first."""
-        return None if label is None else self.config.class_weight * F.cross_entropy(outputs[:, 1:], label)
+        return self.config.class_weight, F.cross_entropy(outputs[:, 1:], label)
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
@@ -112,5 +108,4 @@ class Family(_grown.GrownFamily[Config]):
         """At the level of detail that training has reached. Pixel norm takes the noise's length away:
         between 0 and 1 truncation changes nothing without labels, and with them weighs noise against label.
         """
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
+        return super().sample(networks, latents, condition, truncation).clamp(-1, 1)

@@ -192,7 +192,7 @@ class Family(SpectralFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         doublings = len(config.generator_widths) - 1
         height, width = (axis // 2**doublings for axis in spec.resolution)
         bias_first = config.order != "biggan"

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Networks, Turn
-from pipeline.families import _grown, _shared, _styles
+from pipeline.families import _grown, _styles
+from pipeline.families._choices import PenaltyChoices
 from pipeline.families._shared import Canon
 from pipeline.networks.adaptive import AdaptiveSynthesis
 from pipeline.networks.grown import GrownCritic
@@ -32,16 +33,14 @@ class Config(_grown.GrownConfig):
     sample_noise: _styles.SampleNoise = Field(
         default="const", description="in samples: the kept maps, drawn by a key made of the latents, or none"
     )
-    penalty: _shared.PenaltyChoice | None = Field(
-        default={"name": "r1", "gamma": 10.0}, description="on the discriminator, at every step"
-    )
+    penalties: PenaltyChoices = Field(default=({"name": "r1", "gamma": 10.0},), description="of pipeline/penalties")
 
 
 def _rate(lr: float) -> dict[str, Any]:
     return {"generator": {"lr": lr}, "discriminator": {"lr": lr}}
 
 
-_SMALL: dict[str, Any] = {"latent": 64, "style": 64, "mapping_layers": 4, "penalty": {"name": "r1", "gamma": 1.0}}
+_SMALL: dict[str, Any] = {"latent": 64, "style": 64, "mapping_layers": 4, "penalties": {"r1": {"gamma": 1.0}}}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images32": {},
@@ -86,13 +85,12 @@ class Family(_grown.GrownFamily[Config]):
     """
 
     paper = "Karras, Laine, Aila 2019, arXiv:1812.04948"
-    name = "stylegan"
-    first = 1
+    first_level = 1
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config, plan = self.config, self.plan(spec)
-        classes = _grown.count_classes(spec, config.conditional)
+        classes = self.count_classes(spec)
         synthesis = AdaptiveSynthesis(plan, config.style)
         mapping = JoinedMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
         return {
@@ -100,9 +98,10 @@ class Family(_grown.GrownFamily[Config]):
             "discriminator": GrownCritic(plan, max(classes, 1), config.minibatch, config.group, blur=True),
         }
 
-    def make(self, turn: Turn, label: Tensor | None, lod: float) -> Tensor:
+    def generate(self, turn: Turn) -> Tensor:
+        lod = self.lod(turn)
         generator = _styles.generator_of(turn.networks)
-        ws = _styles.training_styles(turn, label, self.config.mixing, generator.layers - 2 * int(lod))
+        ws = _styles.training_styles(turn, self.label(turn), self.config.mixing, generator.layers - 2 * int(lod))
         return generator.synthesis(ws, turn.generator("noise"), lod)
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
@@ -112,10 +111,9 @@ class Family(_grown.GrownFamily[Config]):
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """At the level of detail that training has reached; truncation ψ draws w towards its mean."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
         generator, z = _styles.generator_of(networks), latents["z"]
         cutoff = min(self.config.truncated_layers, generator.layers)
-        ws = generator.styles(z, label, truncation, cutoff)
+        ws = generator.styles(z, self.label_of(condition), truncation, cutoff)
         return generator.synthesis(ws, _styles.sampling_noise(self.config.sample_noise, z)).clamp(-1, 1)
 
     def procedures(self) -> dict[str, Callable[..., Any]]:

@@ -153,7 +153,7 @@ class Family(LatentFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         inputs = config.latent + (config.label_embedding if classes else 0)
         make = self._strided if config.architecture == "strided" else self._perceptron
         up, down = make(spec, classes, inputs)

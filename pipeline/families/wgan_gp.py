@@ -230,7 +230,7 @@ class Family(LatentFamily[Config]):
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
-        classes = len(spec.classes) if self.config.conditional else 0
+        classes = self.count_classes(spec)
         sigmoid = self.config.output == "sigmoid"
         make = self._residual if self.config.architecture == "residual" else self._strided
         generator, critic = make(spec, classes)
