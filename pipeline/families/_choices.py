@@ -50,7 +50,7 @@ def _bare(name: str, keys: Any) -> dict[str, Any]:
     return {"name": name}
 
 
-def _penalties(choices: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+def _penalties(choices: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     names = [choice.get("name") for choice in choices]
     for choice, name in zip(choices, names, strict=True):
         where = f".{name}" if isinstance(name, str) else ""
@@ -61,10 +61,10 @@ def _penalties(choices: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise SettingsError(f".{twice}: stands twice; list each penalty once")
-    return choices
+    return tuple(choices)
 
 
-PenaltyChoices = Annotated[tuple[dict[str, Any], ...], AfterValidator(_penalties), BeforeValidator(_listed)]
+PenaltyChoices = Annotated[Sequence[dict[str, Any]], AfterValidator(_penalties), BeforeValidator(_listed)]
 """`r1`, `[r1, r2]`, `[{name: r1, gamma: 1.0, every: 16}]`, or by name, `{r1: {gamma: 1.0}, r2: {}}`.
 
 By name, keys are laid on those of a preset, and can be searched: `families.dcgan.penalties.r1.gamma`.
@@ -154,5 +154,7 @@ def old_penalties(config: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(config)
     if "penalty" in found:
         penalty, every = found.pop("penalty"), found.pop("penalty_every", None)
-        found["penalties"] = [] if penalty is None else [{**penalty, **({"every": every} if every else {})}]
+        keys = {} if every is None else {"every": every}
+        one = {**cast(Mapping[str, Any], penalty), **keys} if isinstance(penalty, Mapping) else penalty
+        found["penalties"] = [] if penalty is None else [one]
     return found

@@ -41,8 +41,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "sngan": {"preset": "smoke", "generator_widths": [4, 4, 4], "discriminator_widths": [4, 4], "latent": 4},
     "stylegan": {"latent": 8, "style": 6, "mapping_layers": 2, "levels": 2, "width": 16, "max_width": 6},
     "stylegan2": {"latent": 8, "style": 6, "mapping_layers": 2, "width": 64, "max_width": 6},
-    "wgan": {"preset": "smoke", "generator_width": 4, "critic_width": 4, "latent": 8},
-    "wgan_gp": {"preset": "small", "generator_widths": [4, 4], "critic_widths": [4, 4]},
+    "wgan": {"preset": "smoke", "generator_width": 4, "discriminator_width": 4, "latent": 8},
+    "wgan_gp": {"preset": "small", "generator_widths": [4, 4], "discriminator_widths": [4, 4]},
 }
 
 
@@ -255,7 +255,7 @@ def test_labels_change_samples(name: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "spec", "says"),
     [
-        ({"conditional": True}, DataSpec("image", (1, 16, 16)), "conditional: is true, but the data has no classes"),
+        ({"conditional": True}, DataSpec("image", (1, 16, 16)), "conditional: is true, and the data has no classes"),
         ({}, DataSpec("waveform", (1, 1024)), "the data is waveform"),
         ({}, DataSpec("rows", (12,)), "the data is rows"),
     ],

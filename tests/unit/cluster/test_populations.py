@@ -20,7 +20,7 @@ from pipeline.cluster.trial import BAD, CLOCK, METRIC
 from pipeline.params import Params
 from pipeline.training.health import TrainingFailed
 
-RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalty.gamma"
+RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalties.r1.gamma"
 MEMBERS, ROUNDS = 9, 4
 
 
