@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -22,7 +22,8 @@ class Canon:
 
     reference: the configuration's name in the field, as `zerosum families` prints it.
     shape: one example's, without the batch. classes: 0 where the configuration has none.
-    fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code.
+    fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code,
+    in the order in which the family builds them.
     """
 
     reference: str
@@ -30,7 +31,7 @@ class Canon:
     classes: int = 0
     modality: Modality = "image"
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    counts: Mapping[str, int] = field(default_factory=lambda: {})
+    counts: tuple[int, ...] = ()
 
     @property
     def spec(self) -> DataSpec:

@@ -151,11 +151,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "imagenet128": Canon("BigGAN-128 (ch 96, hier, shared 128, dim_z 120)", (3, 128, 128), 1000),
-    "imagenet128_ch64": Canon("BigGAN-128 ch 64", (3, 128, 128), 1000),
-    "imagenet128_deep": Canon("BigGAN-deep-128 ch 128 depth 2", (3, 128, 128), 1000),
-    "cifar10": Canon("BigGAN CIFAR-10 (author script)", (3, 32, 32), 10),
-    "cifar10_studiogan": Canon("BigGAN CIFAR-10 (StudioGAN)", (3, 32, 32), 10),
+    "imagenet128": Canon(
+        "BigGAN-128 (ch 96, hier, shared 128, dim_z 120)", (3, 128, 128), 1000, counts=(70_433_988, 87_982_370)
+    ),
+    "imagenet128_ch64": Canon("BigGAN-128 ch 64", (3, 128, 128), 1000, counts=(31_978_628, 39_448_258)),
+    "imagenet128_deep": Canon("BigGAN-deep-128 ch 128 depth 2", (3, 128, 128), 1000, counts=(50_244_484, 34_590_210)),
+    "cifar10": Canon("BigGAN CIFAR-10 (author script)", (3, 32, 32), 10, counts=(4_304_387, 4_207_361)),
+    "cifar10_studiogan": Canon("BigGAN CIFAR-10 (StudioGAN)", (3, 32, 32), 10, counts=(9_416_196, 2_415_170)),
 }
 
 

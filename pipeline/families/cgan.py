@@ -92,8 +92,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "mnist": Canon("cGAN-2014 MNIST", (1, 28, 28), 10),
-    "mnist_strided": Canon("cond. DCGAN MNIST (label concat at every layer)", (1, 28, 28), 10),
+    "mnist": Canon("cGAN-2014 MNIST", (1, 28, 28), 10, counts=(2_413_984, 1_224_351)),
+    "mnist_strided": Canon(
+        "cond. DCGAN MNIST (label concat at every layer)", (1, 28, 28), 10, counts=(6_820_538, 6_688_202)
+    ),
 }
 
 

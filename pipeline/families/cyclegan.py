@@ -94,8 +94,14 @@ CANON: dict[str, Canon] = {
         "CycleGAN 256 (ResNet-9 IN; PatchGAN IN), per direction",
         (3, 256, 256),
         fields=(("unpaired", (3, 256, 256)),),
+        counts=(11_378_179, 2_764_737, 11_378_179, 2_764_737),
     ),
-    "images128": Canon("CycleGAN ResNet-6 (128 px)", (3, 128, 128), fields=(("unpaired", (3, 128, 128)),)),
+    "images128": Canon(
+        "CycleGAN ResNet-6 (128 px)",
+        (3, 128, 128),
+        fields=(("unpaired", (3, 128, 128)),),
+        counts=(7_837_699, 2_764_737, 7_837_699, 2_764_737),
+    ),
 }
 
 

@@ -114,10 +114,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "faces64": Canon("DCGAN 64 px RGB", (3, 64, 64)),
-    "grey64": Canon("DCGAN 64 px, 1 channel", (1, 64, 64)),
-    "original64": Canon("DCGAN 64 px original Theano (5x5, 128 maps)", (3, 64, 64)),
-    "cifar10": Canon("DCGAN CIFAR (StudioGAN)", (3, 32, 32)),
+    "faces64": Canon("DCGAN 64 px RGB", (3, 64, 64), counts=(3_576_704, 2_765_568)),
+    "grey64": Canon("DCGAN 64 px, 1 channel", (1, 64, 64), counts=(3_574_656, 2_763_520)),
+    "original64": Canon("DCGAN 64 px original Theano (5x5, 128 maps)", (3, 64, 64), counts=(18_885_760, 17_232_768)),
+    "cifar10": Canon("DCGAN CIFAR (StudioGAN)", (3, 32, 32), counts=(3_812_355, 2_931_009)),
 }
 
 

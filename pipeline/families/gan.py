@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-CANON: dict[str, Canon] = {"mnist": Canon("GAN-2014 MNIST (mnist.yaml)", (1, 28, 28))}
+CANON: dict[str, Canon] = {"mnist": Canon("GAN-2014 MNIST (mnist.yaml)", (1, 28, 28), counts=(2_503_984, 1_231_441))}
 
 
 class Generator(nn.Module):

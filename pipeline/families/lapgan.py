@@ -76,8 +76,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("LAPGAN CIFAR class-cond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32), 10),
-    "cifar10_uncond": Canon("LAPGAN CIFAR uncond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32)),
+    "cifar10": Canon(
+        "LAPGAN CIFAR class-cond, 64 maps (levels to 16 and 32 px on an 8 px FC base)",
+        (3, 32, 32),
+        10,
+        counts=(1_804_992, 483_001, 224_131, 112_769, 232_579, 129_409),
+    ),
+    "cifar10_uncond": Canon(
+        "LAPGAN CIFAR uncond, 64 maps (levels to 16 and 32 px on an 8 px FC base)",
+        (3, 32, 32),
+        counts=(1_792_992, 477_001, 218_179, 108_353, 218_179, 116_545),
+    ),
 }
 
 

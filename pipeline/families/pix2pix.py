@@ -87,9 +87,11 @@ def _pairs(side: int) -> dict[str, Any]:
 
 
 CANON: dict[str, Canon] = {
-    "facades256": Canon("pix2pix 256 (U-Net-256 BN dropout; 70x70 PatchGAN, 6 ch)", **_pairs(256)),
-    "unet128": Canon("pix2pix U-Net-128", **_pairs(128)),
-    "pixel128": Canon("pix2pix U-Net-128 / pixel D", **_pairs(128)),
+    "facades256": Canon(
+        "pix2pix 256 (U-Net-256 BN dropout; 70x70 PatchGAN, 6 ch)", **_pairs(256), counts=(54_413_955, 2_768_705)
+    ),
+    "unet128": Canon("pix2pix U-Net-128", **_pairs(128), counts=(41_828_995, 2_768_705)),
+    "pixel128": Canon("pix2pix U-Net-128 / pixel D", **_pairs(128), counts=(41_828_995, 9_024)),
 }
 
 

@@ -59,13 +59,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "images32": Canon("ProGAN 32 px", (3, 32, 32)),
-    "images32_cond": Canon("ProGAN 32 px, 10 classes", (3, 32, 32), 10),
-    "images64": Canon("ProGAN 64 px", (3, 64, 64)),
-    "images128": Canon("ProGAN 128 px", (3, 128, 128)),
-    "images256": Canon("ProGAN 256 px", (3, 256, 256)),
-    "images512": Canon("ProGAN 512 px", (3, 512, 512)),
-    "images1024": Canon("ProGAN 1024 px", (3, 1024, 1024)),
+    "images32": Canon("ProGAN 32 px", (3, 32, 32), counts=(20_719_628, 20_726_785)),
+    "images32_cond": Canon("ProGAN 32 px, 10 classes", (3, 32, 32), 10, counts=(20_801_548, 20_731_915)),
+    "images64": Canon("ProGAN 64 px", (3, 64, 64), counts=(22_490_383, 22_498_049)),
+    "images128": Canon("ProGAN 128 px", (3, 128, 128), counts=(22_933_394, 22_941_313)),
+    "images256": Canon("ProGAN 256 px", (3, 256, 256), counts=(23_044_309, 23_052_353)),
+    "images512": Canon("ProGAN 512 px", (3, 512, 512), counts=(23_072_120, 23_080_225)),
+    "images1024": Canon("ProGAN 1024 px", (3, 1024, 1024), counts=(23_079_115, 23_087_249)),
 }
 
 

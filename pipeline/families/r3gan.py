@@ -142,12 +142,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("R3GAN CIFAR-10 cond", (3, 32, 32), 10),
-    "cifar10_uncond": Canon("R3GAN CIFAR-10 uncond", (3, 32, 32)),
-    "ffhq64": Canon("R3GAN FFHQ-64", (3, 64, 64)),
-    "ffhq256": Canon("R3GAN FFHQ-256", (3, 256, 256)),
-    "imagenet32": Canon("R3GAN ImageNet-32", (3, 32, 32), 1000),
-    "imagenet64": Canon("R3GAN ImageNet-64", (3, 64, 64), 1000),
+    "cifar10": Canon("R3GAN CIFAR-10 cond", (3, 32, 32), 10, counts=(20_781_952, 21_280_512)),
+    "cifar10_uncond": Canon("R3GAN CIFAR-10 uncond", (3, 32, 32), counts=(20_732_160, 20_683_776)),
+    "ffhq64": Canon("R3GAN FFHQ-64", (3, 64, 64), counts=(22_429_824, 22_381_440)),
+    "ffhq256": Canon("R3GAN FFHQ-256", (3, 256, 256), counts=(23_057_952, 23_009_568)),
+    "imagenet32": Canon("R3GAN ImageNet-32", (3, 32, 32), 1000, counts=(82_914_304, 86_548_992)),
+    "imagenet64": Canon("R3GAN ImageNet-64", (3, 64, 64), 1000, counts=(103_570_432, 107_205_120)),
 }
 
 

@@ -155,14 +155,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("SN-GAN CIFAR uncond", (3, 32, 32)),
-    "cifar10_projection": Canon("SN-GAN CIFAR cond (cBN + projection)", (3, 32, 32), 10),
-    "mimicry32": Canon("mimicry SNGAN32", (3, 32, 32)),
-    "mimicry48": Canon("mimicry SNGAN48", (3, 48, 48)),
-    "mimicry64": Canon("mimicry SNGAN64", (3, 64, 64)),
-    "mimicry128": Canon("mimicry SNGAN128", (3, 128, 128)),
-    "imagenet128": Canon("SN-GAN ImageNet-128 projection", (3, 128, 128), 1000),
-    "sagan_cifar10": Canon("SAGAN CIFAR (StudioGAN)", (3, 32, 32), 10),
+    "cifar10": Canon("SN-GAN CIFAR uncond", (3, 32, 32), counts=(4_276_739, 1_053_824)),
+    "cifar10_projection": Canon("SN-GAN CIFAR cond (cBN + projection)", (3, 32, 32), 10, counts=(4_304_387, 1_055_104)),
+    "mimicry32": Canon("mimicry SNGAN32", (3, 32, 32), counts=(4_276_739, 1_053_825)),
+    "mimicry48": Canon("mimicry SNGAN48", (3, 48, 48), counts=(4_878_083, 10_141_441)),
+    "mimicry64": Canon("mimicry SNGAN64", (3, 64, 64), counts=(12_220_675, 10_141_441)),
+    "mimicry128": Canon("mimicry SNGAN128", (3, 128, 128), counts=(32_150_787, 29_017_857)),
+    "imagenet128": Canon("SN-GAN ImageNet-128 projection", (3, 128, 128), 1000, counts=(41_996_931, 30_041_857)),
+    "sagan_cifar10": Canon("SAGAN CIFAR (StudioGAN)", (3, 32, 32), 10, counts=(4_386_308, 1_075_586)),
 }
 
 

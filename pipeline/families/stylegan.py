@@ -69,8 +69,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+_COUNTS = {
+    32: (22_841_356, 20_726_785),
+    64: (25_137_935, 22_498_049),
+    128: (25_843_858, 22_941_313),
+    256: (26_086_229, 23_052_353),
+    512: (26_179_768, 23_080_225),
+    1024: (26_219_627, 23_087_249),
+}
 CANON: dict[str, Canon] = {
-    f"images{side}": Canon(f"StyleGAN {side} px", (3, side, side)) for side in (32, 64, 128, 256, 512, 1024)
+    f"images{side}": Canon(f"StyleGAN {side} px", (3, side, side), counts=counts) for side, counts in _COUNTS.items()
 }
 
 

@@ -118,15 +118,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "config_f1024": Canon("StyleGAN2 config-f 1024 px", (3, 1024, 1024)),
-    "config_f512": Canon("StyleGAN2 config-f 512 px", (3, 512, 512)),
-    "config_f256": Canon("StyleGAN2 config-f 256 px", (3, 256, 256)),
-    "paper256": Canon("StyleGAN2 paper256 (config-e width)", (3, 256, 256)),
-    "cifar10": Canon("StyleGAN2-ADA CIFAR-10", (3, 32, 32)),
-    "cifar10_cond": Canon("StyleGAN2-ADA CIFAR-10, 10 classes", (3, 32, 32), 10),
-    "auto64": Canon("StyleGAN2-ADA auto 64 px", (3, 64, 64)),
-    "auto128": Canon("StyleGAN2-ADA auto 128 px", (3, 128, 128)),
-    "auto256": Canon("StyleGAN2-ADA auto 256 px", (3, 256, 256)),
+    "config_f1024": Canon("StyleGAN2 config-f 1024 px", (3, 1024, 1024), counts=(30_370_060, 29_012_513)),
+    "config_f512": Canon("StyleGAN2 config-f 512 px", (3, 512, 512), counts=(30_276_583, 28_982_849)),
+    "config_f256": Canon("StyleGAN2 config-f 256 px", (3, 256, 256), counts=(30_034_338, 28_864_129)),
+    "paper256": Canon("StyleGAN2 paper256 (config-e width)", (3, 256, 256), counts=(24_767_458, 24_001_089)),
+    "cifar10": Canon("StyleGAN2-ADA CIFAR-10", (3, 32, 32), counts=(19_947_539, 20_720_641)),
+    "cifar10_cond": Canon("StyleGAN2-ADA CIFAR-10, 10 classes", (3, 32, 32), 10, counts=(20_215_315, 23_089_664)),
+    "auto64": Canon("StyleGAN2-ADA auto 64 px", (3, 64, 64), counts=(22_243_608, 23_407_361)),
+    "auto128": Canon("StyleGAN2-ADA auto 128 px", (3, 128, 128), counts=(22_949_277, 23_882_369)),
+    "auto256": Canon("StyleGAN2-ADA auto 256 px", (3, 256, 256), counts=(23_191_522, 24_001_089)),
 }
 
 

@@ -66,8 +66,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "sc09": Canon("WaveGAN 16384", (1, 16_384), modality="waveform"),
-    "seconds4": Canon("WaveGAN 65536", (1, 65_536), modality="waveform"),
+    "sc09": Canon("WaveGAN 16384", (1, 16_384), modality="waveform", counts=(19_065_345, 17_427_969)),
+    "seconds4": Canon("WaveGAN 65536", (1, 65_536), modality="waveform", counts=(73_149_953, 69_875_201)),
 }
 
 

@@ -89,8 +89,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "dcgan64": Canon("WGAN DCGAN-64", (3, 64, 64)),
-    "mlp64": Canon("WGAN MLP-64 (ngf=ndf=64)", (3, 64, 64)),
+    "dcgan64": Canon("WGAN DCGAN-64", (3, 64, 64), counts=(3_576_704, 2_765_568)),
+    "mlp64": Canon("WGAN MLP-64 (ngf=ndf=64)", (3, 64, 64), counts=(813_504, 794_881)),
 }
 
 

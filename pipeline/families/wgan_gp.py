@@ -167,13 +167,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10_residual": Canon("WGAN-GP CIFAR ResNet uncond", (3, 32, 32)),
-    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10),
-    "cifar10_strided": Canon("WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32)),
-    "mnist_strided": Canon("WGAN-GP MNIST", (1, 28, 28)),
-    "images64_residual": Canon("WGAN-GP 64 px “Good” ResNet", (3, 64, 64)),
-    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64)),
-    "mimicry32": Canon("WGAN-GP 32 px (mimicry variant)", (3, 32, 32)),
+    "cifar10_residual": Canon("WGAN-GP CIFAR ResNet uncond", (3, 32, 32), counts=(1_206_275, 1_053_825)),
+    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10, counts=(1_218_563, 1_055_115)),
+    "cifar10_strided": Canon("WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32), counts=(5_180_675, 4_114_689)),
+    "mnist_strided": Canon("WGAN-GP MNIST", (1, 28, 28), counts=(1_554_177, 1_030_145)),
+    "images64_residual": Canon("WGAN-GP 64 px “Good” ResNet", (3, 64, 64), counts=(8_545_347, 7_491_841)),
+    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64), counts=(5_366_659, 4_316_545)),
+    "mimicry32": Canon("WGAN-GP 32 px (mimicry variant)", (3, 32, 32), counts=(4_276_739, 1_053_825)),
 }
 
 

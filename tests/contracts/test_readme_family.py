@@ -16,13 +16,13 @@ from pipeline.contract import AnyFamily, draw_latents
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
-README = Path(__file__).parents[2] / "docs/adding.md"
-LONGEST = 60  # lines
+PAGE = Path(__file__).parents[2] / "docs/adding.md"
+LONGEST = 36  # lines
 
 
 @pytest.fixture(scope="module")
 def shown() -> str:
-    (text,) = re.findall(r"```python\n(# pipeline/families/tiny\.py\n.*?)```", README.read_text(), re.DOTALL)
+    (text,) = re.findall(r"```python\n(# pipeline/families/tiny\.py\n.*?)```", PAGE.read_text(), re.DOTALL)
     return text
 
 
@@ -50,6 +50,13 @@ def test_it_trains_and_resumes_exactly(tiny: AnyFamily, tmp_path: Path) -> None:
     assert content(tmp_path / "whole") == content(tmp_path / "torn")
 
 
+def test_it_has_what_every_design_has(tiny: AnyFamily, tmp_path: Path) -> None:
+    keys = {"loss": "relativistic", "penalties": ["r1", {"name": "r2", "every": 2}], "augment": "diff_augment"}
+    family: AnyFamily = plugins.load("families", {"name": tiny.name, "width": 4, "latent": 6, **keys})
+    assert [phase.name for phase in family.phases()] == ["discriminator", "r2", "generator"]
+    assert train(family, IMAGES, tmp_path, examples=32).status == "finished"
+
+
 def test_it_samples_pictures_of_any_shape(tiny: AnyFamily) -> None:
     spec = DataSpec("image", (3, 12, 20))
     noise = draw_latents(tiny.latents, 2, torch.Generator().manual_seed(0))
@@ -63,5 +70,7 @@ def test_it_samples_pictures_of_any_shape(tiny: AnyFamily) -> None:
 def test_its_keys_are_checked(tiny: AnyFamily) -> None:
     with pytest.raises(SettingsError, match="did you mean 'width'"):
         plugins.load("families", {"name": "tiny", "with": 3})
+    with pytest.raises(SettingsError, match="conditional: true is not allowed"):
+        plugins.load("families", {"name": "tiny", "conditional": True})
     with pytest.raises(SettingsError, match="there is no loss 'hing'; did you mean 'hinge'"):
         plugins.load("families", {"name": "tiny", "loss": "hing"})

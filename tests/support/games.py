@@ -64,7 +64,9 @@ class Data:
 def dcgan(**keys: Any) -> AnyFamily:
     """BatchNorm in both networks, shared fakes, a lazy R1."""
     small = {"generator_width": 4, "discriminator_width": 4, "latent": 6, "discriminator_norm": "batch"}
-    return plugins.load("families", {"name": "dcgan", "preset": "digits", "penalties": {"r1": {"every": 2}}, **small, **keys})
+    return plugins.load(
+        "families", {"name": "dcgan", "preset": "digits", "penalties": {"r1": {"every": 2}}, **small, **keys}
+    )
 
 
 def r3gan(**keys: Any) -> AnyFamily:

@@ -246,7 +246,9 @@ def test_wgan_gp_optimisers() -> None:
     optimiser = load("wgan_gp").config.discriminator
     assert (optimiser.beta1, optimiser.beta2) == (0, 0.9)
     assert value(optimiser.lr, 16_000_000) == pytest.approx(1e-4)
-    assert load("wgan_gp", discriminator={"lr": 1e-3}).config.discriminator.beta2 == 0.9, "an override keeps the other values"
+    assert load("wgan_gp", discriminator={"lr": 1e-3}).config.discriminator.beta2 == 0.9, (
+        "an override keeps the other values"
+    )
 
 
 # --- gan --------------------------------------------------------------------------------------
