@@ -34,7 +34,7 @@ OWN: dict[str, tuple[dict[str, Any], DataSpec]] = {
     "wavegan": ({"preset": "smoke", "width": 2, "levels": 3, "latent": 6}, SOUND),
     "adversarial_cryptography": ({"preset": "smoke", "bits": 8, "game": 64}, BITS),
 }
-"""Settings and data that a test below asks for; others play `smoke` on what they declare."""
+"""Settings and data that tests below ask for; another design plays its preset `smoke` on what its file declares."""
 CASES: dict[str, tuple[dict[str, Any], DataSpec]] = {
     name: OWN[name] if name in OWN else ({"preset": "smoke"}, designs.data_for(name, classes=()))
     for name in designs.NAMES
