@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,11 @@ class Canon:
         return DataSpec(
             self.modality, self.shape, classes, "uint8" if self.modality == "image" else "float32", self.fields
         )
+
+
+def both(**keys: Any) -> dict[str, Any]:
+    """In a preset: these keys for the optimisers of both players."""
+    return {"generator": keys, "discriminator": keys}
 
 
 # --- checks ---------------------------------------------------------------------------------

@@ -102,10 +102,7 @@ class Family(BaseFamily[Config]):
         }
 
     def players(self) -> tuple[Player, ...]:
-        return (
-            Player("alice_bob", ("alice", "bob"), self.config.alice_bob),
-            Player("eve", ("eve",), self.config.eve),
-        )
+        return (Player("alice_bob", ("alice", "bob"), self.config.alice_bob), Player("eve", ("eve",), self.config.eve))
 
     def segments(self) -> tuple[Segment, ...]:
         """The game; then, where the settings ask for it, a new Eve against a cipher that no longer moves."""

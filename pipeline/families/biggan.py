@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Networks, Optimiser
 from pipeline.families._choices import Width
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
 from pipeline.networks import initialisation
 from pipeline.networks.layers import truncated_normal
@@ -115,8 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_steps": 4,
         "init": "normal",
         "spectral_eps": 1e-12,
-        "generator": {"lr": 2e-4, "eps": 1e-8},
-        "discriminator": {"lr": 2e-4, "eps": 1e-8},
+        **both(lr=2e-4, eps=1e-8),
     },
     "cifar10_studiogan": {
         "latent": 80,
@@ -128,8 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rectified_shortcut": True,
         "order": "studio",
         "norm_eps": 1e-4,
-        "generator": {"lr": 2e-4, "beta1": 0.5},
-        "discriminator": {"lr": 2e-4, "beta1": 0.5},
+        **both(lr=2e-4, beta1=0.5),
     },
     "zoo": {
         **_SMALL,

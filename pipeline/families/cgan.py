@@ -14,7 +14,7 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelCode, LabelVector
 from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
@@ -38,7 +38,6 @@ class Config(LatentSettings):
 
     conditional: bool = Field(default=True, description="false: the same networks without the label's branches")
     architecture: Literal["perceptron", "strided"] = "perceptron"
-    latent: int = Field(default=100, ge=1, description="numbers of noise, uniform")
     label: LabelCode = Field(default="one_hot", description="the paper's; embedding: a learnt table in each network")
     label_embedding: int = Field(default=10, ge=1, description="numbers a label becomes, with embedding")
     generator_branches: tuple[Width, Width] = Field(
@@ -77,8 +76,7 @@ class Config(LatentSettings):
 
 
 def _adam(lr: float, weight_decay: float = 0.0) -> dict[str, Any]:
-    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999, "weight_decay": weight_decay}
-    return {"generator": adam, "discriminator": adam}
+    return both(name="adam", lr=lr, beta1=0.5, beta2=0.999, weight_decay=weight_decay)
 
 
 _STRIDED: dict[str, Any] = {"architecture": "strided", "simultaneous": False, "loss": {"name": "non_saturating"}}

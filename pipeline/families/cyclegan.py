@@ -15,7 +15,7 @@ from pipeline.families import _choices, _shared, _translation
 from pipeline.families._adversarial import per_example
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import RENAMED, DesignSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
@@ -32,11 +32,7 @@ SIDES = ("forth", "back")
 class Config(DesignSettings):
     """Zhu et al. 2017: residual translators with instance norm, 70×70 PatchGANs; sides must be multiples of 4."""
 
-    renamed: ClassVar[Mapping[str, str]] = {
-        **RENAMED,
-        "generators": "generator",
-        "discriminators": "discriminator",
-    }
+    renamed: ClassVar[Mapping[str, str]] = {**RENAMED, "generators": "generator", "discriminators": "discriminator"}
 
     generator_width: int = Field(default=64, ge=1, description="maps at full resolution")
     blocks: int = Field(default=9, ge=0, le=32, description="residual blocks: 9 at 256 px, 6 at 128")
@@ -66,19 +62,13 @@ class Config(DesignSettings):
         return self
 
 
-_SMALL: dict[str, Any] = {"jitter": None, "generator": {"lr": 5e-4}, "discriminator": {"lr": 5e-4}}
+_SMALL: dict[str, Any] = {"jitter": None, **both(lr=5e-4)}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; horse2zebra's larger side has 1,334 images.
-    "horse2zebra256": {"generator": fading(1_334), "discriminator": fading(1_334)},
+    "horse2zebra256": both(**fading(1_334)),
     "images128": {"blocks": 6},
-    "zoo": {
-        "generator_width": 16,
-        "blocks": 3,
-        "discriminator_width": 16,
-        "discriminator_layers": 2,
-        **_SMALL,
-    },
+    "zoo": {"generator_width": 16, "blocks": 3, "discriminator_width": 16, "discriminator_layers": 2, **_SMALL},
     "smoke": {
         "generator_width": 6,
         "blocks": 1,

@@ -12,7 +12,7 @@ from pipeline.contract import Optimiser
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelVector
 from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
@@ -81,8 +81,7 @@ _LIVELY: dict[str, Any] = {
     "bias": True,
     "init_std": None,
     "penalties": {"r1": {"gamma": 1.0, "every": 4}},
-    "generator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
-    "discriminator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
+    **both(lr=1e-3, beta1=0.0, beta2=0.99),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -95,8 +94,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_width": 128,
         "discriminator_width": 128,
         "share_fakes": False,
-        "generator": {"weight_decay": 1e-5},
-        "discriminator": {"weight_decay": 1e-5},
+        **both(weight_decay=1e-5),
     },
     "cifar10": {
         "architecture": "paired",
@@ -105,8 +103,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init_std": None,
         "share_fakes": False,
         "discriminator_steps": 2,
-        "generator": {"eps": 1e-6},
-        "discriminator": {"eps": 1e-6},
+        **both(eps=1e-6),
     },
     "digits": {**_LIVELY, "generator_width": 16, "discriminator_width": 32},
     "zoo": {**_LIVELY, "generator_width": 16, "discriminator_width": 16},

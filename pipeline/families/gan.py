@@ -13,7 +13,7 @@ from pipeline.contract import Optimiser, Ramp, Turn
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.layers import one_hot
 from pipeline.networks.perceptron import MaxoutPerceptron, ReluPerceptron
@@ -34,7 +34,6 @@ class Config(LatentSettings):
     """Goodfellow et al. 2014 for MNIST; any height, width and channels, seen as one flat row."""
 
     conditional: bool = Field(default=False, description="labels, one-hot, are joined to both networks' inputs")
-    latent: int = Field(default=100, ge=1, description="numbers of noise")
     latent_distribution: Literal["uniform", "normal"] = Field(default="uniform", description="of variance 1 either way")
     generator_widths: tuple[Width, ...] = Field(default=(1200, 1200), min_length=1)
     discriminator_units: tuple[Width, ...] = Field(default=(240, 240), min_length=1, description="maxout units a layer")
@@ -52,7 +51,7 @@ class Config(LatentSettings):
     discriminator: Optimiser = SGD
 
 
-_ADAM: dict[str, Any] = {"name": "adam", "lr": 2e-4, "beta1": 0.5, "beta2": 0.999}
+_ADAM = both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"output_bias": -1.895},
@@ -61,8 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [256, 256],
         "discriminator_units": [96, 96],
         "discriminator_init": 0.05,
-        "generator": _ADAM,
-        "discriminator": _ADAM,
+        **_ADAM,
     },
     "zoo": {
         "conditional": True,
@@ -70,8 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [512, 512],
         "discriminator_units": [128, 128],
         "discriminator_init": 0.05,
-        "generator": _ADAM,
-        "discriminator": _ADAM,
+        **_ADAM,
     },
     "smoke": {
         "conditional": True,
@@ -79,8 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [128, 128],
         "discriminator_units": [48, 48],
         "discriminator_init": 0.05,
-        "generator": _ADAM,
-        "discriminator": _ADAM,
+        **_ADAM,
     },
 }
 

@@ -16,7 +16,7 @@ from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Pl
 from pipeline.families import _choices, _geometry, _shared
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import DesignSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.layers import dropout, one_hot
 from pipeline.networks.perceptron import ReluPerceptron
 from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
@@ -52,8 +52,7 @@ class Config(DesignSettings):
 
 
 def _adam(lr: float) -> dict[str, Any]:
-    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999}
-    return {"generator": adam, "discriminator": adam}
+    return both(name="adam", lr=lr, beta1=0.5, beta2=0.999)
 
 
 _UNCONDITIONAL = {
@@ -63,7 +62,7 @@ _UNCONDITIONAL = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
-    "cifar10_uncond": {"conditional": False, "generator": _UNCONDITIONAL, "discriminator": _UNCONDITIONAL},
+    "cifar10_uncond": {"conditional": False, **both(**_UNCONDITIONAL)},
     "zoo": {"width": 24, "base_generator": [256, 256], "base_discriminator": [128, 128], **_adam(5e-4)},
     "smoke": {
         "levels": 1,

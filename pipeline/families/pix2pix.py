@@ -14,7 +14,7 @@ from pipeline.families import _choices, _shared, _translation
 from pipeline.families._adversarial import AdversarialFamily, Seen, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import GameSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
@@ -60,7 +60,7 @@ _SMALL: dict[str, Any] = {"jitter": None, "generator": {"lr": 1e-3}, "discrimina
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; facades has 400 pairs.
-    "facades256": {"generator": fading(400), "discriminator": fading(400)},
+    "facades256": both(**fading(400)),
     "unet128": {"halvings": 7, "dropped_blocks": 2},
     "pixel128": {"halvings": 7, "dropped_blocks": 2, "discriminator_layers": 0},
     "zoo": {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.contract import Networks, Turn
 from pipeline.families import _grown
 from pipeline.families._choices import LossChoice, PenaltyChoices
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.grown import GrownCritic, GrownGenerator
 from pipeline.types import Batch, DataSpec
 
@@ -28,7 +28,7 @@ class Config(_grown.GrownConfig):
     class_weight: float = Field(default=1.0, ge=0, description="of the cross-entropies on reals and fakes, in D and G")
 
 
-_SMALL: dict[str, Any] = {"latent": 64, "generator": {"lr": 2e-3}, "discriminator": {"lr": 2e-3}}
+_SMALL: dict[str, Any] = {"latent": 64, **both(lr=2e-3)}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images32": {},
@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "images128": {"levels": 5},
     "images256": {"levels": 6},
     "images512": {"levels": 7},
-    "images1024": {"levels": 8, "generator": {"lr": 1.5e-3}, "discriminator": {"lr": 1.5e-3}},
+    "images1024": {"levels": 8, **both(lr=1.5e-3)},
     "zoo": {
         **_SMALL,
         "conditional": True,
@@ -48,14 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stable": 6_400,
         "fade": 6_400,
     },
-    "smoke": {
-        **_SMALL,
-        "levels": 2,
-        "width": 128,
-        "max_width": 32,
-        "stable": 3_200,
-        "fade": 3_200,
-    },
+    "smoke": {**_SMALL, "levels": 2, "width": 128, "max_width": 32, "stable": 3_200, "fade": 3_200},
 }
 
 CANON: dict[str, Canon] = {

@@ -15,7 +15,7 @@ from pipeline.families import _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import RENAMED, LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
 from pipeline.networks.layers import one_hot
 from pipeline.types import Batch, DataSpec
@@ -88,12 +88,9 @@ def _stages(widths: list[int], groups: list[int], gamma: Ramp) -> dict[str, Any]
 
 
 def _imagenet(stages: int, gamma: Ramp) -> dict[str, Any]:
-    slow = {
-        "lr": decay(2e-4, 5e-5, 200_000_000).model_dump(),
-        "beta2": decay(0.9, 0.99, 200_000_000).model_dump(),
-    }
+    slow = {"lr": decay(2e-4, 5e-5, 200_000_000).model_dump(), "beta2": decay(0.9, 0.99, 200_000_000).model_dump()}
     shape = _stages([1536] * stages, [96] * stages, gamma)
-    return {"conditional": True, **shape, "generator": slow, "discriminator": slow}
+    return {"conditional": True, **shape, **both(**slow)}
 
 
 _AUGMENT: dict[str, Any] = {"augment": {"name": "ada", "p": decay(0.0, 0.55).model_dump(), "color": 0.5, "cutout": 1.0}}
@@ -112,8 +109,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "blocks": [1, 1, 1],
         "groups": [6, 4, 2],
         "penalties": r1_r2(0.5),
-        "generator": {"lr": 4e-4, "beta2": 0.99},
-        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+        **both(lr=4e-4, beta2=0.99),
     },
     # A thousand steps: blocks that start as nothing, and a background that G has to meet exactly, would take them all.
     "zoo": {
@@ -126,8 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "last_gain": 0.5,
         "bounded": True,
         "penalties": r1_r2(1.0),
-        "generator": {"lr": 1e-3, "beta2": 0.99},
-        "discriminator": {"lr": 1e-3, "beta2": 0.99},
+        **both(lr=1e-3, beta2=0.99),
     },
     "smoke": {
         "conditional": True,
@@ -136,8 +131,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "blocks": [1, 1, 1],
         "groups": [3, 2, 2],
         "penalties": r1_r2(0.5),
-        "generator": {"lr": 4e-4, "beta2": 0.99},
-        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+        **both(lr=4e-4, beta2=0.99),
     },
 }
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.contract import Optimiser, Ramp
 from pipeline.families._choices import Width
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
 from pipeline.networks import initialisation
 from pipeline.networks.pre_activation import Order, Recipe
@@ -73,8 +73,7 @@ class Config(SpectralConfig):
 
 def _adam(lr: float, examples: int | None, beta1: float, beta2: float, eps: float = 1e-8) -> dict[str, Any]:
     ramp = {"start": lr, "end": 0.0, "examples": examples}
-    optimiser = {"lr": ramp if examples else lr, "beta1": beta1, "beta2": beta2, "eps": eps}
-    return {"generator": optimiser, "discriminator": optimiser}
+    return both(lr=ramp if examples else lr, beta1=beta1, beta2=beta2, eps=eps)
 
 
 def _mimicry(upward: list[int], downward: list[int], halvings: int, **keys: Any) -> dict[str, Any]:
@@ -145,12 +144,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init": "orthogonal",
         **_adam(2e-4, None, 0.5, 0.999, 1e-6),
     },
-    "zoo": {
-        **_SMALL,
-        "generator_widths": [96, 48, 24, 16],
-        "discriminator_widths": [16, 32, 64, 64],
-        "halvings": 3,
-    },
+    "zoo": {**_SMALL, "generator_widths": [96, 48, 24, 16], "discriminator_widths": [16, 32, 64, 64], "halvings": 3},
     "smoke": {**_SMALL, "generator_widths": [32, 16, 16], "discriminator_widths": [16, 32], "latent": 32},
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.contract import Networks, Turn
 from pipeline.families import _grown, _styles
 from pipeline.families._choices import PenaltyChoices
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.adaptive import AdaptiveSynthesis
 from pipeline.networks.grown import GrownCritic
 from pipeline.networks.mapping import JoinedMapping, class_weights
@@ -36,19 +36,15 @@ class Config(_grown.GrownConfig):
     penalties: PenaltyChoices = Field(default=({"name": "r1", "gamma": 10.0},), description="of pipeline/penalties")
 
 
-def _rate(lr: float) -> dict[str, Any]:
-    return {"generator": {"lr": lr}, "discriminator": {"lr": lr}}
-
-
 _SMALL: dict[str, Any] = {"latent": 64, "style": 64, "mapping_layers": 4, "penalties": {"r1": {"gamma": 1.0}}}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images32": {},
     "images64": {"levels": 4},
-    "images128": {"levels": 5, **_rate(1.5e-3)},
-    "images256": {"levels": 6, **_rate(2e-3)},
-    "images512": {"levels": 7, **_rate(3e-3)},
-    "images1024": {"levels": 8, **_rate(3e-3)},
+    "images128": {"levels": 5, **both(lr=1.5e-3)},
+    "images256": {"levels": 6, **both(lr=2e-3)},
+    "images512": {"levels": 7, **both(lr=3e-3)},
+    "images1024": {"levels": 8, **both(lr=3e-3)},
     "zoo": {
         **_SMALL,
         "conditional": True,
@@ -56,17 +52,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_width": 64,
         "stable": 6_400,
         "fade": 6_400,
-        **_rate(2e-3),
+        **both(lr=2e-3),
     },
-    "smoke": {
-        **_SMALL,
-        "levels": 2,
-        "width": 128,
-        "max_width": 32,
-        "stable": 3_200,
-        "fade": 3_200,
-        **_rate(2e-3),
-    },
+    "smoke": {**_SMALL, "levels": 2, "width": 128, "max_width": 32, "stable": 3_200, "fade": 3_200, **both(lr=2e-3)},
 }
 
 _COUNTS = {

@@ -14,7 +14,7 @@ from pipeline.families import _choices, _geometry, _styles
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.mapping import Mapping as StyleMapping
 from pipeline.networks.minibatch import MinibatchName
 from pipeline.networks.style_pair import CriticPlan, StyleCritic, StyleGenerator, StylePlan, StyleSynthesis
@@ -69,8 +69,7 @@ class Config(LatentSettings):
 
 
 def _recipe(gamma: float, lr: float, group: int, **keys: Any) -> dict[str, Any]:
-    players = {"generator": {"lr": lr}, "discriminator": {"lr": lr}}
-    return {"penalties": {"r1": {"gamma": gamma}}, "group": group, **players, **keys}
+    return {"penalties": {"r1": {"gamma": gamma}}, "group": group, **both(lr=lr), **keys}
 
 
 def _auto(side: int) -> dict[str, Any]:
@@ -80,14 +79,7 @@ def _auto(side: int) -> dict[str, Any]:
 
 
 _CIFAR = _recipe(
-    0.01,
-    2.5e-3,
-    32,
-    mapping_layers=2,
-    architecture="orig",
-    mixing=0.0,
-    path_weight=0.0,
-    augment={"name": "ada"},
+    0.01, 2.5e-3, 32, mapping_layers=2, architecture="orig", mixing=0.0, path_weight=0.0, augment={"name": "ada"}
 )
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from pipeline.families import _choices
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks.waves import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec, Modality
@@ -55,14 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "seconds4": {"levels": 6},
     "drums_filtered": {"filter": 512},
     # Half a second at 8 kHz (4096 samples) or a whole one (8192): free spoken digits.
-    "smoke": {
-        "latent": 32,
-        "width": 4,
-        "levels": 4,
-        "discriminator_steps": 2,
-        "generator": {"lr": 1e-3},
-        "discriminator": {"lr": 1e-3},
-    },
+    "smoke": {"latent": 32, "width": 4, "levels": 4, "discriminator_steps": 2, **both(lr=1e-3)},
 }
 
 CANON: dict[str, Canon] = {

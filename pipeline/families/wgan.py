@@ -14,7 +14,7 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelVector
 from pipeline.networks.perceptron import ReluPerceptron
@@ -68,7 +68,6 @@ class Config(LatentSettings):
         return self.discriminator_steps > 1 or self.eager_first > 0 or self.eager_every is not None
 
 
-_RMS: dict[str, Any] = {"lr": 3e-4}
 _SMALL: dict[str, Any] = {
     "conditional": True,
     "latent": 64,
@@ -77,8 +76,7 @@ _SMALL: dict[str, Any] = {
     "eager_first": 2,
     "eager_every": None,
     "clip": 0.03,
-    "generator": _RMS,
-    "discriminator": _RMS,
+    **both(lr=3e-4),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

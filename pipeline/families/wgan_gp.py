@@ -14,7 +14,7 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily, Seen, Terms
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import LatentSettings
-from pipeline.families._shared import Canon
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.pre_activation import Upsampling
 from pipeline.networks.residual import (
@@ -81,10 +81,9 @@ class Config(LatentSettings):
         return self
 
 
-_STEADY: dict[str, Any] = {"lr": 1e-4, "beta1": 0.5, "beta2": 0.9}
+_STEADY = both(lr=1e-4, beta1=0.5, beta2=0.9)
 _HALVED: dict[str, Any] = {"start": 2e-4, "end": 0.0, "examples": 32_000_000}
-_LIVELY: dict[str, Any] = {"lr": 5e-4, "beta1": 0.0, "beta2": 0.9}
-_STEADY_PAIR: dict[str, Any] = {"generator": _STEADY, "discriminator": _STEADY}
+_LIVELY = both(lr=5e-4, beta1=0.0, beta2=0.9)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10_residual": {},
@@ -94,7 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [512, 256, 128],
         "discriminator_widths": [128, 256, 512],
         "first_norm": "unit",
-        **_STEADY_PAIR,
+        **_STEADY,
     },
     "mnist_strided": {
         "architecture": "strided",
@@ -102,7 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_widths": [64, 128, 256],
         "generator_norm": "none",
         "output": "sigmoid",
-        **_STEADY_PAIR,
+        **_STEADY,
     },
     "images64_residual": {
         "generator_widths": [512, 512, 256, 128, 64],
@@ -112,8 +111,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_head": "flat",
         "discriminator_norm": "layer",
         "block_bias": False,
-        "generator": {"lr": 1e-4, "beta1": 0.0, "beta2": 0.9},
-        "discriminator": {"lr": 1e-4, "beta1": 0.0, "beta2": 0.9},
+        **both(lr=1e-4, beta1=0.0, beta2=0.9),
     },
     "images64_strided": {
         "architecture": "strided",
@@ -121,7 +119,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_widths": [64, 128, 256, 512],
         "discriminator_norm": "layer",
         "init_std": 0.02,
-        **_STEADY_PAIR,
+        **_STEADY,
     },
     # mimicry's trainer plays 100,000 steps of five batches of 64 and has as many samples as reals.
     "mimicry32": {
@@ -129,8 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [256, 256, 256, 256],
         "upsampling": "bilinear",
         "rectified_shortcut": True,
-        "generator": {"lr": _HALVED, "beta1": 0.0, "beta2": 0.9},
-        "discriminator": {"lr": _HALVED, "beta1": 0.0, "beta2": 0.9},
+        **both(lr=_HALVED, beta1=0.0, beta2=0.9),
     },
     "small": {
         "generator_norm": "batch",
@@ -139,8 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [64, 32],
         "discriminator_widths": [32, 64],
         "discriminator_steps": 3,
-        "generator": _LIVELY,
-        "discriminator": _LIVELY,
+        **_LIVELY,
     },
     "zoo": {
         "generator_norm": "batch",
@@ -150,8 +146,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [64, 32, 16],
         "discriminator_widths": [16, 32, 64],
         "discriminator_steps": 3,
-        "generator": _LIVELY,
-        "discriminator": _LIVELY,
+        **_LIVELY,
     },
     "smoke": {
         "generator_norm": "batch",
@@ -161,8 +156,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_widths": [32, 16],
         "discriminator_widths": [16, 32],
         "discriminator_steps": 2,
-        "generator": _LIVELY,
-        "discriminator": _LIVELY,
+        **_LIVELY,
     },
 }
 
@@ -274,12 +268,7 @@ class Family(LatentFamily[Config]):
         config = self.config
         height, width = spec.resolution
         generator = StridedPlan(
-            (height, width),
-            config.generator_widths,
-            spec.channels,
-            config.generator_norm,
-            config.first_norm,
-            classes,
+            (height, width), config.generator_widths, spec.channels, config.generator_norm, config.first_norm, classes
         )
         critic = StridedPlan(
             (height, width), config.discriminator_widths[::-1], spec.channels, config.discriminator_norm
