@@ -5,6 +5,7 @@ A design builds its networks and overrides the hooks in which it differs.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.contract import Critic, Family, Latent, LatentSpec, Networks, Phase, Player, State, Turn
+from pipeline.contract import Critic, Family, Latent, LatentSpec, Networks, Objective, Phase, Player, State, Turn
 from pipeline.families import _choices, _shared
 from pipeline.families._choices import ChosenPenalty
 from pipeline.families._settings import GameSettings, LatentSettings
@@ -21,6 +22,7 @@ from pipeline.penalties._shared import leaf
 from pipeline.types import Batch, DataSpec, Modality
 
 C = TypeVar("C", bound=GameSettings)
+Reads = Literal["fresh", "same", "none"]
 Terms = Mapping[str, tuple[float, Tensor]]
 """Further parts of an objective: name → (weight in the total, scalar); of weight 0, they are reported alone."""
 
@@ -58,7 +60,7 @@ class AdversarialFamily(Family[C]):
         return "discriminator"
 
     @property
-    def reads(self) -> Mapping[str, Literal["fresh", "same", "none"]]:
+    def reads(self) -> Mapping[str, Reads]:
         """The batch of each player's turn."""
         if self.first == "discriminator":
             return {"discriminator": "fresh", "generator": "same"}
@@ -86,9 +88,9 @@ class AdversarialFamily(Family[C]):
         """The data as D is to see it."""
         return _shared.real_of(turn)
 
+    @abstractmethod
     def generate(self, turn: Turn) -> Tensor:
         """Fakes as D is to see them, of this turn's noise, with G's graph."""
-        raise NotImplementedError
 
     def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Any:
         """Whatever D gives for x: logits, or a tuple that `logits` knows; `purpose` names the draws of this pass."""
@@ -132,12 +134,10 @@ class AdversarialFamily(Family[C]):
 
     def phases(self) -> tuple[Phase, ...]:
         """Each player's turn in its order, with its lazy phases behind it; with shared fakes all see the same noise."""
+        discriminator = self._turn("discriminator", self._discriminator, repeats=self.discriminator_turns)
         turns = {
-            "discriminator": (
-                self._phase("discriminator", self._discriminator, repeats=self.discriminator_turns),
-                *self._lazy_phases(),
-            ),
-            "generator": (self._phase("generator", self._generator), *self.further_phases()),
+            "discriminator": (discriminator, *self._lazy_phases()),
+            "generator": (self._turn("generator", self._generator), *self.further_phases()),
         }
         return tuple(phase for name in self._order for phase in turns[name])
 
@@ -168,24 +168,20 @@ class AdversarialFamily(Family[C]):
     def _order(self) -> tuple[str, str]:
         return ("discriminator", "generator") if self.first == "discriminator" else ("generator", "discriminator")
 
-    @property
-    def _noise(self) -> str:
-        return self.latents[0].name if self.config.shares else ""
+    def _phase(self, name: str, player: str, objective: Objective, batch: Reads, **keys: Any) -> Phase:
+        noise = self.latents[0].name if self.config.shares else ""
+        return Phase(name, player, objective, batch, noise, apply="end" if self.config.simultaneous else "now", **keys)
 
-    def _phase(self, name: str, objective: Callable[[Turn], dict[str, Tensor]], **keys: Any) -> Phase:
-        later = self.config.shares and name != self.first
-        batch = "same" if later else self.reads[name]
-        apply: Literal["now", "end"] = "end" if self.config.simultaneous else "now"
-        return Phase(name, name, objective, batch, self._noise, apply=apply, **keys)
+    def _turn(self, player: str, objective: Objective, **keys: Any) -> Phase:
+        second = self.config.shares and player != self.first
+        return self._phase(player, player, objective, "same" if second else self.reads[player], **keys)
 
     def _lazy_phases(self) -> tuple[Phase, ...]:
-        apply: Literal["now", "end"] = "end" if self.config.simultaneous else "now"
-        return tuple(
-            Phase(self._part(each), "discriminator", partial(self._lazy_penalty, each), "same", self._noise,
-                  every=each.every, gain=each.every, apply=apply)
-            for each in self.penalties
-            if each.every > 1
-        )  # fmt: skip
+        def phase(each: ChosenPenalty) -> Phase:
+            objective, every = partial(self._lazy_penalty, each), each.every
+            return self._phase(self._part(each), "discriminator", objective, "same", every=every, gain=every)
+
+        return tuple(phase(each) for each in self.penalties if each.every > 1)
 
     def _part(self, penalty: ChosenPenalty) -> str:
         return "penalty" if len(self.penalties) == 1 else penalty.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Turn
 from pipeline.families import _geometry, _shared
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Reads, Seen, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
 from pipeline.penalties._orthogonal import orthogonality
@@ -62,7 +62,7 @@ class SpectralFamily(LatentFamily[C]):
     """
 
     @property
-    def reads(self) -> Mapping[str, Literal["fresh", "same", "none"]]:
+    def reads(self) -> Mapping[str, Reads]:
         return {"discriminator": "fresh", "generator": "fresh" if self.loss.needs_real else "none"}
 
     def check_networks(self, spec: DataSpec, doublings: int, halvings: int, attended: tuple[int, ...]) -> None:

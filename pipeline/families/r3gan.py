@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Networks, Optimiser, Ramp
 from pipeline.families import _geometry
-from pipeline.families._adversarial import LatentFamily
+from pipeline.families._adversarial import LatentFamily, Reads
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import RENAMED, LatentSettings
 from pipeline.families._shared import Canon, both
@@ -187,7 +187,7 @@ class Family(LatentFamily[Config]):
     shared_pass = True
 
     @property
-    def reads(self) -> Mapping[str, Literal["fresh", "same", "none"]]:
+    def reads(self) -> Mapping[str, Reads]:
         """Reals and noise of its own for each player."""
         return {"discriminator": "fresh", "generator": "fresh"}
 

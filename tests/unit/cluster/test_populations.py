@@ -24,7 +24,7 @@ RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalties.r1.gamma"
 MEMBERS, ROUNDS = 9, 4
 
 
-def params(members: int = MEMBERS, seed: int = 1) -> Params:
+def params(members: int = MEMBERS, seed: int = 4) -> Params:
     tune = {
         "trials": members,
         "mode": "population",
