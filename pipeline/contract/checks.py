@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from pipeline.contract.family import AnyFamily
 from pipeline.settings import SettingsError
