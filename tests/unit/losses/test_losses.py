@@ -125,5 +125,5 @@ def test_a_signed_loss_thresholds_its_logits_at_zero(name: str) -> None:
     """Reals and fakes may change places with their signs, and a shift of all logits is no matter of indifference."""
     loss = load(name)
     value = loss.critic(REAL, FAKE).item()
-    mirrored, shifted = loss.critic(-FAKE, -REAL).item(), loss.critic(REAL + 1, FAKE + 1).item()
+    mirrored, shifted = loss.critic(-FAKE, -REAL).item(), loss.critic(REAL + 3, FAKE + 3).item()
     assert loss.signed == (value == pytest.approx(mirrored) and value != pytest.approx(shifted))
