@@ -1,4 +1,4 @@
-"""The family that the README shows is one: found by its file's name, trained, resumed, and the same on two workers."""
+"""The family that docs/adding.md shows is one: found by its file's name, trained, resumed, and the same on two workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shown() -> str:
 
 @pytest.fixture
 def tiny(shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnyFamily:
-    """The README's text as a file of the families room."""
+    """The page's text as a file of the families room."""
     (tmp_path / "tiny.py").write_text(shown)
     monkeypatch.setattr(pipeline.families, "__path__", [*pipeline.families.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "pipeline.families.tiny", raising=False)
