@@ -1,4 +1,4 @@
-"""The family that docs/adding.md shows is one: found by its file's name, trained, resumed, and the same on two workers."""
+"""The family in docs/adding.md is one: found by its file's name, trained, resumed, and the same on two workers."""
 
 from __future__ import annotations
 

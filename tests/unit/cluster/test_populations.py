@@ -84,7 +84,9 @@ def score(config: dict[str, Any], number: int) -> dict[str, Any]:
     return {METRIC: distance / number, "status": "finished" if number == ROUNDS else "running", "reason": ""}
 
 
-def play(order: random.Random, workers: int, scores: Any = score, members: int = MEMBERS, seed: int = SEED) -> Population:
+def play(
+    order: random.Random, workers: int, scores: Any = score, members: int = MEMBERS, seed: int = SEED
+) -> Population:
     """Chance picks who comes in next among at most `workers` that train."""
     asked = params(members, seed)
     tune, said = Tune(members), []
