@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -52,11 +52,22 @@ LocalPath = Annotated[str, AfterValidator(_local)]
 
 
 class Settings(BaseModel):
-    """Typed, frozen, unknown keys refused. Each room declares its own beside its owner."""
+    """Typed, frozen, unknown keys refused. Each room declares its own beside its owner.
+
+    `renamed` says how keys were called before: old key → what it is called now. A person is told so; what was stored
+    by an earlier version is read by way of `modern`.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, populate_by_name=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that were stored by this version or an earlier one, by today's keys."""
+        return {cls.renamed.get(key, key): value for key, value in stored.items()}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -81,6 +92,9 @@ def validate(model: type[S], data: object, where: str) -> S:
         data = {}
     if not isinstance(data, Mapping):
         raise SettingsError(f"{where}: must be a section of keys, not {shown(data)}")
+    old = [key for key in model.renamed if key in data]
+    if old:
+        raise SettingsError(*(f"{where}.{key}: is called {model.renamed[key]} now" for key in old))
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -94,11 +108,8 @@ def override(params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
         section = result
         *path, last = dotted.split(".")
         for part in path:
-            inner = section.get(part)
-            if not isinstance(inner, dict):
-                inner = {}
-                section[part] = inner
-            section = cast(dict[str, Any], inner)
+            inner = _by_name(section.get(part))
+            section[part] = section = inner
         section[last] = value
     return result
 
@@ -107,10 +118,16 @@ def at(raw: Mapping[str, Any], dotted: str) -> Any:
     """The value of a dotted setting; None where it is not set."""
     current: Any = raw
     for part in dotted.split("."):
-        if not isinstance(current, Mapping):
-            return None
-        current = cast(Mapping[str, Any], current).get(part)
+        current = _by_name(current).get(part)
     return current
+
+
+def _by_name(value: Any) -> dict[str, Any]:
+    """A section; a list of choices as one, name → keys, so that `penalties.r1.gamma` is a key; else an empty one."""
+    if isinstance(value, (list, tuple)):
+        choices = [each if isinstance(each, Mapping) else {"name": each} for each in cast(list[Any], value)]
+        return {str(each.get("name")): {k: v for k, v in each.items() if k != "name"} for each in choices}
+    return cast(dict[str, Any], value) if isinstance(value, Mapping) else {}
 
 
 def _copied(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from pipeline.contract.turns import LatentSpec, Networks, Phase, Player, Segment, State
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 from pipeline.types import Batch, DataSpec
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
@@ -19,13 +19,18 @@ class Family(ABC, Generic[ConfigT]):
     """One GAN design. A file in `families/` holds `Config` and one subclass named `Family`.
 
     Class attributes say what holds for every Config; properties what depends on it. `objective` is the
-    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives. `reads_summary`: `build`
-    looks at `spec.summary`, so that a published model's card keeps it.
+    score that the search and `publish: best` go by: `frechet`, or one that `measure` gives. `name` is the file's.
+    `reads_summary`: `build` looks at `spec.summary`, so that a published model's card keeps it.
     """
 
+    name: ClassVar[str]
     paper: ClassVar[str]
     objective: ClassVar[str] = "frechet"
     reads_summary: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **keys: Any) -> None:
+        super().__init_subclass__(**keys)
+        cls.name = cls.__module__.rpartition(".")[2]
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -57,6 +62,19 @@ class Family(ABC, Generic[ConfigT]):
     def inputs(self) -> frozenset[str]:
         """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
         return frozenset()
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse data with fewer than two classes for a class-conditional design.
+
+        Raises:
+            SettingsError: naming the family's key.
+        """
+        if self.conditional and len(classes) < 2:
+            found = f"one class, '{classes[0]}'" if classes else "no classes"
+            raise SettingsError(
+                f"families.{self.name}.conditional: is true, and the data has {found}; "
+                "set it to false, or label the data (class sub-folders, or a labels csv)"
+            )
 
     def check(self, spec: DataSpec) -> None:
         """Refuse, with a `SettingsError`, data this design cannot be built for. Builds nothing."""

@@ -15,9 +15,11 @@ class Loss(Protocol):
     """A pair of pure functions of logits; both return a scalar mean over the batch.
 
     needs_real: whether `generator` looks at logits on reals (relativistic losses do).
+    signed: whether a logit above 0 says “real”, so that its sign can be counted (accuracy, ADA).
     """
 
     needs_real: bool
+    signed: bool
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         """What the critic minimises."""
@@ -35,11 +37,17 @@ class Penalty(Protocol):
     """A pure function of (critic, real, fake), already weighted; scalar mean over the batch.
 
     needs_fake: whether it looks at `fake`; where not, anything of its shape may be handed in.
+    per_example: whether it asks something of the gradient at each example, which batch norm would blur.
     """
 
     needs_fake: bool
+    per_example: bool
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor: ...
+    def __call__(
+        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+    ) -> Tensor:
+        """`critic` gives a number for each example; `examples_seen` is the clock that a scheduled weight follows."""
+        ...
 
 
 class Augmentation(Protocol):

@@ -95,7 +95,7 @@ class SampleSource:
     @property
     def design(self) -> str:
         """The family's name."""
-        return type(self.family).__module__.rpartition(".")[2]
+        return self.family.name
 
     @property
     def noise(self) -> LatentSpec:

@@ -55,12 +55,7 @@ def sampling_noise(kind: SampleNoise, z: Tensor) -> Noise:
 
 def procedures() -> dict[str, Callable[..., Any]]:
     """`map`, `style_mixing`, `truncation_sweep` and `project`, each called with the networks first."""
-    return {
-        "map": map_latents,
-        "style_mixing": style_mixing,
-        "truncation_sweep": truncation_sweep,
-        "project": project,
-    }
+    return {"map": map_latents, "style_mixing": style_mixing, "truncation_sweep": truncation_sweep, "project": project}
 
 
 @torch.no_grad()
@@ -104,11 +99,7 @@ def style_mixing(
 
 @torch.no_grad()
 def truncation_sweep(
-    networks: Networks,
-    z: Tensor,
-    *,
-    values: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    label: Tensor | None = None,
+    networks: Networks, z: Tensor, *, values: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0), label: Tensor | None = None
 ) -> Tensor:
     """Images (values, n, C, H, W) of the same noise z (n, latent) at each ψ: from the mean face to the full spread."""
     generator = generator_of(networks)

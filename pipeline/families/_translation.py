@@ -7,18 +7,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.contract import Optimiser, Ramp, Scheduled
-from pipeline.families import _geometry, _shared
+from pipeline.contract import Optimiser, Ramp
+from pipeline.families import _geometry
 from pipeline.settings import Settings, SettingsError, UserError
 from pipeline.types import Batch, DataSpec
 
-
-class TranslatorOptimiser(Optimiser):
-    """Adam as in both papers: 2e-4, (0.5, 0.999), batches of one example."""
-
-    lr: Scheduled = 2e-4
-    beta1: Scheduled = 0.5
-    beta2: Scheduled = 0.999
+ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
+"""As in both papers, batches of one example."""
 
 
 def fading(examples: int) -> dict[str, Ramp]:
@@ -62,12 +57,11 @@ def other_shape(spec: DataSpec, field: str) -> tuple[int, ...]:
 
 
 def check_planes(family: str, spec: DataSpec, field: str, multiple: int) -> None:
-    """Refuse what is no image, sides that the networks would not give back, and two sizes.
+    """Refuse sides that the networks would not give back, and two sizes.
 
     Raises:
         SettingsError: with the resolution that would do.
     """
-    _shared.check_image(family, spec)
     written = "×".join(str(axis) for axis in spec.resolution)
     if any(axis % multiple for axis in spec.resolution):
         raise SettingsError(
@@ -91,8 +85,3 @@ def field_of(batch: Batch, name: str, family: str) -> Tensor:
     if name not in batch:
         raise UserError(f"{family} translates: it needs a batch with {name}, and was given none")
     return batch[name]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
-
-
-def mean_logit(answers: Tensor) -> Tensor:
-    """A map of logits (n, 1, h, w) as one number an example (n,), for penalties."""
-    return answers.flatten(1).mean(1)

@@ -10,22 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, Segment, Turn
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Segment, Turn
+from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon
 from pipeline.networks.cipher import CipherNetwork, Variant
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
-
-class PlayerOptimiser(Optimiser):
-    """Adam as in the paper: 8e-4, and torch's other defaults."""
-
-    lr: Scheduled = 8e-4
-    beta1: Scheduled = 0.9
-    beta2: Scheduled = 0.999
+ADAM = Optimiser(lr=8e-4, beta1=0.9, beta2=0.999)
 
 
-class Config(Settings):
+class Config(DesignSettings):
     """Abadi & Andersen 2016: 16 bits of message, and as many of key."""
 
     bits: int = Field(default=16, ge=4, le=1024, multiple_of=2, description="N; the source's shape is [N]")
@@ -36,8 +31,8 @@ class Config(Settings):
         ge=1,
         description="messages after which a new Eve learns alone, against a frozen cipher; null: never",
     )
-    alice_bob: PlayerOptimiser = PlayerOptimiser()
-    eve: PlayerOptimiser = PlayerOptimiser()
+    alice_bob: Optimiser = ADAM
+    eve: Optimiser = ADAM
 
 
 _QUICK: dict[str, Any] = {"lr": 5e-3}
@@ -51,8 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "paper": Canon("Neural crypto N=16 (paper convs)", (16,), modality="rows"),
-    "code": Canon("Neural crypto N=16 (TF-models code)", (16,), modality="rows"),
+    "paper": Canon("Neural crypto N=16 (paper convs)", (16,), modality="rows", counts=(1_111, 1_111, 599)),
+    "code": Canon("Neural crypto N=16 (TF-models code)", (16,), modality="rows", counts=(1_075, 1_075, 563)),
 }
 
 
@@ -88,12 +83,12 @@ class Family(BaseFamily[Config]):
     def check(self, spec: DataSpec) -> None:
         if spec.modality != "rows":
             raise SettingsError(
-                f"families.adversarial_cryptography: plays with bits, and the data is {spec.modality}; take the source "
+                f"families.{self.name}: plays with bits, and the data is {spec.modality}; take the source "
                 f"synthetic, with shape: [{self.config.bits}]"
             )
         if spec.shape != (self.config.bits,):
             raise SettingsError(
-                f"families.adversarial_cryptography.bits: is {self.config.bits}, and the data has rows of "
+                f"families.{self.name}.bits: is {self.config.bits}, and the data has rows of "
                 f"{spec.size}; set ingest.source.shape: [{self.config.bits}]"
             )
 
@@ -107,10 +102,7 @@ class Family(BaseFamily[Config]):
         }
 
     def players(self) -> tuple[Player, ...]:
-        return (
-            Player("alice_bob", ("alice", "bob"), self.config.alice_bob),
-            Player("eve", ("eve",), self.config.eve),
-        )
+        return (Player("alice_bob", ("alice", "bob"), self.config.alice_bob), Player("eve", ("eve",), self.config.eve))
 
     def segments(self) -> tuple[Segment, ...]:
         """The game; then, where the settings ask for it, a new Eve against a cipher that no longer moves."""

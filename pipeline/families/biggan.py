@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Networks, Optimiser, Phase, Player, Scheduled
-from pipeline.families import _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Networks, Optimiser
+from pipeline.families._choices import Width
+from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
 from pipeline.networks import initialisation
 from pipeline.networks.layers import truncated_normal
@@ -19,20 +19,11 @@ from pipeline.networks.spectral import Layers
 from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
 from pipeline.types import Batch, DataSpec
 
-
-class GeneratorOptimiser(Optimiser):
-    """Adam (0, 0.999), eps 1e-6, 1e-4: the author's PyTorch script; the paper has 5e-5."""
-
-    lr: Scheduled = 1e-4
-    beta1: Scheduled = 0.0
-    beta2: Scheduled = 0.999
-    eps: float = Field(default=1e-6, gt=0)
-
-
-class DiscriminatorOptimiser(GeneratorOptimiser):
-    """The same at 4e-4; the paper has 2e-4 and two turns a step."""
-
-    lr: Scheduled = 4e-4
+ADAM = {
+    "generator": Optimiser(lr=1e-4, beta1=0.0, beta2=0.999, eps=1e-6),
+    "discriminator": Optimiser(lr=4e-4, beta1=0.0, beta2=0.999, eps=1e-6),
+}
+"""The author's PyTorch script; the paper has 5e-5 and 2e-4, and two turns of D a step."""
 
 
 class Config(SpectralConfig):
@@ -42,10 +33,10 @@ class Config(SpectralConfig):
     latent: int = Field(default=120, ge=1, description="numbers of noise")
     width: int = Field(default=96, ge=1, description="maps that every multiple counts (ch)")
     discriminator_width: int | None = Field(default=None, ge=1, description="likewise in D; none: the same")
-    generator_multiples: tuple[_shared.Width, ...] = Field(
+    generator_multiples: tuple[Width, ...] = Field(
         default=(16, 16, 8, 4, 2, 1), min_length=2, description="of the width, from the smallest map up"
     )
-    discriminator_multiples: tuple[_shared.Width, ...] = Field(
+    discriminator_multiples: tuple[Width, ...] = Field(
         default=(1, 2, 4, 8, 16, 16), min_length=2, description="of the width: each block's, or with depth each stage's"
     )
     halvings: int = Field(default=5, ge=1, description="how many of D's blocks (stages), from the first, halve")
@@ -54,10 +45,10 @@ class Config(SpectralConfig):
         default=128, ge=0, description="numbers of a label's code for all norms; 0: a table of gains for each"
     )
     hierarchical: bool = Field(default=True, description="a chunk of the noise joins each block's code (deep: all)")
-    generator_attention: tuple[_shared.Width, ...] = Field(
+    generator_attention: tuple[Width, ...] = Field(
         default=(4,), description="blocks (deep: resolutions), from 1, followed by attention"
     )
-    discriminator_attention: tuple[_shared.Width, ...] = Field(default=(1,), description="likewise in D")
+    discriminator_attention: tuple[Width, ...] = Field(default=(1,), description="likewise in D")
     rectified_shortcut: bool = Field(default=False, description="D's shortcuts see relu(x), as in StudioGAN")
     order: Order = Field(default="biggan", description="whose order of parameters, for carrying weights over")
     norm_eps: float = Field(default=1e-5, gt=0, description="of batch norm")
@@ -66,8 +57,8 @@ class Config(SpectralConfig):
     truncation_span: float = Field(
         default=2.0, gt=0, description="below truncation 1, noise stays within truncation·this; at 1 it is whole"
     )
-    generator: GeneratorOptimiser = GeneratorOptimiser()
-    discriminator: DiscriminatorOptimiser = DiscriminatorOptimiser()
+    generator: Optimiser = ADAM["generator"]
+    discriminator: Optimiser = ADAM["discriminator"]
 
     @model_validator(mode="after")
     def _blocks(self) -> Config:
@@ -124,8 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_steps": 4,
         "init": "normal",
         "spectral_eps": 1e-12,
-        "generator": {"lr": 2e-4, "eps": 1e-8},
-        "discriminator": {"lr": 2e-4, "eps": 1e-8},
+        **both(lr=2e-4, eps=1e-8),
     },
     "cifar10_studiogan": {
         "latent": 80,
@@ -137,8 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rectified_shortcut": True,
         "order": "studio",
         "norm_eps": 1e-4,
-        "generator": {"lr": 2e-4, "beta1": 0.5},
-        "discriminator": {"lr": 2e-4, "beta1": 0.5},
+        **both(lr=2e-4, beta1=0.5),
     },
     "zoo": {
         **_SMALL,
@@ -160,11 +149,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "imagenet128": Canon("BigGAN-128 (ch 96, hier, shared 128, dim_z 120)", (3, 128, 128), 1000),
-    "imagenet128_ch64": Canon("BigGAN-128 ch 64", (3, 128, 128), 1000),
-    "imagenet128_deep": Canon("BigGAN-deep-128 ch 128 depth 2", (3, 128, 128), 1000),
-    "cifar10": Canon("BigGAN CIFAR-10 (author script)", (3, 32, 32), 10),
-    "cifar10_studiogan": Canon("BigGAN CIFAR-10 (StudioGAN)", (3, 32, 32), 10),
+    "imagenet128": Canon(
+        "BigGAN-128 (ch 96, hier, shared 128, dim_z 120)", (3, 128, 128), 1000, counts=(70_433_988, 87_982_370)
+    ),
+    "imagenet128_ch64": Canon("BigGAN-128 ch 64", (3, 128, 128), 1000, counts=(31_978_628, 39_448_258)),
+    "imagenet128_deep": Canon("BigGAN-deep-128 ch 128 depth 2", (3, 128, 128), 1000, counts=(50_244_484, 34_590_210)),
+    "cifar10": Canon("BigGAN CIFAR-10 (author script)", (3, 32, 32), 10, counts=(4_304_387, 4_207_361)),
+    "cifar10_studiogan": Canon("BigGAN CIFAR-10 (StudioGAN)", (3, 32, 32), 10, counts=(9_416_196, 2_415_170)),
 }
 
 
@@ -179,7 +170,6 @@ class Family(SpectralFamily[Config]):
     """
 
     paper = "Brock, Donahue, Simonyan 2019, arXiv:1809.11096"
-    name = "biggan"
 
     def check(self, spec: DataSpec) -> None:
         config = self.config
@@ -190,7 +180,7 @@ class Family(SpectralFamily[Config]):
         config = self.config
         layers = Layers(True, config.spectral_eps, bias_first=config.order != "biggan")
         recipe = Recipe(layers, config.order, wide=True, rectified_shortcut=config.rectified_shortcut)
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         generator = self._generator_plan(recipe, spec, classes)
         width = config.discriminator_width or config.width
         critic = CriticPlan(
@@ -236,22 +226,11 @@ class Family(SpectralFamily[Config]):
             norm_eps=config.norm_eps,
         )
 
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator",), self.config.discriminator),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """D on fresh batches, then G with noise and labels of its own."""
-        return self.turns(self.players())
-
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """Below 1, noise is N(0, 1) within ±truncation·`truncation_span`. A float label (n, classes) mixes classes."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
         z = latents["z"]
         if truncation < 1:
             z = truncated_normal(z, truncation * self.config.truncation_span)
-        return networks["generator"](z, label)
+        return networks["generator"](z, self.label_of(condition))

@@ -3,52 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, State, Turn
-from pipeline.families import _geometry, _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Optimiser, Ramp, Turn
+from pipeline.families import _choices, _geometry
+from pipeline.families._adversarial import LatentFamily
+from pipeline.families._choices import LossChoice, Width
+from pipeline.families._settings import LatentSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelCode, LabelVector
 from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
 from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
-from pipeline.settings import Settings
-from pipeline.types import Batch, DataSpec
+from pipeline.types import DataSpec
 
 UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.00004)
 THEANO_EPS = 1e-8
 
 
-class PlayerOptimiser(Optimiser):
-    """SGD: 0.1 divided by 1.00004 an update of 100 examples down to 1e-6; momentum 0.5 → 0.7."""
+SGD = Optimiser(
+    name="sgd",
+    lr=Ramp(start=0.1, end=1e-6, examples=round(100 * UPDATES_TO_FLOOR), shape="geometric"),
+    momentum=Ramp(start=0.5, end=0.7, examples=12_500_000),
+)
+"""0.1 divided by 1.00004 an update of 100 examples down to 1e-6; momentum 0.5 → 0.7."""
 
-    name: Literal["adam", "rmsprop", "sgd"] = "sgd"
-    lr: Scheduled = Ramp(start=0.1, end=1e-6, examples=round(100 * UPDATES_TO_FLOOR), shape="geometric")
-    momentum: Scheduled = Ramp(start=0.5, end=0.7, examples=12_500_000)
 
-
-class Config(Settings):
+class Config(LatentSettings):
     """Mirza & Osindero 2014 for MNIST; `strided` is the conditional DCGAN of its authors' repository."""
 
     conditional: bool = Field(default=True, description="false: the same networks without the label's branches")
     architecture: Literal["perceptron", "strided"] = "perceptron"
-    latent: int = Field(default=100, ge=1, description="numbers of noise, uniform")
     label: LabelCode = Field(default="one_hot", description="the paper's; embedding: a learnt table in each network")
     label_embedding: int = Field(default=10, ge=1, description="numbers a label becomes, with embedding")
-    generator_branches: tuple[_shared.Width, _shared.Width] = Field(
+    generator_branches: tuple[Width, Width] = Field(
         default=(200, 1000), description="perceptron: relu units for the noise and for the label"
     )
     generator_joint: int = Field(default=1200, ge=1, description="perceptron: relu units of both")
-    discriminator_units: tuple[_shared.Width, _shared.Width, _shared.Width] = Field(
+    discriminator_units: tuple[Width, Width, Width] = Field(
         default=(240, 50, 240), description="perceptron: maxout units for pixels, label and both"
     )
-    discriminator_pieces: tuple[_shared.Width, _shared.Width, _shared.Width] = Field(
+    discriminator_pieces: tuple[Width, Width, Width] = Field(
         default=(5, 5, 4), description="perceptron: maps each maxout unit takes the largest of"
     )
     keep: float = Field(default=0.5, gt=0, le=1, description="perceptron: share of hidden units that dropout keeps")
@@ -62,27 +61,22 @@ class Config(Settings):
     smallest: int = Field(
         default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
     )
+    loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
     simultaneous: bool = Field(
         default=True, description="both gradients at one point; false: D, then G on noise of its own"
     )
-    loss: _shared.LossChoice = Field(
-        default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
-    )
-    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, at every turn")
-    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = SGD
+    discriminator: Optimiser = SGD
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        _shared.check_penalty(self.penalty, self.architecture == "strided", "take r1, or architecture: perceptron")
-        _shared.check_augment(self.augment, self.loss)
+        strided = self.architecture == "strided"
+        _choices.check_penalties(self.penalties, strided, "take r1, or architecture: perceptron")
         return self
 
 
 def _adam(lr: float, weight_decay: float = 0.0) -> dict[str, Any]:
-    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999, "weight_decay": weight_decay}
-    return {"generator": adam, "discriminator": adam}
+    return both(name="adam", lr=lr, beta1=0.5, beta2=0.999, weight_decay=weight_decay)
 
 
 _STRIDED: dict[str, Any] = {"architecture": "strided", "simultaneous": False, "loss": {"name": "non_saturating"}}
@@ -96,8 +90,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "mnist": Canon("cGAN-2014 MNIST", (1, 28, 28), 10),
-    "mnist_strided": Canon("cond. DCGAN MNIST (label concat at every layer)", (1, 28, 28), 10),
+    "mnist": Canon("cGAN-2014 MNIST", (1, 28, 28), 10, counts=(2_413_984, 1_224_351)),
+    "mnist_strided": Canon(
+        "cond. DCGAN MNIST (label concat at every layer)", (1, 28, 28), 10, counts=(6_820_538, 6_688_202)
+    ),
 }
 
 
@@ -141,7 +137,7 @@ class Discriminator(nn.Module):
         return self.stack(x.flatten(1), code, self.keep, generator)
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“Conditional generative adversarial nets”, Mirza & Osindero 2014.
 
     min_G max_D E[log D(x|y)] + E[log(1 − D(G(z|y)|y))] (equation 2), played non-saturating. `strided`
@@ -151,30 +147,19 @@ class Family(BaseFamily[Config]):
 
     paper = "Mirza, Osindero 2014, arXiv:1411.1784"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
-        self._augmentation = _shared.load_augmentation(config.augment)
-
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
-
-    @property
-    def latents(self) -> LatentSpec:
-        return (Latent("z", (self.config.latent,), "uniform"),)
+    def distribution(self) -> Literal["normal", "uniform"]:
+        return "uniform"
 
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("cgan", spec)
-        _shared.check_classes("cgan", self.config.conditional, spec)
+        super().check(spec)
         if self.config.architecture == "strided":
-            _geometry.find_base("cgan", spec.resolution, self.config.levels, self.config.smallest)
+            _geometry.find_base(self.name, spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         codes = [LabelVector(classes, config.label, config.label_embedding) for _ in range(2)]
         make = self._strided if config.architecture == "strided" else self._perceptron
         up, down = make(spec, codes[0].width)
@@ -194,7 +179,7 @@ class Family(BaseFamily[Config]):
 
     def _strided(self, spec: DataSpec, code: int) -> tuple[DenseUpward, DenseDownward]:
         config = self.config
-        (height, width), levels = _geometry.find_base("cgan", spec.resolution, config.levels, config.smallest)
+        (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, config.smallest)
 
         def plan(last: int) -> DensePlan:
             widths = tuple(last * 2**level for level in reversed(range(levels)))
@@ -210,61 +195,9 @@ class Family(BaseFamily[Config]):
             initialisation.normal(network, 0.02)
         return up, down
 
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator",), self.config.discriminator),
-            Player("generator", ("generator",), self.config.generator),
-        )
+    def generate(self, turn: Turn) -> Tensor:
+        return turn.networks["generator"](turn.latents["z"], self.label(turn), turn.generator("dropout/noise"))
 
-    def phases(self) -> tuple[Phase, ...]:
-        """D, then G; simultaneous ones see the same fakes and move at the end."""
-        noise = "z" if self.config.simultaneous else ""
-        apply: Literal["now", "end"] = "end" if self.config.simultaneous else "now"
-        return (
-            Phase("discriminator", "discriminator", self._discriminator, latents=noise, apply=apply),
-            Phase("generator", "generator", self._generator, batch="same", latents=noise, apply=apply),
-        )
-
-    def sample(
-        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
-    ) -> Tensor:
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label)
-
-    def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return _shared.augment_state(self._augmentation)
-
-    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        _shared.move_augment(self._augmentation, state, observed)
-
-    # --- objectives ---
-
-    def _make(self, turn: Turn) -> Tensor:
-        label = _shared.label_of(turn, self.config.conditional)
-        return turn.networks["generator"](turn.latents["z"], label, turn.generator("dropout/noise"))
-
-    def _fake(self, turn: Turn) -> Tensor:
-        return turn.once("fake", lambda: self._make(turn)) if self.config.simultaneous else self._make(turn)
-
-    def _judge(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
-        label = _shared.label_of(turn, self.config.conditional)
-        seen = _shared.shown(self._augmentation, turn, x, purpose)
-        return turn.networks["discriminator"](seen, label, turn.generator(f"dropout/{purpose}"))
-
-    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        real, fake = _shared.real_of(turn), self._fake(turn).detach()
-        on_real, on_fake = self._judge(turn, real, "real"), self._judge(turn, fake, "fake")
-        loss = self._loss.critic(on_real, on_fake)
-        parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
-        parts |= _shared.sign_part(self._augmentation, turn, on_real)
-        if self._penalty is not None:
-            penalty = self._penalty(lambda x: self._judge(turn, x, "penalty"), real, fake, turn.generator("penalty"))
-            parts |= {"total": loss + penalty, "penalty": penalty}
-        return parts
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        on_real = None
-        if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: self._judge(turn, _shared.real_of(turn), "real"))
-        on_fake = self._judge(turn, self._fake(turn), "fake")
-        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}
+    def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        dropout = turn.generator(f"dropout/{purpose}")
+        return turn.networks["discriminator"](self.augmented(turn, x, purpose), self.label(turn), dropout)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import LatentSpec, Networks, Phase, Player, Turn
-from pipeline.families import _shared, _translation
-from pipeline.families._shared import Canon
-from pipeline.families._translation import Jitter, TranslatorOptimiser, fading
+from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Turn
+from pipeline.families import _choices, _shared, _translation
+from pipeline.families._adversarial import per_example
+from pipeline.families._choices import LossChoice, PenaltyChoices
+from pipeline.families._settings import RENAMED, DesignSettings
+from pipeline.families._shared import Canon, both
+from pipeline.families._translation import ADAM, Jitter, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
 from pipeline.networks.pool import empty_pool, exchange
 from pipeline.networks.translator import Translator, TranslatorPlan
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 MULTIPLE = 4
@@ -25,8 +29,10 @@ SIDES = ("forth", "back")
 """Forth: from the `unpaired` domain to that of x. Back: from x to the `unpaired`."""
 
 
-class Config(Settings):
+class Config(DesignSettings):
     """Zhu et al. 2017: residual translators with instance norm, 70×70 PatchGANs; sides must be multiples of 4."""
+
+    renamed: ClassVar[Mapping[str, str]] = {**RENAMED, "generators": "generator", "discriminators": "discriminator"}
 
     generator_width: int = Field(default=64, ge=1, description="maps at full resolution")
     blocks: int = Field(default=9, ge=0, le=32, description="residual blocks: 9 at 256 px, 6 at 128")
@@ -40,32 +46,29 @@ class Config(Settings):
         default=2.0, gt=0, description="weight of the generators' loss: the authors' least squares are without the ½"
     )
     pool: int = Field(default=50, ge=0, description="earlier fakes that each discriminator may be shown, in each lane")
-    loss: _shared.LossChoice = Field(default={"name": "least_squares"}, description="a file of pipeline/losses")
-    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminators, such as r1")
+    loss: LossChoice = Field(default={"name": "least_squares"}, description="a file of pipeline/losses")
+    penalties: PenaltyChoices = Field(default=(), description="of pipeline/penalties, on both discriminators")
     init_std: float = Field(default=0.02, gt=0, description="N(0, std) for all weights")
     jitter: Jitter | None = Field(default=Jitter(), description="each image for itself, in training; null: none")
-    generators: TranslatorOptimiser = TranslatorOptimiser()
-    discriminators: TranslatorOptimiser = TranslatorOptimiser()
+    generator: Optimiser = Field(default=ADAM, description="of both generators")
+    discriminator: Optimiser = Field(default=ADAM, description="of both discriminators")
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        _shared.check_bounded(self.loss, self.penalty)
+        _choices.check_bounded(self.loss, self.penalties)
+        for name, every in ((each["name"], each.get("every", 1)) for each in self.penalties):
+            if every > 1:
+                raise ValueError(f"penalties: {name} is taken at every step in this design; leave `every` out")
         return self
 
 
-_SMALL: dict[str, Any] = {"jitter": None, "generators": {"lr": 5e-4}, "discriminators": {"lr": 5e-4}}
+_SMALL: dict[str, Any] = {"jitter": None, **both(lr=5e-4)}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; horse2zebra's larger side has 1,334 images.
-    "horse2zebra256": {"generators": fading(1_334), "discriminators": fading(1_334)},
+    "horse2zebra256": both(**fading(1_334)),
     "images128": {"blocks": 6},
-    "zoo": {
-        "generator_width": 16,
-        "blocks": 3,
-        "discriminator_width": 16,
-        "discriminator_layers": 2,
-        **_SMALL,
-    },
+    "zoo": {"generator_width": 16, "blocks": 3, "discriminator_width": 16, "discriminator_layers": 2, **_SMALL},
     "smoke": {
         "generator_width": 6,
         "blocks": 1,
@@ -81,8 +84,14 @@ CANON: dict[str, Canon] = {
         "CycleGAN 256 (ResNet-9 IN; PatchGAN IN), per direction",
         (3, 256, 256),
         fields=(("unpaired", (3, 256, 256)),),
+        counts=(11_378_179, 2_764_737, 11_378_179, 2_764_737),
     ),
-    "images128": Canon("CycleGAN ResNet-6 (128 px)", (3, 128, 128), fields=(("unpaired", (3, 128, 128)),)),
+    "images128": Canon(
+        "CycleGAN ResNet-6 (128 px)",
+        (3, 128, 128),
+        fields=(("unpaired", (3, 128, 128)),),
+        counts=(7_837_699, 2_764_737, 7_837_699, 2_764_737),
+    ),
 }
 
 
@@ -102,8 +111,8 @@ class Family(BaseFamily[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+        self.loss = _choices.load_loss(config.loss)
+        self.penalties = _choices.load_penalties(config.penalties)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -122,11 +131,12 @@ class Family(BaseFamily[Config]):
         return ("generator_forth", "generator_back")
 
     def check(self, spec: DataSpec) -> None:
-        _translation.check_planes("cyclegan", spec, "unpaired", MULTIPLE)
+        _shared.check_modality(self.name, "image", spec)
+        _translation.check_planes(self.name, spec, "unpaired", MULTIPLE)
         other = _translation.other_shape(spec, "unpaired")[0]
         if self.config.identity and other != spec.channels:
             raise SettingsError(
-                f"families.cyclegan.identity: {self.config.identity:g} compares the domains, and they have "
+                f"families.{self.name}.identity: {self.config.identity:g} compares the domains, and they have "
                 f"{other} and {spec.channels} channels; set it to 0, or ingest.channels for both"
             )
 
@@ -147,8 +157,8 @@ class Family(BaseFamily[Config]):
     def players(self) -> tuple[Player, ...]:
         discriminators = tuple(f"discriminator_{side}" for side in SIDES)
         return (
-            Player("generators", self.averaged, self.config.generators),
-            Player("discriminators", discriminators, self.config.discriminators),
+            Player("generators", self.averaged, self.config.generator),
+            Player("discriminators", discriminators, self.config.discriminator),
         )
 
     def phases(self) -> tuple[Phase, ...]:
@@ -166,7 +176,7 @@ class Family(BaseFamily[Config]):
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        return networks["generator_forth"](_translation.field_of(condition, "unpaired", "cyclegan"))
+        return networks["generator_forth"](_translation.field_of(condition, "unpaired", self.name))
 
     def procedures(self) -> dict[str, Callable[..., Any]]:
         """`back`: the other direction, x (n, C, H, W) → the `unpaired` domain."""
@@ -176,7 +186,7 @@ class Family(BaseFamily[Config]):
 
     def _reals(self, turn: Turn) -> dict[str, Tensor]:
         """What lies where each direction leads, jittered; the same for both players of a step."""
-        reals = {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", "cyclegan")}
+        reals = {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", self.name)}
         jitter = self.config.jitter
         if jitter is None:
             return reals
@@ -202,10 +212,10 @@ class Family(BaseFamily[Config]):
         reals, fakes, networks = self._reals(turn), self._fakes(turn), turn.networks
         parts: dict[str, Tensor] = {}
         for side in SIDES:
-            judge = networks[f"discriminator_{side}"]
+            discriminator = networks[f"discriminator_{side}"]
             real = reals[side]
-            on_real = _answers(judge, real) if self._loss.needs_real else None
-            parts[f"adversarial_{side}"] = self._loss.generator(on_real, judge(fakes[side]))
+            on_real = _answers(discriminator, real) if self.loss.needs_real else None
+            parts[f"adversarial_{side}"] = self.loss.generator(on_real, discriminator(fakes[side]))
             again = networks[f"generator_{side}"](fakes[_other(side)])
             parts[f"cycle_{side}"] = (again - real).abs().mean()
             if self.config.identity:
@@ -223,29 +233,31 @@ class Family(BaseFamily[Config]):
         reals, fakes = self._reals(turn), self._fakes(turn)
         total, parts = reals["forth"].new_zeros(()), dict[str, Tensor]()
         for side in SIDES:
-            judge = turn.networks[f"discriminator_{side}"]
+            discriminator = turn.networks[f"discriminator_{side}"]
             pool = {name: turn.lane_state[f"{side}_{name}"] for name in ("held", "count")}
             fake = exchange(pool, fakes[side], turn.generator(f"pool_{side}"))
-            on_real, on_fake = judge(reals[side]), judge(fake)
-            loss = self._loss.critic(on_real, on_fake)
+            on_real, on_fake = discriminator(reals[side]), discriminator(fake)
+            loss = self.loss.critic(on_real, on_fake)
             parts |= {f"loss_{side}": loss, f"real_{side}": on_real.detach().mean()}
             parts[f"fake_{side}"] = on_fake.detach().mean()
             total = total + loss
-            if self._penalty is not None:
-                parts[f"penalty_{side}"] = self._penalise(turn, side, reals[side], fake)
-                total = total + parts[f"penalty_{side}"]
+            source = turn.generator(f"penalty_{side}")
+            for each in self.penalties:
+                name = "penalty" if len(self.penalties) == 1 else each.name
+                scores = partial(_scores, discriminator)
+                penalty = each.value(scores, reals[side], fake, source, turn.state.examples_seen)
+                parts[f"{name}_{side}"] = penalty
+                total = total + penalty
         return {"total": total, **parts}
-
-    def _penalise(self, turn: Turn, side: str, real: Tensor, fake: Tensor) -> Tensor:
-        assert self._penalty is not None
-        judge = turn.networks[f"discriminator_{side}"]
-        generator = turn.generator(f"penalty_{side}")
-        return self._penalty(lambda x: _translation.mean_logit(judge(x)), real, fake, generator)
 
 
 def _other(side: str) -> str:
     return "back" if side == "forth" else "forth"
 
 
-def _answers(judge: nn.Module, real: Tensor) -> Tensor:
-    return _shared.without_graph(lambda: judge(real))
+def _answers(discriminator: nn.Module, real: Tensor) -> Tensor:
+    return _shared.without_graph(lambda: discriminator(real))
+
+
+def _scores(discriminator: nn.Module, x: Tensor) -> Tensor:
+    return per_example(discriminator(x))

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _geometry, _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Optimiser
+from pipeline.families import _choices, _geometry
+from pipeline.families._adversarial import LatentFamily
+from pipeline.families._settings import LatentSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks import initialisation
 from pipeline.networks.conditional import LabelVector
 from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
 from pipeline.networks.layers import rows_of
 from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
 from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
-from pipeline.settings import Settings
-from pipeline.types import Batch, DataSpec
+from pipeline.types import DataSpec
 
 THEANO_EPS = 1e-8
 """Of batch norm in the authors' code."""
 
 
-class PlayerOptimiser(Optimiser):
-    """Adam as in the paper: 2e-4, (0.5, 0.999)."""
-
-    lr: Scheduled = 2e-4
-    beta1: Scheduled = 0.5
-    beta2: Scheduled = 0.999
+ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 
 
-class Config(Settings):
+class Config(LatentSettings):
     """Radford et al. 2016 as pytorch/examples has it; the data's H×W must be base·2^k.
 
     Maps double towards the smallest resolution: width, 2·width, … up to max_width.
     """
 
-    conditional: bool = Field(default=False, description="labels enter both networks")
     architecture: Literal["strided", "dense", "paired"] = Field(
         default="strided",
         description="dense: the authors' 5×5 stacks that end in dense layers; paired: StudioGAN's for 32 px",
     )
-    latent: int = Field(default=100, ge=1, description="numbers of noise")
     latent_distribution: Literal["normal", "uniform"] = "normal"
     levels: int | None = Field(default=None, ge=1, le=10, description="doublings k; none: as many as leave `smallest`")
     smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
@@ -61,16 +53,9 @@ class Config(Settings):
         default="embedding", description="joined to the noise, or a gain and bias of batch norm per class"
     )
     label_embedding: int = Field(default=32, ge=1, description="numbers a label becomes beside the noise")
-    loss: _shared.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
-    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, such as r1")
-    penalty_every: int = Field(
-        default=1, ge=1, description="above 1: a lazy phase of its own, its gradient times this (StyleGAN2)"
-    )
-    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     share_fakes: bool = Field(default=True, description="the generator answers for the fakes that D has just seen")
-    discriminator_steps: int = Field(default=1, ge=1, description="turns of D a step, each on a fresh batch")
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -82,11 +67,8 @@ class Config(Settings):
             raise ValueError(
                 f"label_in_generator: architecture {self.architecture} takes labels beside the noise alone"
             )
-        if self.discriminator_steps > 1 and self.share_fakes:
-            raise ValueError("share_fakes: one set of fakes cannot serve several turns of D; set it to false")
         batch_norm = self.discriminator_norm == "batch"
-        _shared.check_augment(self.augment, self.loss)
-        _shared.check_penalty(self.penalty, batch_norm, "set discriminator_norm to layer or none, or take r1")
+        _choices.check_penalties(self.penalties, batch_norm, "set discriminator_norm to layer or none, or take r1")
         return self
 
 
@@ -98,10 +80,8 @@ _LIVELY: dict[str, Any] = {
     "discriminator_norm": "none",
     "bias": True,
     "init_std": None,
-    "penalty": {"name": "r1", "gamma": 1.0},
-    "penalty_every": 4,
-    "generator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
-    "discriminator": {"lr": 1e-3, "beta1": 0.0, "beta2": 0.99},
+    "penalties": {"r1": {"gamma": 1.0, "every": 4}},
+    **both(lr=1e-3, beta1=0.0, beta2=0.99),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -114,8 +94,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_width": 128,
         "discriminator_width": 128,
         "share_fakes": False,
-        "generator": {"weight_decay": 1e-5},
-        "discriminator": {"weight_decay": 1e-5},
+        **both(weight_decay=1e-5),
     },
     "cifar10": {
         "architecture": "paired",
@@ -124,8 +103,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init_std": None,
         "share_fakes": False,
         "discriminator_steps": 2,
-        "generator": {"eps": 1e-6},
-        "discriminator": {"eps": 1e-6},
+        **both(eps=1e-6),
     },
     "digits": {**_LIVELY, "generator_width": 16, "discriminator_width": 32},
     "zoo": {**_LIVELY, "generator_width": 16, "discriminator_width": 16},
@@ -133,10 +111,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "faces64": Canon("DCGAN 64 px RGB", (3, 64, 64)),
-    "grey64": Canon("DCGAN 64 px, 1 channel", (1, 64, 64)),
-    "original64": Canon("DCGAN 64 px original Theano (5x5, 128 maps)", (3, 64, 64)),
-    "cifar10": Canon("DCGAN CIFAR (StudioGAN)", (3, 32, 32)),
+    "faces64": Canon("DCGAN 64 px RGB", (3, 64, 64), counts=(3_576_704, 2_765_568)),
+    "grey64": Canon("DCGAN 64 px, 1 channel", (1, 64, 64), counts=(3_574_656, 2_763_520)),
+    "original64": Canon("DCGAN 64 px original Theano (5x5, 128 maps)", (3, 64, 64), counts=(18_885_760, 17_232_768)),
+    "cifar10": Canon("DCGAN CIFAR (StudioGAN)", (3, 32, 32), counts=(3_812_355, 2_931_009)),
 }
 
 
@@ -169,7 +147,7 @@ class DenseDiscriminator(nn.Module):
         return self.stack(x, self.label(label, x))
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“Unsupervised representation learning with deep convolutional GANs”, Radford et al. 2016.
 
     Goodfellow's non-saturating game, D: −log D(x) − log(1 − D(G(z))), G: −log D(G(z)), on strided
@@ -178,29 +156,18 @@ class Family(BaseFamily[Config]):
 
     paper = "Radford, Metz, Chintala 2016, arXiv:1511.06434"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
-        self._augmentation = _shared.load_augmentation(config.augment)
-
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
-
-    @property
-    def latents(self) -> LatentSpec:
-        return (Latent("z", (self.config.latent,), self.config.latent_distribution),)
+    def distribution(self) -> Literal["normal", "uniform"]:
+        return self.config.latent_distribution
 
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("dcgan", spec)
-        _shared.check_classes("dcgan", self.config.conditional, spec)
-        _geometry.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
+        super().check(spec)
+        self._base(spec)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         inputs = config.latent + (config.label_embedding if classes and config.label_in_generator == "embedding" else 0)
         make = {"strided": self._strided, "dense": self._dense, "paired": self._paired}[config.architecture]
         stack, discriminator = make(spec, classes, inputs)
@@ -220,7 +187,7 @@ class Family(BaseFamily[Config]):
         return tuple(min(last * 2**above, self.config.max_width) for above in reversed(range(count)))
 
     def _base(self, spec: DataSpec) -> tuple[tuple[int, ...], int]:
-        return _geometry.find_base("dcgan", spec.resolution, self.config.levels, self.config.smallest)
+        return _geometry.find_base(self.name, spec.resolution, self.config.levels, self.config.smallest)
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, nn.Module]:
         config = self.config
@@ -248,89 +215,3 @@ class Family(BaseFamily[Config]):
         up = self._widths(self.config.generator_width, levels + 1)
         plan = PairedPlan((height, width), up, down, min(2 * down[-1], self.config.max_width), spec.channels, classes)
         return PairedGenerator(plan, inputs), PairedCritic(plan)
-
-    def players(self) -> tuple[Player, ...]:
-        every = self.config.penalty_every if self._penalty else 1
-        return (
-            Player("discriminator", ("discriminator",), _shared.lazy(self.config.discriminator, every)),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """D, its lazy penalty, G; with shared fakes all see the same noise."""
-        noise = "z" if self.config.share_fakes else ""
-        every = self.config.penalty_every
-        discriminator = Phase(
-            "discriminator",
-            "discriminator",
-            self._discriminator,
-            latents=noise,
-            repeats=self.config.discriminator_steps,
-        )
-        generator = Phase("generator", "generator", self._generator, batch="same", latents=noise)
-        if self._penalty is None or every == 1:
-            return (discriminator, generator)
-        penalty = Phase(
-            "penalty", "discriminator", self._lazy_penalty, batch="same", latents=noise, every=every, gain=every
-        )
-        return (discriminator, penalty, generator)
-
-    def sample(
-        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
-    ) -> Tensor:
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label)
-
-    def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return _shared.augment_state(self._augmentation)
-
-    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        _shared.move_augment(self._augmentation, state, observed)
-
-    # --- objectives ---
-
-    def _logits(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
-        seen = _shared.shown(self._augmentation, turn, x, purpose)
-        return turn.networks["discriminator"](seen, self._label(turn))
-
-    def _label(self, turn: Turn) -> Tensor | None:
-        return _shared.label_of(turn, self.config.conditional)
-
-    def _make(self, turn: Turn) -> Tensor:
-        return turn.networks["generator"](turn.latents["z"], self._label(turn))
-
-    def _fake(self, turn: Turn) -> Tensor:
-        """Fakes for D, cut from G; the graph is kept for G's own phase where it will answer for them."""
-        if self.config.share_fakes:
-            return turn.once("fake", lambda: self._make(turn)).detach()
-        return _shared.without_graph(lambda: self._make(turn))
-
-    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        real, fake = _shared.real_of(turn), self._fake(turn)
-        # Two passes, so that batch norm sees reals and fakes apart.
-        on_real, on_fake = self._logits(turn, real, "real"), self._logits(turn, fake, "fake")
-        loss = self._loss.critic(on_real, on_fake)
-        parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
-        parts |= _shared.sign_part(self._augmentation, turn, on_real)
-        if self._penalty is not None and self.config.penalty_every == 1:
-            penalty = self._penalise(turn, real, fake)
-            parts |= {"total": loss + penalty, "penalty": penalty}
-        return parts
-
-    def _penalise(self, turn: Turn, real: Tensor, fake: Tensor) -> Tensor:
-        assert self._penalty is not None
-        return self._penalty(lambda x: self._logits(turn, x, "penalty"), real, fake, turn.generator("penalty"))
-
-    def _lazy_penalty(self, turn: Turn) -> dict[str, Tensor]:
-        assert self._penalty is not None
-        real = _shared.real_of(turn)
-        penalty = self._penalise(turn, real, self._fake(turn) if self._penalty.needs_fake else real)
-        return {"total": penalty, "penalty": penalty}
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        fake = turn.once("fake", lambda: self._make(turn)) if self.config.share_fakes else self._make(turn)
-        on_real = None
-        if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: self._logits(turn, _shared.real_of(turn), "real"))
-        on_fake = self._logits(turn, fake, "fake")
-        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}

@@ -11,31 +11,21 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _geometry, _shared
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
+from pipeline.families import _choices, _geometry
+from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon
 from pipeline.networks import initialisation
 from pipeline.networks.coded_pair import CodedGenerator, Recogniser, TrunkDiscriminator
 from pipeline.networks.dense_ended import DensePlan
-from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
-
-class DiscriminatorOptimiser(Optimiser):
-    """Adam 2e-4, (0.5, 0.999); it moves the recogniser too."""
-
-    lr: Scheduled = 2e-4
-    beta1: Scheduled = 0.5
+# D's moves the recogniser too.
+ADAM = {"generator": Optimiser(lr=1e-3, beta1=0.5), "discriminator": Optimiser(lr=2e-4, beta1=0.5)}
 
 
-class GeneratorOptimiser(DiscriminatorOptimiser):
-    """Adam 1e-3."""
-
-    lr: Scheduled = 1e-3
-
-
-class Config(Settings):
+class Config(LatentSettings):
     """Chen et al. 2016 for MNIST, as the authors' run_mnist_exp.py has it; H×W must be base·2^k."""
 
     conditional: bool = Field(default=False, description="labels, one-hot, beside every layer's input too")
@@ -52,11 +42,8 @@ class Config(Settings):
     init_std: float | None = Field(default=0.02, gt=0, description="N(0, std) for all weights; none: torch's defaults")
     categorical_weight: float = Field(default=1.0, ge=0, description="λ of the categorical code's information")
     continuous_weight: float = Field(default=1.0, ge=0, description="λ of the continuous codes'; the paper says 0.1")
-    loss: _shared.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
-    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, at every turn")
-    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
-    generator: GeneratorOptimiser = GeneratorOptimiser()
-    discriminator: DiscriminatorOptimiser = DiscriminatorOptimiser()
+    generator: Optimiser = ADAM["generator"]
+    discriminator: Optimiser = ADAM["discriminator"]
 
     @model_validator(mode="after")
     def _reads_something(self) -> Config:
@@ -66,8 +53,7 @@ class Config(Settings):
             )
         if self.categories == 1:
             raise ValueError("categories: 1 is not allowed; one value carries no information, set 0 or 2 and more")
-        _shared.check_penalty(self.penalty, True, "take r1")
-        _shared.check_augment(self.augment, self.loss)
+        _choices.check_penalties(self.penalties, True, "take r1")
         return self
 
 
@@ -88,10 +74,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {**_SMALL, "latent": 16, "generator_width": 8, "discriminator_width": 8, "dense": 64},
 }
 
-CANON: dict[str, Canon] = {"mnist": Canon("InfoGAN MNIST", (1, 28, 28))}
+CANON: dict[str, Canon] = {"mnist": Canon("InfoGAN MNIST", (1, 28, 28), counts=(6_652_481, 6_559_169, 133_262))}
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“InfoGAN: interpretable representation learning by information maximizing GANs”, Chen et al. 2016.
 
     min_{G,Q} max_D V(D, G) − λ L_I(G, Q), with L_I = E[log Q(c|G(z, c))] + H(c) ≤ I(c; G(z, c)) (equations
@@ -101,16 +87,6 @@ class Family(BaseFamily[Config]):
     """
 
     paper = "Chen, Duan, Houthooft, Schulman, Sutskever, Abbeel 2016, arXiv:1606.03657"
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
-        self._augmentation = _shared.load_augmentation(config.augment)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
 
     @property
     def latents(self) -> LatentSpec:
@@ -123,15 +99,14 @@ class Family(BaseFamily[Config]):
         return tuple(found)
 
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("infogan", spec)
-        _shared.check_classes("infogan", self.config.conditional, spec)
-        _geometry.find_base("infogan", spec.resolution, self.config.levels, self.config.smallest)
+        super().check(spec)
+        _geometry.find_base(self.name, spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        (height, width), levels = _geometry.find_base("infogan", spec.resolution, config.levels, config.smallest)
-        classes = len(spec.classes) if config.conditional else 0
+        (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, config.smallest)
+        classes = self.count_classes(spec)
 
         def plan(last: int) -> DensePlan:
             widths = tuple(last * 2**level for level in reversed(range(levels)))
@@ -160,85 +135,43 @@ class Family(BaseFamily[Config]):
                 initialisation.normal(network, config.init_std)
         return networks
 
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator", "recogniser"), self.config.discriminator),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """D with Q, then G; each with noise and codes of its own."""
-        return (
-            Phase("discriminator", "discriminator", self._discriminator),
-            Phase("generator", "generator", self._generator, batch="same"),
-        )
+    @property
+    def discriminator_networks(self) -> tuple[str, ...]:
+        return ("discriminator", "recogniser")
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](self._joined(latents) * truncation, label)
-
-    def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return _shared.augment_state(self._augmentation)
-
-    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        _shared.move_augment(self._augmentation, state, observed)
-
-    # --- objectives ---
+        return networks["generator"](self._joined(latents) * truncation, self.label_of(condition))
 
     def _joined(self, latents: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([latents[latent.name] for latent in self.latents], dim=1)
 
-    def _make(self, turn: Turn) -> Tensor:
-        label = _shared.label_of(turn, self.config.conditional)
-        return turn.networks["generator"](self._joined(turn.latents), label)
+    def generate(self, turn: Turn) -> Tensor:
+        return turn.networks["generator"](self._joined(turn.latents), self.label(turn))
 
-    def _look(self, turn: Turn, x: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
-        """Logits of images, and the features that the recogniser reads."""
-        seen = _shared.shown(self._augmentation, turn, x, purpose)
-        return turn.networks["discriminator"](seen, _shared.label_of(turn, self.config.conditional))
+    def logits(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Beside the logits D gives the features that the recogniser reads."""
+        return outputs[0]
 
-    def _information(self, turn: Turn, features: Tensor) -> dict[str, Tensor]:
-        """L_I of each kind of code in nats, and their weighted sum."""
+    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+        return self._information(turn, seen.on_fake[1])
+
+    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+        return self._information(turn, seen.on_fake[1])
+
+    def _information(self, turn: Turn, features: Tensor) -> Terms:
+        """L_I of each kind of code in nats, and their weighted sum, which both players want large."""
         logits, means = turn.networks["recogniser"](features)
-        parts: dict[str, Tensor] = {}
-        total = features.new_zeros(())
-        if self.config.categories:
+        config, found, total = self.config, dict[str, tuple[float, Tensor]](), features.new_zeros(())
+        if config.categories:
             code = turn.latents["category"].argmax(1)
-            parts["categorical"] = math.log(self.config.categories) - F.cross_entropy(logits, code)
-            total = total + self.config.categorical_weight * parts["categorical"]
-        if self.config.codes:
+            known = math.log(config.categories) - F.cross_entropy(logits, code)
+            found["categorical"] = (0.0, known)
+            total = total + config.categorical_weight * known
+        if config.codes:
             distance = 0.5 * (turn.latents["code"] - means).square() + 0.5 * math.log(2 * math.pi)
-            parts["continuous"] = (math.log(2) - distance).sum(1).mean()
-            total = total + self.config.continuous_weight * parts["continuous"]
-        return {**parts, "information": total}
-
-    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        real, fake = _shared.real_of(turn), _shared.without_graph(lambda: self._make(turn))
-        on_real, _ = self._look(turn, real, "real")
-        on_fake, features = self._look(turn, fake, "fake")
-        loss = self._loss.critic(on_real, on_fake)
-        information = self._information(turn, features)
-        parts = {"loss": loss, **information, **_shared.critic_parts(on_real, on_fake)}
-        parts |= _shared.sign_part(self._augmentation, turn, on_real)
-        total = loss - information["information"]
-        if self._penalty is not None:
-            generator = turn.generator("penalty")
-            parts["penalty"] = self._penalty(lambda x: self._look(turn, x, "penalty")[0], real, fake, generator)
-            total = total + parts["penalty"]
-        return {"total": total, **parts}
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        on_real = None
-        if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: self._look(turn, _shared.real_of(turn), "real")[0])
-        on_fake, features = self._look(turn, self._make(turn), "fake")
-        loss = self._loss.generator(on_real, on_fake)
-        information = self._information(turn, features)
-        return {
-            "total": loss - information["information"],
-            "loss": loss,
-            **information,
-            "fake": on_fake.detach().mean(),
-        }
+            known = (math.log(2) - distance).sum(1).mean()
+            found["continuous"] = (0.0, known)
+            total = total + config.continuous_weight * known
+        return {**found, "information": (-1.0, total)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,48 +12,47 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Scheduled, Turn
-from pipeline.families import _geometry, _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Turn
+from pipeline.families import _choices, _geometry, _shared
+from pipeline.families._choices import LossChoice, Width
+from pipeline.families._settings import DesignSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks.layers import dropout, one_hot
 from pipeline.networks.perceptron import ReluPerceptron
 from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 EPOCH = 2 * 45_000  # D and G each read their own batches, and the clock counts both
 
 
-class PlayerOptimiser(Optimiser):
-    """SGD: 0.02 divided by 1.00004 an epoch; momentum 0 rising by 0.0008 an epoch to 0.7."""
+SGD = Optimiser(
+    name="sgd",
+    lr=Ramp(start=0.02, end=0.02 / 1.00004**1000, examples=1000 * EPOCH, shape="geometric"),
+    momentum=Ramp(start=0.0, end=0.7, examples=875 * EPOCH),
+)
+"""0.02 divided by 1.00004 an epoch; momentum 0 rising by 0.0008 an epoch to 0.7."""
 
-    name: Literal["adam", "rmsprop", "sgd"] = "sgd"
-    lr: Scheduled = Ramp(start=0.02, end=0.02 / 1.00004**1000, examples=1000 * EPOCH, shape="geometric")
-    momentum: Scheduled = Ramp(start=0.0, end=0.7, examples=875 * EPOCH)
 
-
-class Config(Settings):
+class Config(DesignSettings):
     """Denton et al. 2015 for CIFAR-10, class-conditional."""
 
     conditional: bool = Field(default=True, description="labels enter every network")
     levels: int = Field(default=2, ge=1, le=8, description="doublings from the base to the data")
     latent: int = Field(default=100, ge=1, description="numbers of the base's noise, uniform")
     width: int = Field(default=64, ge=1, description="maps of the levels' convolutions")
-    base_generator: tuple[_shared.Width, ...] = Field(default=(1200, 1200), description="units of the base's G")
-    base_discriminator: tuple[_shared.Width, ...] = Field(default=(600, 600), description="units of the base's D")
+    base_generator: tuple[Width, ...] = Field(default=(1200, 1200), description="units of the base's G")
+    base_discriminator: tuple[Width, ...] = Field(default=(600, 600), description="units of the base's D")
     keep: float = Field(
         default=0.5, gt=0, le=1, description="share that D's dropout keeps: behind every dense layer, and the last maps"
     )
-    loss: _shared.LossChoice = Field(
-        default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
-    )
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
+    generator: Optimiser = Field(default=SGD, description="of every level's generator")
+    discriminator: Optimiser = Field(default=SGD, description="of every level's discriminator")
 
 
 def _adam(lr: float) -> dict[str, Any]:
-    adam = {"name": "adam", "lr": lr, "beta1": 0.5, "beta2": 0.999}
-    return {"generator": adam, "discriminator": adam}
+    return both(name="adam", lr=lr, beta1=0.5, beta2=0.999)
 
 
 _UNCONDITIONAL = {
@@ -63,7 +62,7 @@ _UNCONDITIONAL = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10": {},
-    "cifar10_uncond": {"conditional": False, "generator": _UNCONDITIONAL, "discriminator": _UNCONDITIONAL},
+    "cifar10_uncond": {"conditional": False, **both(**_UNCONDITIONAL)},
     "zoo": {"width": 24, "base_generator": [256, 256], "base_discriminator": [128, 128], **_adam(5e-4)},
     "smoke": {
         "levels": 1,
@@ -76,8 +75,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("LAPGAN CIFAR class-cond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32), 10),
-    "cifar10_uncond": Canon("LAPGAN CIFAR uncond, 64 maps (levels to 16 and 32 px on an 8 px FC base)", (3, 32, 32)),
+    "cifar10": Canon(
+        "LAPGAN CIFAR class-cond, 64 maps (levels to 16 and 32 px on an 8 px FC base)",
+        (3, 32, 32),
+        10,
+        counts=(1_804_992, 483_001, 224_131, 112_769, 232_579, 129_409),
+    ),
+    "cifar10_uncond": Canon(
+        "LAPGAN CIFAR uncond, 64 maps (levels to 16 and 32 px on an 8 px FC base)",
+        (3, 32, 32),
+        counts=(1_792_992, 477_001, 218_179, 108_353, 218_179, 116_545),
+    ),
 }
 
 
@@ -127,7 +135,7 @@ class Family(BaseFamily[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
+        self.loss = _choices.load_loss(config.loss)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -158,14 +166,14 @@ class Family(BaseFamily[Config]):
         return [(height * 2**level, width * 2**level) for level in self._levels]
 
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("lapgan", spec)
-        _shared.check_classes("lapgan", self.config.conditional, spec)
-        _geometry.find_base("lapgan", spec.resolution, self.config.levels, 1)
+        _shared.check_modality(self.name, "image", spec)
+        self.check_classes(spec.classes)
+        _geometry.find_base(self.name, spec.resolution, self.config.levels, 1)
         smallest = min(self._sizes(spec)[1])
         if smallest < SMALLEST:
             fewer = f"set levels to {self.config.levels - 1} or below, or " if self.config.levels > 1 else ""
             raise SettingsError(
-                f"families.lapgan.levels: the first level has a side of {smallest}, and its discriminator needs "
+                f"families.{self.name}.levels: the first level has a side of {smallest}, and its discriminator needs "
                 f"{SMALLEST}; {fewer}{_geometry.resize_to(spec.resolution, 10 * 2 ** (self.config.levels - 1))}"
             )
 
@@ -208,7 +216,7 @@ class Family(BaseFamily[Config]):
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """Each level's own output feeds the next; what leaves [−1, 1] at the end is cut here, and only here."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
+        label = _shared.label_of(condition, self.config.conditional)
         x = networks["generator_0"](latents["z"] * truncation, label)
         for level in self._levels[1:]:
             coarse = finer(x)
@@ -226,26 +234,27 @@ class Family(BaseFamily[Config]):
 
     def _make(self, turn: Turn, level: int) -> Tensor:
         """What D is shown as fake: the base's image, or a real coarse image with G's detail."""
-        network, label = turn.networks[f"generator_{level}"], _shared.label_of(turn, self.config.conditional)
+        network, label = turn.networks[f"generator_{level}"], _shared.label_of(turn.batch, self.config.conditional)
         if level == 0:
             return network(turn.latents["z"], label)
         coarse = finer(self._real(turn, level - 1))
         return coarse + network(coarse, turn.latents[f"noise_{level}"], label)
 
-    def _judge(self, turn: Turn, level: int, x: Tensor, purpose: str) -> Tensor:
-        label = _shared.label_of(turn, self.config.conditional)
+    def _outputs(self, turn: Turn, level: int, x: Tensor, purpose: str) -> Tensor:
+        label = _shared.label_of(turn.batch, self.config.conditional)
         return turn.networks[f"discriminator_{level}"](x, label, turn.generator(f"dropout/{purpose}"))
 
     def _discriminator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         fake = _shared.without_graph(lambda: self._make(turn, level))
-        on_real = self._judge(turn, level, self._real(turn, level), "real")
-        on_fake = self._judge(turn, level, fake, "fake")
-        loss = self._loss.critic(on_real, on_fake)
-        return {"total": loss, **_shared.critic_parts(on_real, on_fake)}
+        on_real = self._outputs(turn, level, self._real(turn, level), "real")
+        on_fake = self._outputs(turn, level, fake, "fake")
+        loss = self.loss.critic(on_real, on_fake)
+        return {"total": loss, "loss": loss, **_shared.means(on_real, on_fake, self.loss.signed)}
 
     def _generator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         on_real = None
-        if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: self._judge(turn, level, self._real(turn, level), "real"))
-        on_fake = self._judge(turn, level, self._make(turn, level), "fake")
-        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}
+        if self.loss.needs_real:
+            on_real = _shared.without_graph(lambda: self._outputs(turn, level, self._real(turn, level), "real"))
+        on_fake = self._outputs(turn, level, self._make(turn, level), "fake")
+        loss = self.loss.generator(on_real, on_fake)
+        return {"total": loss, "loss": loss, "fake": on_fake.detach().mean()}

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Phase, Player, Turn
-from pipeline.families import _shared, _translation
-from pipeline.families._shared import Canon
-from pipeline.families._translation import Jitter, TranslatorOptimiser, fading
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
+from pipeline.families import _choices, _shared, _translation
+from pipeline.families._adversarial import AdversarialFamily, Seen, Terms
+from pipeline.families._choices import LossChoice
+from pipeline.families._settings import GameSettings
+from pipeline.families._shared import Canon, both
+from pipeline.families._translation import ADAM, Jitter, fading
 from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
 from pipeline.networks.unet import Dropper, Unet, UnetPlan
-from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 BITS = 32
 WIDEST = 8
 
 
-class Config(Settings):
+class Config(GameSettings):
     """Isola et al. 2017: U-Net-256 and the 70×70 PatchGAN; sides must be multiples of 2^halvings."""
+
+    labelled: ClassVar[bool] = False
 
     generator_width: int = Field(default=64, ge=1, description="maps of the first halving, doubled up to 8 times it")
     halvings: int = Field(default=8, ge=2, le=12, description="8: U-Net-256, 7: U-Net-128")
@@ -34,14 +37,12 @@ class Config(Settings):
     discriminator_width: int = Field(default=64, ge=1)
     discriminator_layers: int = Field(default=3, ge=0, le=6, description="strided convolutions; 0: a pixel at a time")
     reconstruction: float = Field(default=100.0, ge=0, description="weight of the L1 distance to the pair's other half")
-    loss: _shared.LossChoice = Field(
-        default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses"
-    )
-    penalty: _shared.PenaltyChoice | None = Field(default=None, description="on the discriminator, such as r1")
+    loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
+    share_fakes: bool = Field(default=True, description="the generator answers for the fakes that D has just seen")
     init_std: float = Field(default=0.02, gt=0, description="N(0, std) for all weights")
     jitter: Jitter | None = Field(default=Jitter(), description="both halves of a pair alike, in training; null: none")
-    generator: TranslatorOptimiser = TranslatorOptimiser()
-    discriminator: TranslatorOptimiser = TranslatorOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -50,8 +51,8 @@ class Config(Settings):
                 f"dropped_blocks: {self.dropped_blocks} is not allowed; {self.halvings} halvings leave "
                 f"{max(0, self.halvings - 2)} blocks between the innermost and the image"
             )
-        _shared.check_penalty(self.penalty, True, "take r1")
-        _shared.check_bounded(self.loss, self.penalty)
+        _choices.check_penalties(self.penalties, True, "take r1")
+        _choices.check_bounded(self.loss, self.penalties)
         return self
 
 
@@ -59,7 +60,7 @@ _SMALL: dict[str, Any] = {"jitter": None, "generator": {"lr": 1e-3}, "discrimina
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 100 epochs at one rate, 100 more towards 0, in batches of one; facades has 400 pairs.
-    "facades256": {"generator": fading(400), "discriminator": fading(400)},
+    "facades256": both(**fading(400)),
     "unet128": {"halvings": 7, "dropped_blocks": 2},
     "pixel128": {"halvings": 7, "dropped_blocks": 2, "discriminator_layers": 0},
     "zoo": {
@@ -86,13 +87,15 @@ def _pairs(side: int) -> dict[str, Any]:
 
 
 CANON: dict[str, Canon] = {
-    "facades256": Canon("pix2pix 256 (U-Net-256 BN dropout; 70x70 PatchGAN, 6 ch)", **_pairs(256)),
-    "unet128": Canon("pix2pix U-Net-128", **_pairs(128)),
-    "pixel128": Canon("pix2pix U-Net-128 / pixel D", **_pairs(128)),
+    "facades256": Canon(
+        "pix2pix 256 (U-Net-256 BN dropout; 70x70 PatchGAN, 6 ch)", **_pairs(256), counts=(54_413_955, 2_768_705)
+    ),
+    "unet128": Canon("pix2pix U-Net-128", **_pairs(128), counts=(41_828_995, 2_768_705)),
+    "pixel128": Canon("pix2pix U-Net-128 / pixel D", **_pairs(128), counts=(41_828_995, 9_024)),
 }
 
 
-class Family(BaseFamily[Config]):
+class Family(AdversarialFamily[Config]):
     """“Image-to-image translation with conditional adversarial networks”, Isola et al. 2017.
 
     For a pair of an input a (`pair`) and its counterpart b (`x`), D minimises
@@ -105,11 +108,6 @@ class Family(BaseFamily[Config]):
     """
 
     paper = "Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004"
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -124,7 +122,8 @@ class Family(BaseFamily[Config]):
         return (Latent("dropout", (BITS,), "bits"),)
 
     def check(self, spec: DataSpec) -> None:
-        _translation.check_planes("pix2pix", spec, "pair", 2**self.config.halvings)
+        super().check(spec)
+        _translation.check_planes(self.name, spec, "pair", 2**self.config.halvings)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
@@ -140,23 +139,10 @@ class Family(BaseFamily[Config]):
             initialisation.normal(network, config.init_std)
         return networks
 
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator",), self.config.discriminator),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """D first; G then answers for the translation that D has just seen."""
-        return (
-            Phase("discriminator", "discriminator", self._discriminator, latents="dropout"),
-            Phase("generator", "generator", self._generator, batch="same", latents="dropout"),
-        )
-
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        source = _translation.field_of(condition, "pair", "pix2pix")
+        source = _translation.field_of(condition, "pair", self.name)
         share = min(self.config.dropout * truncation, 0.99)
         return networks["generator"](source, Dropper(seeds(latents["dropout"]), share), alone=True)
 
@@ -164,7 +150,7 @@ class Family(BaseFamily[Config]):
 
     def _pair(self, turn: Turn) -> tuple[Tensor, Tensor]:
         """Inputs and their counterparts, jittered as one; the same for both players of a step."""
-        source, target = _translation.field_of(turn.batch, "pair", "pix2pix"), _shared.real_of(turn)
+        source, target = _translation.field_of(turn.batch, "pair", self.name), _shared.real_of(turn)
         jitter = self.config.jitter
         if jitter is None:
             return source, target
@@ -175,36 +161,19 @@ class Family(BaseFamily[Config]):
 
         return turn.once("pair", make)
 
-    def _fake(self, turn: Turn) -> Tensor:
-        def make() -> Tensor:
-            drop = Dropper(seeds(turn.latents["dropout"]), self.config.dropout)
-            return turn.networks["generator"](self._pair(turn)[0], drop)
+    def real(self, turn: Turn) -> Tensor:
+        """The input and its counterpart behind it (n, both's channels, H, W), as D sees them."""
+        return torch.cat(self._pair(turn), dim=1)
 
-        return turn.once("fake", make)
+    def generate(self, turn: Turn) -> Tensor:
+        """The input and its translation behind it."""
+        source = self._pair(turn)[0]
+        drop = Dropper(seeds(turn.latents["dropout"]), self.config.dropout)
+        return torch.cat([source, turn.networks["generator"](source, drop)], dim=1)
 
-    def _halves(self, turn: Turn, second: Tensor) -> Tensor:
-        """The input and an image behind it, as D sees them."""
-        return torch.cat([self._pair(turn)[0], second], dim=1)
-
-    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        network = turn.networks["discriminator"]
-        real, fake = self._halves(turn, self._pair(turn)[1]), self._halves(turn, self._fake(turn).detach())
-        on_fake, on_real = network(fake), network(real)
-        loss = self._loss.critic(on_real, on_fake)
-        parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
-        if self._penalty is not None:
-            generator = turn.generator("penalty")
-            penalty = self._penalty(lambda x: _translation.mean_logit(network(x)), real, fake, generator)
-            parts |= {"total": loss + penalty, "penalty": penalty}
-        return parts
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, real, fake = turn.networks["discriminator"], self._pair(turn)[1], self._fake(turn)
-        on_real = _shared.without_graph(lambda: network(self._halves(turn, real))) if self._loss.needs_real else None
-        on_fake = network(self._halves(turn, fake))
-        adversarial, distance = self._loss.generator(on_real, on_fake), (real - fake).abs().mean()
-        total = adversarial + self.config.reconstruction * distance
-        return {"total": total, "adversarial": adversarial, "l1": distance, "fake": on_fake.detach().mean()}
+    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+        target = self._pair(turn)[1]
+        return {"l1": (self.config.reconstruction, (target - seen.fake[:, -target.shape[1] :]).abs().mean())}
 
 
 def seeds(bits: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Networks, Turn
-from pipeline.families import _grown, _shared
-from pipeline.families._shared import Canon
+from pipeline.families import _grown
+from pipeline.families._choices import LossChoice, PenaltyChoices
+from pipeline.families._shared import Canon, both
 from pipeline.networks.grown import GrownCritic, GrownGenerator
 from pipeline.types import Batch, DataSpec
 
@@ -22,16 +23,12 @@ class Config(_grown.GrownConfig):
     Conditional: one-hot labels beside the noise, and an auxiliary classifier on the critic's features.
     """
 
-    loss: _shared.LossChoice = Field(
-        default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses"
-    )
-    penalty: _shared.PenaltyChoice | None = Field(
-        default={"name": "gradient_penalty"}, description="on the discriminator, at every step"
-    )
+    loss: LossChoice = Field(default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses")
+    penalties: PenaltyChoices = Field(default=({"name": "gradient_penalty"},), description="of pipeline/penalties")
     class_weight: float = Field(default=1.0, ge=0, description="of the cross-entropies on reals and fakes, in D and G")
 
 
-_SMALL: dict[str, Any] = {"latent": 64, "generator": {"lr": 2e-3}, "discriminator": {"lr": 2e-3}}
+_SMALL: dict[str, Any] = {"latent": 64, **both(lr=2e-3)}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images32": {},
@@ -40,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "images128": {"levels": 5},
     "images256": {"levels": 6},
     "images512": {"levels": 7},
-    "images1024": {"levels": 8, "generator": {"lr": 1.5e-3}, "discriminator": {"lr": 1.5e-3}},
+    "images1024": {"levels": 8, **both(lr=1.5e-3)},
     "zoo": {
         **_SMALL,
         "conditional": True,
@@ -51,24 +48,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stable": 6_400,
         "fade": 6_400,
     },
-    "smoke": {
-        **_SMALL,
-        "levels": 2,
-        "width": 128,
-        "max_width": 32,
-        "stable": 3_200,
-        "fade": 3_200,
-    },
+    "smoke": {**_SMALL, "levels": 2, "width": 128, "max_width": 32, "stable": 3_200, "fade": 3_200},
 }
 
 CANON: dict[str, Canon] = {
-    "images32": Canon("ProGAN 32 px", (3, 32, 32)),
-    "images32_cond": Canon("ProGAN 32 px, 10 classes", (3, 32, 32), 10),
-    "images64": Canon("ProGAN 64 px", (3, 64, 64)),
-    "images128": Canon("ProGAN 128 px", (3, 128, 128)),
-    "images256": Canon("ProGAN 256 px", (3, 256, 256)),
-    "images512": Canon("ProGAN 512 px", (3, 512, 512)),
-    "images1024": Canon("ProGAN 1024 px", (3, 1024, 1024)),
+    "images32": Canon("ProGAN 32 px", (3, 32, 32), counts=(20_719_628, 20_726_785)),
+    "images32_cond": Canon("ProGAN 32 px, 10 classes", (3, 32, 32), 10, counts=(20_801_548, 20_731_915)),
+    "images64": Canon("ProGAN 64 px", (3, 64, 64), counts=(22_490_383, 22_498_049)),
+    "images128": Canon("ProGAN 128 px", (3, 128, 128), counts=(22_933_394, 22_941_313)),
+    "images256": Canon("ProGAN 256 px", (3, 256, 256), counts=(23_044_309, 23_052_353)),
+    "images512": Canon("ProGAN 512 px", (3, 512, 512), counts=(23_072_120, 23_080_225)),
+    "images1024": Canon("ProGAN 1024 px", (3, 1024, 1024), counts=(23_079_115, 23_087_249)),
 }
 
 
@@ -85,26 +75,25 @@ class Family(_grown.GrownFamily[Config]):
     """
 
     paper = "Karras, Aila, Laine, Lehtinen 2018, arXiv:1710.10196"
-    name = "progan"
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config, plan = self.config, self.plan(spec)
-        classes = _grown.count_classes(spec, config.conditional)
+        classes = self.count_classes(spec)
         return {
             "generator": GrownGenerator(plan, config.latent, classes),
             "discriminator": GrownCritic(plan, 1 + classes, config.minibatch, config.group),
         }
 
-    def make(self, turn: Turn, label: Tensor | None, lod: float) -> Tensor:
-        return turn.networks["generator"](turn.latents["z"], label, lod)
+    def generate(self, turn: Turn) -> Tensor:
+        return turn.networks["generator"](turn.latents["z"], self.label(turn), self.lod(turn))
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
         return outputs[:, 0]
 
-    def class_loss(self, outputs: Tensor, label: Tensor | None) -> Tensor | None:
+    def class_loss(self, outputs: Tensor, label: Tensor) -> tuple[float, Tensor]:
         """ACGAN's cross-entropy (Odena et al. 2017) on the outputs behind the first."""
-        return None if label is None else self.config.class_weight * F.cross_entropy(outputs[:, 1:], label)
+        return self.config.class_weight, F.cross_entropy(outputs[:, 1:], label)
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
@@ -112,5 +101,4 @@ class Family(_grown.GrownFamily[Config]):
         """At the level of detail that training has reached. Pixel norm takes the noise's length away:
         between 0 and 1 truncation changes nothing without labels, and with them weighs noise against label.
         """
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
+        return super().sample(networks, latents, condition, truncation).clamp(-1, 1)

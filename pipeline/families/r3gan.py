@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import (
-    Latent,
-    LatentSpec,
-    Networks,
-    Optimiser,
-    Phase,
-    Player,
-    Ramp,
-    Scheduled,
-    State,
-    Turn,
-    scheduled_value,
-)
-from pipeline.families import _geometry, _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Networks, Optimiser, Ramp
+from pipeline.families import _geometry
+from pipeline.families._adversarial import LatentFamily, Reads
+from pipeline.families._choices import LossChoice, PenaltyChoices, Width
+from pipeline.families._settings import RENAMED, LatentSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
 from pipeline.networks.layers import one_hot
-from pipeline.penalties._shared import input_gradients, leaf, squared_norm
-from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 
@@ -42,25 +30,26 @@ def decay(start: float, end: float, examples: int = 20_000_000) -> Ramp:
     return Ramp(start=start, end=end, examples=2 * examples, shape="cosine")
 
 
-class PlayerOptimiser(Optimiser):
-    """Adam: 2e-4 → 5e-5, β₁ 0, β₂ 0.9 → 0.99 over the reference's 20 million images."""
-
-    lr: Scheduled = decay(2e-4, 5e-5)
-    beta1: Scheduled = 0.0
-    beta2: Scheduled = decay(0.9, 0.99)
+def r1_r2(gamma: float | Ramp) -> dict[str, Any]:
+    """Both penalties of one γ."""
+    number = gamma.model_dump() if isinstance(gamma, Ramp) else gamma
+    return {"r1": {"gamma": number}, "r2": {"gamma": number}}
 
 
-class Config(Settings):
+ADAM = Optimiser(lr=decay(2e-4, 5e-5), beta1=0.0, beta2=decay(0.9, 0.99))
+"""2e-4 → 5e-5, β₁ 0, β₂ 0.9 → 0.99 over the reference's 20 million images."""
+
+
+class Config(LatentSettings):
     """Huang et al. 2024 for CIFAR-10; stages run from the smallest map up, one doubling between them."""
 
-    conditional: bool = Field(default=False, description="labels enter both networks")
+    renamed: ClassVar[Mapping[str, str]] = {**RENAMED, "gamma": "penalties.r1.gamma and penalties.r2.gamma"}
+
     latent: int = Field(default=64, ge=1, description="numbers of noise")
     label_embedding: int = Field(default=64, ge=1, description="numbers a label becomes beside the noise")
-    widths: tuple[_shared.Width, ...] = Field(default=(768, 768, 768, 768), min_length=1, description="maps a stage")
-    blocks: tuple[_shared.Width, ...] = Field(default=(2, 2, 2, 2), description="residual blocks a stage")
-    groups: tuple[_shared.Width, ...] = Field(
-        default=(96, 96, 96, 96), description="groups of the 3×3 convolutions a stage"
-    )
+    widths: tuple[Width, ...] = Field(default=(768, 768, 768, 768), min_length=1, description="maps a stage")
+    blocks: tuple[Width, ...] = Field(default=(2, 2, 2, 2), description="residual blocks a stage")
+    groups: tuple[Width, ...] = Field(default=(96, 96, 96, 96), description="groups of the 3×3 convolutions a stage")
     expansion: int = Field(default=2, ge=1, description="inner over outer width of a block")
     last_gain: float = Field(
         default=0.0, ge=0, description="gain of a block's last layer at the start; the paper's 0 adds blocks slowly"
@@ -68,17 +57,23 @@ class Config(Settings):
     bounded: bool = Field(
         default=False, description="tanh after the generator, for pictures with a saturated background; not the paper's"
     )
-    loss: _shared.LossChoice = Field(default={"name": "relativistic"}, description="a file of pipeline/losses")
-    gamma: Scheduled = Field(
-        default=decay(0.05, 0.005), description="γ of γ/2 (R1 + R2); grows with the number of pixels"
+    loss: LossChoice = Field(default={"name": "relativistic"}, description="a file of pipeline/losses")
+    penalties: PenaltyChoices = Field(
+        default=tuple({"name": name, **keys} for name, keys in r1_r2(decay(0.05, 0.005)).items()),
+        description="of pipeline/penalties; γ grows with the number of pixels",
     )
-    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
+
+    @classmethod
+    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        keys = dict(stored)
+        both = [{"name": name, "gamma": keys["gamma"]} for name in ("r1", "r2")] if "gamma" in keys else None
+        keys.pop("gamma", None)
+        return super().modern(keys if both is None else {**keys, "penalties": both})
 
     @model_validator(mode="after")
     def _stages(self) -> Config:
-        _shared.check_augment(self.augment, self.loss)
         if not len(self.widths) == len(self.blocks) == len(self.groups):
             counts = f"{len(self.widths)}, {len(self.blocks)} and {len(self.groups)}"
             raise ValueError(f"widths: widths, blocks and groups need one number a stage each, and have {counts}")
@@ -89,16 +84,13 @@ class Config(Settings):
 
 
 def _stages(widths: list[int], groups: list[int], gamma: Ramp) -> dict[str, Any]:
-    return {"widths": widths, "blocks": [2] * len(widths), "groups": groups, "gamma": gamma.model_dump()}
+    return {"widths": widths, "blocks": [2] * len(widths), "groups": groups, "penalties": r1_r2(gamma)}
 
 
 def _imagenet(stages: int, gamma: Ramp) -> dict[str, Any]:
-    slow = {
-        "lr": decay(2e-4, 5e-5, 200_000_000).model_dump(),
-        "beta2": decay(0.9, 0.99, 200_000_000).model_dump(),
-    }
+    slow = {"lr": decay(2e-4, 5e-5, 200_000_000).model_dump(), "beta2": decay(0.9, 0.99, 200_000_000).model_dump()}
     shape = _stages([1536] * stages, [96] * stages, gamma)
-    return {"conditional": True, **shape, "generator": slow, "discriminator": slow}
+    return {"conditional": True, **shape, **both(**slow)}
 
 
 _AUGMENT: dict[str, Any] = {"augment": {"name": "ada", "p": decay(0.0, 0.55).model_dump(), "color": 0.5, "cutout": 1.0}}
@@ -116,9 +108,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "widths": [48, 32, 16],
         "blocks": [1, 1, 1],
         "groups": [6, 4, 2],
-        "gamma": 0.5,
-        "generator": {"lr": 4e-4, "beta2": 0.99},
-        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+        "penalties": r1_r2(0.5),
+        **both(lr=4e-4, beta2=0.99),
     },
     # A thousand steps: blocks that start as nothing, and a background that G has to meet exactly, would take them all.
     "zoo": {
@@ -130,9 +121,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "expansion": 1,
         "last_gain": 0.5,
         "bounded": True,
-        "gamma": 1.0,
-        "generator": {"lr": 1e-3, "beta2": 0.99},
-        "discriminator": {"lr": 1e-3, "beta2": 0.99},
+        "penalties": r1_r2(1.0),
+        **both(lr=1e-3, beta2=0.99),
     },
     "smoke": {
         "conditional": True,
@@ -140,19 +130,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "widths": [24, 16, 16],
         "blocks": [1, 1, 1],
         "groups": [3, 2, 2],
-        "gamma": 0.5,
-        "generator": {"lr": 4e-4, "beta2": 0.99},
-        "discriminator": {"lr": 4e-4, "beta2": 0.99},
+        "penalties": r1_r2(0.5),
+        **both(lr=4e-4, beta2=0.99),
     },
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("R3GAN CIFAR-10 cond", (3, 32, 32), 10),
-    "cifar10_uncond": Canon("R3GAN CIFAR-10 uncond", (3, 32, 32)),
-    "ffhq64": Canon("R3GAN FFHQ-64", (3, 64, 64)),
-    "ffhq256": Canon("R3GAN FFHQ-256", (3, 256, 256)),
-    "imagenet32": Canon("R3GAN ImageNet-32", (3, 32, 32), 1000),
-    "imagenet64": Canon("R3GAN ImageNet-64", (3, 64, 64), 1000),
+    "cifar10": Canon("R3GAN CIFAR-10 cond", (3, 32, 32), 10, counts=(20_781_952, 21_280_512)),
+    "cifar10_uncond": Canon("R3GAN CIFAR-10 uncond", (3, 32, 32), counts=(20_732_160, 20_683_776)),
+    "ffhq64": Canon("R3GAN FFHQ-64", (3, 64, 64), counts=(22_429_824, 22_381_440)),
+    "ffhq256": Canon("R3GAN FFHQ-256", (3, 256, 256), counts=(23_057_952, 23_009_568)),
+    "imagenet32": Canon("R3GAN ImageNet-32", (3, 32, 32), 1000, counts=(82_914_304, 86_548_992)),
+    "imagenet64": Canon("R3GAN ImageNet-64", (3, 64, 64), 1000, counts=(103_570_432, 107_205_120)),
 }
 
 
@@ -190,28 +179,21 @@ class Discriminator(nn.Module):
         return features.flatten()
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“The GAN is dead; long live the GAN!”, Huang et al. 2024."""
 
     paper = "Huang, Gokaslan, Kuleshov, Tompkin 2024, arXiv:2501.05441"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._augmentation = _shared.load_augmentation(config.augment)
+    shared_pass = True
 
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
-
-    @property
-    def latents(self) -> LatentSpec:
-        return (Latent("z", (self.config.latent,)),)
+    def reads(self) -> Mapping[str, Reads]:
+        """Reals and noise of its own for each player."""
+        return {"discriminator": "fresh", "generator": "fresh"}
 
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("r3gan", spec)
-        _shared.check_classes("r3gan", self.config.conditional, spec)
-        _geometry.check_doublings("r3gan", "widths", spec.resolution, len(self.config.widths) - 1)
+        super().check(spec)
+        _geometry.check_doublings(self.name, "widths", spec.resolution, len(self.config.widths) - 1)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
@@ -226,61 +208,11 @@ class Family(BaseFamily[Config]):
             config.expansion,
             config.last_gain,
         )
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         return {"generator": Generator(config, plan, classes), "discriminator": Discriminator(plan, classes)}
-
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator",), self.config.discriminator),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """D, then G; each reads reals and noise of its own."""
-        return (
-            Phase("discriminator", "discriminator", self._discriminator),
-            Phase("generator", "generator", self._generator),
-        )
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """The paper's generator has no output activation: what leaves [−1, 1] is cut here, and only here."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label).clamp(-1, 1)
-
-    def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return _shared.augment_state(self._augmentation)
-
-    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        _shared.move_augment(self._augmentation, state, observed)
-
-    # --- objectives ---
-
-    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
-        """Loss + γ/2 (R1 + R2): one backward for both gradients, the second through what it recorded."""
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
-        real = leaf(_shared.real_of(turn))
-        fake = leaf(_shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"], label)))
-        on_real = network(_shared.shown(self._augmentation, turn, real, "real"), label)
-        on_fake = network(_shared.shown(self._augmentation, turn, fake, "fake"), label)
-        at_real, at_fake = input_gradients([on_real, on_fake], [real, fake])
-        r1, r2 = squared_norm(at_real).mean(), squared_norm(at_fake).mean()
-        gamma = scheduled_value(self.config.gamma, turn.state.examples_seen)
-        loss = self._loss.critic(on_real, on_fake)
-        return {
-            "total": loss + 0.5 * gamma * (r1 + r2),
-            "loss": loss,
-            "r1": r1,
-            "r2": r2,
-            **_shared.critic_means(on_real, on_fake),
-            **_shared.sign_part(self._augmentation, turn, on_real),
-        }
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, label = turn.networks["discriminator"], _shared.label_of(turn, self.config.conditional)
-        real = _shared.shown(self._augmentation, turn, _shared.real_of(turn), "real")
-        on_real = _shared.without_graph(lambda: network(real, label))
-        fake = turn.networks["generator"](turn.latents["z"], label)
-        on_fake = network(_shared.shown(self._augmentation, turn, fake, "fake"), label)
-        return {"total": self._loss.generator(on_real, on_fake), **_shared.critic_means(on_real, on_fake)}
+        return super().sample(networks, latents, condition, truncation).clamp(-1, 1)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.contract import Networks, Optimiser, Phase, Player, Ramp, Scheduled
-from pipeline.families import _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Optimiser, Ramp
+from pipeline.families._choices import Width
+from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
 from pipeline.networks import initialisation
 from pipeline.networks.pre_activation import Order, Recipe
 from pipeline.networks.spectral import Layers
 from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
-from pipeline.types import Batch, DataSpec
+from pipeline.types import DataSpec
 
-
-class PlayerOptimiser(Optimiser):
-    """Adam (0, 0.9), 2e-4 → 0 over 50,000 steps of five batches of 64."""
-
-    lr: Scheduled = Ramp(start=2e-4, end=0.0, examples=16_000_000)
-    beta1: Scheduled = 0.0
-    beta2: Scheduled = 0.9
+ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=16_000_000), beta1=0.0, beta2=0.9)
+"""2e-4 → 0 over 50,000 steps of five batches of 64."""
 
 
 class Config(SpectralConfig):
@@ -33,10 +27,10 @@ class Config(SpectralConfig):
     H×W must be base·2^(generator widths − 1) and divisible by 2^halvings.
     """
 
-    generator_widths: tuple[_shared.Width, ...] = Field(
+    generator_widths: tuple[Width, ...] = Field(
         default=(256, 256, 256, 256), min_length=2, description="maps from the smallest resolution up"
     )
-    discriminator_widths: tuple[_shared.Width, ...] = Field(
+    discriminator_widths: tuple[Width, ...] = Field(
         default=(128, 128, 128, 128), min_length=1, description="maps of each block"
     )
     halvings: int = Field(default=2, ge=1, description="how many of D's blocks, from the first, halve the resolution")
@@ -50,10 +44,8 @@ class Config(SpectralConfig):
         default="table", description="gains per class, or 1 + a linear map of one-hot labels (StudioGAN)"
     )
     spectral_generator: bool = Field(default=False, description="spectral norm in G as well (SAGAN)")
-    generator_attention: tuple[_shared.Width, ...] = Field(
-        default=(), description="blocks, from 1, followed by attention"
-    )
-    discriminator_attention: tuple[_shared.Width, ...] = Field(default=(), description="likewise in D")
+    generator_attention: tuple[Width, ...] = Field(default=(), description="blocks, from 1, followed by attention")
+    discriminator_attention: tuple[Width, ...] = Field(default=(), description="likewise in D")
     head_bias: bool = Field(default=False, description="whether D's last layer has one")
     rectified_shortcut: bool = Field(
         default=False, description="D's shortcuts see relu(x), as an in-place relu makes them in two libraries"
@@ -63,8 +55,8 @@ class Config(SpectralConfig):
     norm_eps: float = Field(default=2e-5, gt=0, description="of batch norm")
     spectral_eps: float = Field(default=1e-12, gt=0, description="of the power iteration")
     init: Literal["glorot", "orthogonal"] = "glorot"
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _blocks(self) -> Config:
@@ -81,8 +73,7 @@ class Config(SpectralConfig):
 
 def _adam(lr: float, examples: int | None, beta1: float, beta2: float, eps: float = 1e-8) -> dict[str, Any]:
     ramp = {"start": lr, "end": 0.0, "examples": examples}
-    optimiser = {"lr": ramp if examples else lr, "beta1": beta1, "beta2": beta2, "eps": eps}
-    return {"generator": optimiser, "discriminator": optimiser}
+    return both(lr=ramp if examples else lr, beta1=beta1, beta2=beta2, eps=eps)
 
 
 def _mimicry(upward: list[int], downward: list[int], halvings: int, **keys: Any) -> dict[str, Any]:
@@ -153,24 +144,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init": "orthogonal",
         **_adam(2e-4, None, 0.5, 0.999, 1e-6),
     },
-    "zoo": {
-        **_SMALL,
-        "generator_widths": [96, 48, 24, 16],
-        "discriminator_widths": [16, 32, 64, 64],
-        "halvings": 3,
-    },
+    "zoo": {**_SMALL, "generator_widths": [96, 48, 24, 16], "discriminator_widths": [16, 32, 64, 64], "halvings": 3},
     "smoke": {**_SMALL, "generator_widths": [32, 16, 16], "discriminator_widths": [16, 32], "latent": 32},
 }
 
 CANON: dict[str, Canon] = {
-    "cifar10": Canon("SN-GAN CIFAR uncond", (3, 32, 32)),
-    "cifar10_projection": Canon("SN-GAN CIFAR cond (cBN + projection)", (3, 32, 32), 10),
-    "mimicry32": Canon("mimicry SNGAN32", (3, 32, 32)),
-    "mimicry48": Canon("mimicry SNGAN48", (3, 48, 48)),
-    "mimicry64": Canon("mimicry SNGAN64", (3, 64, 64)),
-    "mimicry128": Canon("mimicry SNGAN128", (3, 128, 128)),
-    "imagenet128": Canon("SN-GAN ImageNet-128 projection", (3, 128, 128), 1000),
-    "sagan_cifar10": Canon("SAGAN CIFAR (StudioGAN)", (3, 32, 32), 10),
+    "cifar10": Canon("SN-GAN CIFAR uncond", (3, 32, 32), counts=(4_276_739, 1_053_824)),
+    "cifar10_projection": Canon("SN-GAN CIFAR cond (cBN + projection)", (3, 32, 32), 10, counts=(4_304_387, 1_055_104)),
+    "mimicry32": Canon("mimicry SNGAN32", (3, 32, 32), counts=(4_276_739, 1_053_825)),
+    "mimicry48": Canon("mimicry SNGAN48", (3, 48, 48), counts=(4_878_083, 10_141_441)),
+    "mimicry64": Canon("mimicry SNGAN64", (3, 64, 64), counts=(12_220_675, 10_141_441)),
+    "mimicry128": Canon("mimicry SNGAN128", (3, 128, 128), counts=(32_150_787, 29_017_857)),
+    "imagenet128": Canon("SN-GAN ImageNet-128 projection", (3, 128, 128), 1000, counts=(41_996_931, 30_041_857)),
+    "sagan_cifar10": Canon("SAGAN CIFAR (StudioGAN)", (3, 32, 32), 10, counts=(4_386_308, 1_075_586)),
 }
 
 
@@ -188,7 +174,10 @@ class Family(SpectralFamily[Config]):
     """
 
     paper = "Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957; Miyato, Koyama 2018, arXiv:1802.05637"
-    name = "sngan"
+
+    @property
+    def first(self) -> Literal["discriminator", "generator"]:
+        return self.config.first
 
     def check(self, spec: DataSpec) -> None:
         config = self.config
@@ -197,7 +186,7 @@ class Family(SpectralFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        classes = len(spec.classes) if config.conditional else 0
+        classes = self.count_classes(spec)
         doublings = len(config.generator_widths) - 1
         height, width = (axis // 2**doublings for axis in spec.resolution)
         bias_first = config.order != "biggan"
@@ -230,18 +219,3 @@ class Family(SpectralFamily[Config]):
         for network in networks.values():
             initialisation.glorot(network) if config.init == "glorot" else initialisation.orthogonal(network)
         return networks
-
-    def players(self) -> tuple[Player, ...]:
-        generator = Player("generator", ("generator",), self.config.generator)
-        discriminator = Player("discriminator", ("discriminator",), self.config.discriminator)
-        return (generator, discriminator) if self.config.first == "generator" else (discriminator, generator)
-
-    def phases(self) -> tuple[Phase, ...]:
-        """The first player's turn, then the other's; each has noise of its own."""
-        return self.turns(self.players())
-
-    def sample(
-        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
-    ) -> Tensor:
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        return networks["generator"](latents["z"] * truncation, label)

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contract import Networks, Turn
-from pipeline.families import _grown, _shared, _styles
-from pipeline.families._shared import Canon
+from pipeline.families import _grown, _styles
+from pipeline.families._choices import PenaltyChoices
+from pipeline.families._shared import Canon, both
 from pipeline.networks.adaptive import AdaptiveSynthesis
 from pipeline.networks.grown import GrownCritic
 from pipeline.networks.mapping import JoinedMapping, class_weights
@@ -32,24 +33,18 @@ class Config(_grown.GrownConfig):
     sample_noise: _styles.SampleNoise = Field(
         default="const", description="in samples: the kept maps, drawn by a key made of the latents, or none"
     )
-    penalty: _shared.PenaltyChoice | None = Field(
-        default={"name": "r1", "gamma": 10.0}, description="on the discriminator, at every step"
-    )
+    penalties: PenaltyChoices = Field(default=({"name": "r1", "gamma": 10.0},), description="of pipeline/penalties")
 
 
-def _rate(lr: float) -> dict[str, Any]:
-    return {"generator": {"lr": lr}, "discriminator": {"lr": lr}}
-
-
-_SMALL: dict[str, Any] = {"latent": 64, "style": 64, "mapping_layers": 4, "penalty": {"name": "r1", "gamma": 1.0}}
+_SMALL: dict[str, Any] = {"latent": 64, "style": 64, "mapping_layers": 4, "penalties": {"r1": {"gamma": 1.0}}}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images32": {},
     "images64": {"levels": 4},
-    "images128": {"levels": 5, **_rate(1.5e-3)},
-    "images256": {"levels": 6, **_rate(2e-3)},
-    "images512": {"levels": 7, **_rate(3e-3)},
-    "images1024": {"levels": 8, **_rate(3e-3)},
+    "images128": {"levels": 5, **both(lr=1.5e-3)},
+    "images256": {"levels": 6, **both(lr=2e-3)},
+    "images512": {"levels": 7, **both(lr=3e-3)},
+    "images1024": {"levels": 8, **both(lr=3e-3)},
     "zoo": {
         **_SMALL,
         "conditional": True,
@@ -57,21 +52,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_width": 64,
         "stable": 6_400,
         "fade": 6_400,
-        **_rate(2e-3),
+        **both(lr=2e-3),
     },
-    "smoke": {
-        **_SMALL,
-        "levels": 2,
-        "width": 128,
-        "max_width": 32,
-        "stable": 3_200,
-        "fade": 3_200,
-        **_rate(2e-3),
-    },
+    "smoke": {**_SMALL, "levels": 2, "width": 128, "max_width": 32, "stable": 3_200, "fade": 3_200, **both(lr=2e-3)},
 }
 
+_COUNTS = {
+    32: (22_841_356, 20_726_785),
+    64: (25_137_935, 22_498_049),
+    128: (25_843_858, 22_941_313),
+    256: (26_086_229, 23_052_353),
+    512: (26_179_768, 23_080_225),
+    1024: (26_219_627, 23_087_249),
+}
 CANON: dict[str, Canon] = {
-    f"images{side}": Canon(f"StyleGAN {side} px", (3, side, side)) for side in (32, 64, 128, 256, 512, 1024)
+    f"images{side}": Canon(f"StyleGAN {side} px", (3, side, side), counts=counts) for side, counts in _COUNTS.items()
 }
 
 
@@ -86,13 +81,12 @@ class Family(_grown.GrownFamily[Config]):
     """
 
     paper = "Karras, Laine, Aila 2019, arXiv:1812.04948"
-    name = "stylegan"
-    first = 1
+    first_level = 1
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config, plan = self.config, self.plan(spec)
-        classes = _grown.count_classes(spec, config.conditional)
+        classes = self.count_classes(spec)
         synthesis = AdaptiveSynthesis(plan, config.style)
         mapping = JoinedMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
         return {
@@ -100,9 +94,10 @@ class Family(_grown.GrownFamily[Config]):
             "discriminator": GrownCritic(plan, max(classes, 1), config.minibatch, config.group, blur=True),
         }
 
-    def make(self, turn: Turn, label: Tensor | None, lod: float) -> Tensor:
+    def generate(self, turn: Turn) -> Tensor:
+        lod = self.lod(turn)
         generator = _styles.generator_of(turn.networks)
-        ws = _styles.training_styles(turn, label, self.config.mixing, generator.layers - 2 * int(lod))
+        ws = _styles.training_styles(turn, self.label(turn), self.config.mixing, generator.layers - 2 * int(lod))
         return generator.synthesis(ws, turn.generator("noise"), lod)
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
@@ -112,10 +107,9 @@ class Family(_grown.GrownFamily[Config]):
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """At the level of detail that training has reached; truncation ψ draws w towards its mean."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
         generator, z = _styles.generator_of(networks), latents["z"]
         cutoff = min(self.config.truncated_layers, generator.layers)
-        ws = generator.styles(z, label, truncation, cutoff)
+        ws = generator.styles(z, self.label_of(condition), truncation, cutoff)
         return generator.synthesis(ws, _styles.sampling_noise(self.config.sample_noise, z)).clamp(-1, 1)
 
     def procedures(self) -> dict[str, Callable[..., Any]]:

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, State, Turn
-from pipeline.families import _geometry, _grown, _shared, _styles
-from pipeline.families._shared import Canon
+from pipeline.contract import Networks, Optimiser, Phase, State, Turn
+from pipeline.families import _choices, _geometry, _styles
+from pipeline.families._adversarial import LatentFamily
+from pipeline.families._choices import PenaltyChoices
+from pipeline.families._settings import LatentSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks.mapping import Mapping as StyleMapping
 from pipeline.networks.minibatch import MinibatchName
 from pipeline.networks.style_pair import CriticPlan, StyleCritic, StyleGenerator, StylePlan, StyleSynthesis
 from pipeline.penalties._path_length import path_lengths, towards_mean
-from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 PATH_MEAN = "path_length_mean"
 
 
-class PlayerOptimiser(Optimiser):
-    """Adam (0, 0.99) at 2e-3, before the correction for lazy phases."""
-
-    lr: Scheduled = 2e-3
-    beta1: Scheduled = 0.0
-    beta2: Scheduled = 0.99
+ADAM = Optimiser(lr=2e-3, beta1=0.0, beta2=0.99)
+"""Before the correction for lazy phases."""
 
 
-class Config(Settings):
+class Config(LatentSettings):
     """Karras et al. 2020, config F; the data's H×W must be base·2^k.
 
     Conditional: labels are embedded into G's mapping and, mapped by themselves, projected on D's features.
     """
 
-    conditional: bool = Field(default=False, description="labels enter both networks")
+    usual_every: ClassVar[int] = 16
+
     latent: int = Field(default=512, ge=1, description="numbers of z")
     style: int = Field(default=512, ge=1, description="numbers of w")
     mapping_layers: int = Field(default=8, ge=1, description="of G; D's, where conditional, always has 8")
@@ -51,9 +49,9 @@ class Config(Settings):
     minibatch: MinibatchName = Field(default="deviation", description="what D sees of the rest of its batch")
     group: int = Field(default=4, ge=1, description="deviation: examples a group, within a lane")
     mixing: float = Field(default=0.9, ge=0, le=1, description="probability of two styles in one image")
-    loss: _shared.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
-    penalty: _shared.PenaltyChoice | None = Field(default={"name": "r1", "gamma": 10.0}, description="on D")
-    penalty_every: int = Field(default=16, ge=1, description="above 1: a lazy phase, its gradient times this")
+    penalties: PenaltyChoices = Field(
+        default=({"name": "r1", "gamma": 10.0},), description="of pipeline/penalties; `every` 16 where it does not say"
+    )
     path_weight: float = Field(default=2.0, ge=0, description="of the path length penalty on G; 0: no such phase")
     path_every: int = Field(default=4, ge=1, description="steps between its phases, their gradient times this")
     path_decay: float = Field(default=0.01, gt=0, le=1, description="how far the mean length moves each time")
@@ -61,20 +59,17 @@ class Config(Settings):
     sample_noise: _styles.SampleNoise = Field(
         default="const", description="in samples: the kept maps, drawn by a key made of the latents, or none"
     )
-    augment: _shared.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
-    generator: PlayerOptimiser = PlayerOptimiser()
-    discriminator: PlayerOptimiser = PlayerOptimiser()
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _bounded(self) -> Config:
-        _shared.check_bounded(self.loss, self.penalty)
-        _shared.check_augment(self.augment, self.loss)
+        _choices.check_bounded(self.loss, self.penalties)
         return self
 
 
 def _recipe(gamma: float, lr: float, group: int, **keys: Any) -> dict[str, Any]:
-    players = {"generator": {"lr": lr}, "discriminator": {"lr": lr}}
-    return {"penalty": {"name": "r1", "gamma": gamma}, "group": group, **players, **keys}
+    return {"penalties": {"r1": {"gamma": gamma}}, "group": group, **both(lr=lr), **keys}
 
 
 def _auto(side: int) -> dict[str, Any]:
@@ -84,14 +79,7 @@ def _auto(side: int) -> dict[str, Any]:
 
 
 _CIFAR = _recipe(
-    0.01,
-    2.5e-3,
-    32,
-    mapping_layers=2,
-    architecture="orig",
-    mixing=0.0,
-    path_weight=0.0,
-    augment={"name": "ada"},
+    0.01, 2.5e-3, 32, mapping_layers=2, architecture="orig", mixing=0.0, path_weight=0.0, augment={"name": "ada"}
 )
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -122,19 +110,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 CANON: dict[str, Canon] = {
-    "config_f1024": Canon("StyleGAN2 config-f 1024 px", (3, 1024, 1024)),
-    "config_f512": Canon("StyleGAN2 config-f 512 px", (3, 512, 512)),
-    "config_f256": Canon("StyleGAN2 config-f 256 px", (3, 256, 256)),
-    "paper256": Canon("StyleGAN2 paper256 (config-e width)", (3, 256, 256)),
-    "cifar10": Canon("StyleGAN2-ADA CIFAR-10", (3, 32, 32)),
-    "cifar10_cond": Canon("StyleGAN2-ADA CIFAR-10, 10 classes", (3, 32, 32), 10),
-    "auto64": Canon("StyleGAN2-ADA auto 64 px", (3, 64, 64)),
-    "auto128": Canon("StyleGAN2-ADA auto 128 px", (3, 128, 128)),
-    "auto256": Canon("StyleGAN2-ADA auto 256 px", (3, 256, 256)),
+    "config_f1024": Canon("StyleGAN2 config-f 1024 px", (3, 1024, 1024), counts=(30_370_060, 29_012_513)),
+    "config_f512": Canon("StyleGAN2 config-f 512 px", (3, 512, 512), counts=(30_276_583, 28_982_849)),
+    "config_f256": Canon("StyleGAN2 config-f 256 px", (3, 256, 256), counts=(30_034_338, 28_864_129)),
+    "paper256": Canon("StyleGAN2 paper256 (config-e width)", (3, 256, 256), counts=(24_767_458, 24_001_089)),
+    "cifar10": Canon("StyleGAN2-ADA CIFAR-10", (3, 32, 32), counts=(19_947_539, 20_720_641)),
+    "cifar10_cond": Canon("StyleGAN2-ADA CIFAR-10, 10 classes", (3, 32, 32), 10, counts=(20_215_315, 23_089_664)),
+    "auto64": Canon("StyleGAN2-ADA auto 64 px", (3, 64, 64), counts=(22_243_608, 23_407_361)),
+    "auto128": Canon("StyleGAN2-ADA auto 128 px", (3, 128, 128), counts=(22_949_277, 23_882_369)),
+    "auto256": Canon("StyleGAN2-ADA auto 256 px", (3, 256, 256), counts=(23_191_522, 24_001_089)),
 }
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“Analyzing and improving the image quality of StyleGAN”, Karras et al. 2020; ADA, Karras et al. 2020b.
 
     w′ᵢⱼₖ = sᵢ·wᵢⱼₖ / √(Σ (sᵢ·wᵢⱼₖ)² + ε) (equations 1 and 3). Loss: non-saturating; every 16 steps
@@ -149,31 +137,16 @@ class Family(BaseFamily[Config]):
 
     paper = "Karras, Laine, Aittala, Hellsten, Lehtinen, Aila 2020, arXiv:1912.04958; ADA arXiv:2006.06676"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
-        self._augmentation = _shared.load_augmentation(config.augment)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"x", "label"}) if self.config.conditional else frozenset({"x"})
-
-    @property
-    def latents(self) -> LatentSpec:
-        return (Latent("z", (self.config.latent,)),)
-
     def check(self, spec: DataSpec) -> None:
-        _shared.check_image("stylegan2", spec)
-        _shared.check_classes("stylegan2", self.config.conditional, spec)
-        _geometry.find_base("stylegan2", spec.resolution, self.config.levels, self.config.smallest)
+        super().check(spec)
+        _geometry.find_base(self.name, spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        (height, width), levels = _geometry.find_base("stylegan2", spec.resolution, config.levels, config.smallest)
+        (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, config.smallest)
         plan = StylePlan((height, width), levels, spec.channels, config.width, config.max_width, config.clamp)
-        classes = _grown.count_classes(spec, config.conditional)
+        classes = self.count_classes(spec)
         synthesis = StyleSynthesis(plan, config.style)
         mapping = StyleMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
         critic = CriticPlan(plan, classes, config.architecture, config.minibatch, config.group)
@@ -183,48 +156,27 @@ class Family(BaseFamily[Config]):
         }
 
     @property
-    def _lazy_penalty(self) -> bool:
-        return self._penalty is not None and self.config.penalty_every > 1
+    def first(self) -> Literal["discriminator", "generator"]:
+        return "generator"
 
-    def players(self) -> tuple[Player, ...]:
-        """Each with Adam's constants corrected for its own lazy phase."""
-        config = self.config
-        path_every = config.path_every if config.path_weight else 1
-        penalty_every = config.penalty_every if self._lazy_penalty else 1
-        return (
-            Player("generator", ("generator",), _shared.lazy(config.generator, path_every)),
-            Player("discriminator", ("discriminator",), _shared.lazy(config.discriminator, penalty_every)),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """G, its path length, D, its penalty: on the same reals, each with noise of its own."""
-        config = self.config
-        path = Phase(
-            "path_length", "generator", self._path_length, "same", every=config.path_every, gain=config.path_every
-        )
-        penalty = Phase(
-            "penalty", "discriminator", self._penalise, "same", every=config.penalty_every, gain=config.penalty_every
-        )
-        return (
-            Phase("generator", "generator", self._forge),
-            *((path,) if config.path_weight else ()),
-            Phase("discriminator", "discriminator", self._judge, "same"),
-            *((penalty,) if self._lazy_penalty else ()),
-        )
+    def further_phases(self) -> tuple[Phase, ...]:
+        """The path length, with noise of its own."""
+        every = self.config.path_every
+        path = Phase("path_length", "generator", self._path_length, "same", every=every, gain=every)
+        return (path,) if self.config.path_weight else ()
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """Truncation ψ draws w of every layer towards its mean; what leaves [−1, 1] is cut."""
-        label = condition["label"] if "label" in condition and self.config.conditional else None
-        z = latents["z"]
+        label, z = self.label_of(condition), latents["z"]
         noise = _styles.sampling_noise(self.config.sample_noise, z)
         return _styles.generator_of(networks)(z, label, truncation, noise).clamp(-1, 1)
 
     def state(self, spec: DataSpec) -> dict[str, Tensor]:
         """The mean path length, and ADA's p."""
         mean = {PATH_MEAN: torch.zeros(())} if self.config.path_weight else {}
-        return {**mean, **_shared.augment_state(self._augmentation)}
+        return {**mean, **super().state(spec)}
 
     def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
         """Move the mean path length by the whole batch's lengths; ADA's p."""
@@ -232,64 +184,22 @@ class Family(BaseFamily[Config]):
         if length is not None:
             mean = state.tensors[PATH_MEAN]
             mean.lerp_(mean.new_tensor(length), self.config.path_decay)
-        _shared.move_augment(self._augmentation, state, observed)
+        super().after_step(networks, state, observed)
 
     def procedures(self) -> dict[str, Callable[..., Any]]:
         """Mapping, style mixing by layer range, truncation sweep, projection of real images."""
         return _styles.procedures()
 
-    # --- objectives ---
-
-    def _label(self, turn: Turn) -> Tensor | None:
-        return _shared.label_of(turn, self.config.conditional)
-
-    def _make(self, turn: Turn) -> Tensor:
-        ws = _styles.training_styles(turn, self._label(turn), self.config.mixing)
+    def generate(self, turn: Turn) -> Tensor:
+        ws = _styles.training_styles(turn, self.label(turn), self.config.mixing)
         return _styles.generator_of(turn.networks).synthesis(ws, turn.generator("noise"))
-
-    def _logits(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
-        seen = _shared.shown(self._augmentation, turn, x, purpose)
-        return turn.networks["discriminator"](seen, self._label(turn))
-
-    def _forge(self, turn: Turn) -> dict[str, Tensor]:
-        on_real = None
-        if self._loss.needs_real:
-            on_real = _shared.without_graph(lambda: self._logits(turn, _shared.real_of(turn), "real"))
-        on_fake = self._logits(turn, self._make(turn), "fake")
-        loss = self._loss.generator(on_real, on_fake)
-        return {"total": loss, "loss": loss, "fake": on_fake.detach().mean()}
 
     def _path_length(self, turn: Turn) -> dict[str, Tensor]:
         """weight·E[(‖Jᵀy‖ − a)²] on a share of the lane; a, the running mean, includes this lane's lengths."""
         config = self.config
         count = max(1, int(turn.latents["z"].shape[0] * config.path_share))
-        label = self._label(turn)
-        ws = _styles.training_styles(turn, label, config.mixing)[:count]
+        ws = _styles.training_styles(turn, self.label(turn), config.mixing)[:count]
         images = _styles.generator_of(turn.networks).synthesis(ws, turn.generator("noise"))
         lengths = path_lengths(images, ws, turn.generator("direction"))
         penalty, _ = towards_mean(lengths, turn.state.tensors[PATH_MEAN], config.path_decay)
         return {"total": config.path_weight * penalty, "penalty": penalty, "length": lengths.mean()}
-
-    def _judge(self, turn: Turn) -> dict[str, Tensor]:
-        real = _shared.real_of(turn)
-        fake = _shared.without_graph(lambda: self._make(turn))
-        on_real, on_fake = self._logits(turn, real, "real"), self._logits(turn, fake, "fake")
-        loss = self._loss.critic(on_real, on_fake)
-        parts = {"total": loss, "loss": loss, **_shared.critic_parts(on_real, on_fake)}
-        parts |= _shared.sign_part(self._augmentation, turn, on_real)
-        if self._penalty is not None and not self._lazy_penalty:
-            parts["penalty"] = self._weigh(turn, real, fake)
-            parts["total"] = loss + parts["penalty"]
-        return parts
-
-    def _penalise(self, turn: Turn) -> dict[str, Tensor]:
-        """The penalty alone, on what D is shown of the reals (and of fakes where it asks for them)."""
-        assert self._penalty is not None
-        real = _shared.real_of(turn)
-        fake = _shared.without_graph(lambda: self._make(turn)) if self._penalty.needs_fake else real
-        penalty = self._weigh(turn, real, fake)
-        return {"total": penalty, "penalty": penalty}
-
-    def _weigh(self, turn: Turn, real: Tensor, fake: Tensor) -> Tensor:
-        assert self._penalty is not None
-        return self._penalty(lambda x: self._logits(turn, x, "penalty"), real, fake, turn.generator("penalty"))

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Scheduled, Turn
-from pipeline.families import _shared
-from pipeline.families._shared import Canon
+from pipeline.contract import Optimiser, Turn
+from pipeline.families import _choices
+from pipeline.families._adversarial import LatentFamily
+from pipeline.families._choices import LossChoice, PenaltyChoices
+from pipeline.families._settings import LatentSettings
+from pipeline.families._shared import Canon, both
 from pipeline.networks.waves import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
-from pipeline.settings import Settings, SettingsError
-from pipeline.types import Batch, DataSpec
+from pipeline.settings import SettingsError
+from pipeline.types import DataSpec, Modality
+
+ADAM = Optimiser(lr=1e-4, beta1=0.5, beta2=0.9)
 
 
-class PlayerOptimiser(Optimiser):
-    """Adam as in the paper: 1e-4, (0.5, 0.9)."""
-
-    lr: Scheduled = 1e-4
-    beta1: Scheduled = 0.5
-    beta2: Scheduled = 0.9
-
-
-class Config(Settings):
+class Config(LatentSettings):
     """Donahue et al. 2019; the data's length must be base·stride^levels, such as 16384 = 16·4^5."""
 
-    latent: int = Field(default=100, ge=1, description="numbers of noise, U(−1, 1)")
+    labelled: ClassVar[bool] = False
+
     width: int = Field(default=64, ge=1, description="maps next to the sound, doubled towards the shortest map")
     kernel: int = Field(default=25, ge=2)
     stride: int = Field(default=4, ge=2)
@@ -36,11 +32,11 @@ class Config(Settings):
     shortest: int = Field(default=16, ge=1, description="samples of the shortest map at least, where levels is none")
     phase_shuffle: int = Field(default=2, ge=0, description="largest shift behind the critic's first four levels")
     filter: int = Field(default=0, ge=0, description="taps of a learnt filter behind the generator, as 512; 0: none")
-    n_critic: int = Field(default=5, ge=1, description="critic steps a generator step, each on fresh data")
-    loss: _shared.LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
-    penalty: _shared.PenaltyChoice | None = Field(default={"name": "gradient_penalty"})
-    generator: PlayerOptimiser = PlayerOptimiser()
-    critic: PlayerOptimiser = PlayerOptimiser()
+    discriminator_steps: int = Field(default=5, ge=1, description="turns of the critic a step, each on fresh data")
+    loss: LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
+    penalties: PenaltyChoices = Field(default=({"name": "gradient_penalty"},), description="of pipeline/penalties")
+    generator: Optimiser = ADAM
+    discriminator: Optimiser = ADAM
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -48,7 +44,9 @@ class Config(Settings):
             raise ValueError(
                 f"kernel: {self.kernel} is not allowed below stride: {self.stride}; samples would be skipped"
             )
-        _shared.check_bounded(self.loss, self.penalty)
+        if self.augment and self.augment["name"] != "instance_noise":
+            raise ValueError(f"augment: {self.augment['name']} changes images, and this is sound; take instance_noise")
+        _choices.check_bounded(self.loss, self.penalties)
         return self
 
 
@@ -57,23 +55,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "seconds4": {"levels": 6},
     "drums_filtered": {"filter": 512},
     # Half a second at 8 kHz (4096 samples) or a whole one (8192): free spoken digits.
-    "smoke": {
-        "latent": 32,
-        "width": 4,
-        "levels": 4,
-        "n_critic": 2,
-        "generator": {"lr": 1e-3},
-        "critic": {"lr": 1e-3},
-    },
+    "smoke": {"latent": 32, "width": 4, "levels": 4, "discriminator_steps": 2, **both(lr=1e-3)},
 }
 
 CANON: dict[str, Canon] = {
-    "sc09": Canon("WaveGAN 16384", (1, 16_384), modality="waveform"),
-    "seconds4": Canon("WaveGAN 65536", (1, 65_536), modality="waveform"),
+    "sc09": Canon("WaveGAN 16384", (1, 16_384), modality="waveform", counts=(19_065_345, 17_427_969)),
+    "seconds4": Canon("WaveGAN 65536", (1, 65_536), modality="waveform", counts=(73_149_953, 69_875_201)),
 }
 
 
-class Family(BaseFamily[Config]):
+class Family(LatentFamily[Config]):
     """“Adversarial audio synthesis”, Donahue et al. 2019.
 
     WGAN-GP, E[D(G(z))] − E[D(x)] + 10·E[(‖∇D(x̂)‖₂ − 1)²] for the critic, on one-dimensional convolutions of 25
@@ -84,40 +75,33 @@ class Family(BaseFamily[Config]):
 
     paper = "Donahue, McAuley, Puckette 2019, arXiv:1802.04208"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._loss = _shared.load_loss(config.loss)
-        self._penalty = _shared.load_penalty(config.penalty) if config.penalty else None
+    modality: ClassVar[Modality] = "waveform"
 
     @property
-    def latents(self) -> LatentSpec:
-        return (Latent("z", (self.config.latent,), "uniform"),)
+    def distribution(self) -> Literal["normal", "uniform"]:
+        return "uniform"
 
     def check(self, spec: DataSpec) -> None:
+        super().check(spec)
         self._plan(spec)
 
     def _plan(self, spec: DataSpec) -> WavePlan:
         config = self.config
-        if spec.modality != "waveform":
-            raise SettingsError(
-                f"families.wavegan: makes sound, and the data is {spec.modality}; choose another family, or the source "
-                "wav_folder"
-            )
         (length,) = spec.resolution
         most = quadruplings(length, config.stride, 1)
         levels = quadruplings(length, config.stride, config.shortest) if config.levels is None else config.levels
         if levels == 0 or levels > most:
             wanted = max(levels, 1)
             raise SettingsError(
-                f"families.wavegan{'' if config.levels is None else '.levels'}: {length} samples are no "
+                f"families.{self.name}{'' if config.levels is None else '.levels'}: {length} samples are no "
                 f"base·{config.stride}^{wanted}; take ingest.source.length: "
                 f"{near_length(length, config.stride, wanted)}"
             )
         shortest = length // config.stride**levels
         if config.phase_shuffle >= config.stride * shortest and levels > 1:
             raise SettingsError(
-                f"families.wavegan.phase_shuffle: {config.phase_shuffle} is not allowed; the shortest shuffled map has "
-                f"{config.stride * shortest} samples"
+                f"families.{self.name}.phase_shuffle: {config.phase_shuffle} is not allowed; the shortest shuffled map "
+                f"has {config.stride * shortest} samples"
             )
         return WavePlan(
             shortest,
@@ -131,44 +115,12 @@ class Family(BaseFamily[Config]):
         )
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
+        self.check(spec)
         plan = self._plan(spec)
         return {"generator": WaveGenerator(plan, self.config.latent), "discriminator": WaveCritic(plan)}
 
-    def players(self) -> tuple[Player, ...]:
-        return (
-            Player("discriminator", ("discriminator",), self.config.critic),
-            Player("generator", ("generator",), self.config.generator),
-        )
-
-    def phases(self) -> tuple[Phase, ...]:
-        """n_critic critic steps on fresh batches, then G with noise of its own."""
-        return (
-            Phase("discriminator", "discriminator", self._critic, repeats=self.config.n_critic),
-            Phase("generator", "generator", self._generator, batch="same"),
-        )
-
-    def sample(
-        self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
-    ) -> Tensor:
-        return networks["generator"](latents["z"] * truncation)
-
-    # --- objectives ---
-
-    def _critic(self, turn: Turn) -> dict[str, Tensor]:
-        network, shifts = turn.networks["discriminator"], turn.generator("phases")
-        real = _shared.real_of(turn)
-        fake = _shared.without_graph(lambda: turn.networks["generator"](turn.latents["z"]))
-        on_real, on_fake = network(real, shifts), network(fake, shifts)
-        loss = self._loss.critic(on_real, on_fake)
-        parts = {"total": loss, "loss": loss, **_shared.critic_means(on_real, on_fake)}
-        if self._penalty is not None:
-            penalty = self._penalty(lambda x: network(x, shifts), real, fake, turn.generator("penalty"))
-            parts |= {"total": loss + penalty, "penalty": penalty}
-        return parts
-
-    def _generator(self, turn: Turn) -> dict[str, Tensor]:
-        network, shifts = turn.networks["discriminator"], turn.generator("phases")
-        real = _shared.real_of(turn) if self._loss.needs_real else None
-        on_real = None if real is None else _shared.without_graph(lambda: network(real, shifts))
-        on_fake = network(turn.networks["generator"](turn.latents["z"]), shifts)
-        return {"total": self._loss.generator(on_real, on_fake), "fake": on_fake.detach().mean()}
+    def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        """The passes of one turn shuffle phases by one stream of draws."""
+        name = f"{turn.phase}/{turn.repeat}/phases"
+        shifts = turn.once(name, lambda: turn.generator("phases"))
+        return turn.networks["discriminator"](self.augmented(turn, x, purpose), shifts)

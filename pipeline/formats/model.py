@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline import plugins
 from pipeline.formats import files, forms, tensors
 from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.types import DataSpec, DataSummary
@@ -94,7 +95,7 @@ def save_model(folder: Path, card: ModelCard, states: Mapping[str, Mapping[str, 
 
 
 def load_card(folder: Path) -> ModelCard:
-    """The card alone.
+    """The card alone, its settings by today's keys.
 
     Raises:
         BrokenArtefact: if it is missing, torn, of a later format, or a field is not what it must be.
@@ -106,11 +107,18 @@ def load_card(folder: Path) -> ModelCard:
         )
     data = cast(dict[str, Any], found)
     forms.check(_CardForm, data, folder / "model.json", MADE_BY)
+    data["config"] = _modern(data["family"], data["config"])
     summary = data.pop("summary", None)
     spec = DataSpec.from_json(data["spec"])
     data["spec"] = spec if summary is None else replace(spec, summary=DataSummary.from_json(summary))
     data["networks"] = tuple(data["networks"])
     return ModelCard(**data)
+
+
+def _modern(family: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings by the keys that the family has now; an unknown family's as they are."""
+    known = family in plugins.names("families")
+    return plugins.module("families", family).Config.modern(config) if known else config
 
 
 def load_states(folder: Path, card: ModelCard) -> dict[str, dict[str, Tensor]]:

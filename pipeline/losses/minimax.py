@@ -23,6 +23,7 @@ class Loss:
     """
 
     needs_real = False
+    signed = True
 
     def __init__(self, config: Config) -> None:
         self.config = config

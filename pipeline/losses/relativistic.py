@@ -24,6 +24,7 @@ class Loss:
     """
 
     needs_real = True
+    signed = False
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -22,6 +22,7 @@ class Loss:
     """
 
     needs_real = False
+    signed = False
 
     def __init__(self, config: Config) -> None:
         self.config = config

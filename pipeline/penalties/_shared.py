@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def leaf(x: Tensor) -> Tensor:
-    """x cut from whatever made it, ready to be differentiated by."""
-    return x.detach().requires_grad_(True)
+    """x cut from whatever made it, ready to be differentiated by; one that is so already is itself."""
+    return x if x.is_leaf and x.requires_grad else x.detach().requires_grad_(True)
 
 
 def input_gradients(logits: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -34,11 +34,15 @@ class Penalty:
     example; what a shift uncovers repeats the border.
     """
 
+    per_example = False
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.needs_fake = config.fake > 0
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+    ) -> Tensor:
         total = real.new_zeros(())
         for weight, x in ((self.config.real, real), (self.config.fake, fake)):
             if weight:

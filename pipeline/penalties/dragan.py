@@ -26,11 +26,14 @@ class Penalty:
     """
 
     needs_fake = False
+    per_example = True
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+    ) -> Tensor:
         noise = torch.rand(real.shape, generator=generator).to(real.device)
         x = leaf(real + self.config.spread * real.std() * noise)
         (gradient,) = input_gradients([critic(x)], [x])

@@ -27,11 +27,14 @@ class Penalty:
     """
 
     needs_fake = True
+    per_example = True
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+    ) -> Tensor:
         shape = (real.shape[0], *[1] * (real.dim() - 1))
         alpha = torch.rand(shape, generator=generator).to(real.device)
         x = leaf(real + alpha * (fake - real))

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.contract import Critic
+from pipeline.contract import Critic, Scheduled, scheduled_value
 from pipeline.penalties._shared import input_gradients, leaf, squared_norm
 from pipeline.settings import Settings
 
@@ -14,7 +14,7 @@ from pipeline.settings import Settings
 class Config(Settings):
     """γ as for R1."""
 
-    gamma: float = Field(default=10.0, ge=0, description="γ of γ/2 · E‖∇D(G)‖²")
+    gamma: Scheduled = Field(default=10.0, description="γ of γ/2 · E‖∇D(G)‖²")
 
 
 class Penalty:
@@ -24,11 +24,14 @@ class Penalty:
     """
 
     needs_fake = True
+    per_example = False
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def __call__(self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+    ) -> Tensor:
         x = leaf(fake)
         (gradient,) = input_gradients([critic(x)], [x])
-        return 0.5 * self.config.gamma * squared_norm(gradient).mean()
+        return 0.5 * scheduled_value(self.config.gamma, examples_seen) * squared_norm(gradient).mean()

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import plugins
 from pipeline.cluster.room import use_cuda
 from pipeline.contract import AnyFamily
-from pipeline.contract.checks import check_classes, check_data, check_fields
+from pipeline.contract.checks import check_data, check_fields
 from pipeline.formats.extraction import BLIND
 from pipeline.formats.filesystems import is_remote
 from pipeline.formats.shards import Manifest
@@ -54,7 +54,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
             if shape_known:
                 check_data(family, spec, sources_of_fields)
             else:
-                check_classes(family, spec.classes)
+                family.check_classes(spec.classes)
                 check_fields(family, [each.name for each in spec.fields], sources_of_fields)
         except UserError as error:
             # What is wrong whatever is searched is said once.
@@ -80,14 +80,13 @@ def check_judge(params: Params, family: AnyFamily) -> None:
         SettingsError: naming the extractor that would do.
     """
     blind = params.reference.extractor["name"] == BLIND
-    name = type(family).__module__.rpartition(".")[2]
     if blind and family.objective == "frechet":
         raise SettingsError(
-            f"reference.extractor.name: none looks at nothing, and {name} is judged by what an extractor sees; take "
-            "classifier, or random_projection where nothing is labelled"
+            f"reference.extractor.name: none looks at nothing, and {family.name} is scored by what an extractor sees; "
+            "take classifier, or random_projection where nothing is labelled"
         )
     if not blind and not family.needs:
         raise SettingsError(
-            f"reference.extractor.name: {name} has no data that an extractor could look at; take none, with "
+            f"reference.extractor.name: {family.name} has no data that an extractor could look at; take none, with "
             f"register.metric: {family.objective}"
         )

@@ -66,7 +66,9 @@ def bare(family: AnyFamily, data: Memory) -> Step:
     networks = build(family, SPEC, State(seed=0), torch.device("cpu"))
     generator, critic = networks["generator"], networks["discriminator"]
     average = build(family, SPEC, State(seed=0), torch.device("cpu"))["generator"].eval().requires_grad_(False)
-    share, gamma = config.penalty_every / (config.penalty_every + 1), config.penalty["gamma"]
+    (penalty,) = config.penalties
+    every, gamma = penalty["every"], penalty["gamma"]
+    share = every / (every + 1)
     betas = (config.discriminator.beta1**share, config.discriminator.beta2**share)
     on_critic = torch.optim.Adam(critic.parameters(), config.discriminator.lr * share, betas, fused=True)
     betas = (config.generator.beta1, config.generator.beta2)
@@ -82,11 +84,11 @@ def bare(family: AnyFamily, data: Memory) -> Step:
         on_critic.zero_grad()
         loss.backward()
         on_critic.step()
-        if number % config.penalty_every == 0:
+        if number % every == 0:
             penalised = x.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(critic(penalised, label).sum(), penalised, create_graph=True)
             on_critic.zero_grad()
-            (config.penalty_every * gamma / 2 * gradient.flatten(1).square().sum(1).mean()).backward()
+            (every * gamma / 2 * gradient.flatten(1).square().sum(1).mean()).backward()
             on_critic.step()
         critic.requires_grad_(False)
         on_generator.zero_grad()

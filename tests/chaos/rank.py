@@ -35,7 +35,13 @@ from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (1, 8, 8), ("a", "b", "c"))
 SIZES: dict[str, dict[str, Any]] = {
-    "dcgan": {"preset": "digits", "generator_width": 4, "discriminator_width": 4, "latent": 6, "penalty_every": 2},
+    "dcgan": {
+        "preset": "digits",
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "latent": 6,
+        "penalties": {"r1": {"every": 2}},
+    },
     "r3gan": {"preset": "small", "widths": [8, 8, 8], "groups": [4, 2, 2], "conditional": True},
 }
 SETTINGS: dict[str, Any] = {"batch_size": 16, "lanes": 4, "tick": 64, "grid": 10**9}

@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, object]] = {
     "dcgan": {"generator_width": 4, "discriminator_width": 4, "latent": 8, "smallest": 2, "loss": {"name": "hinge"}},
     "gan": {"latent": 8, "generator_widths": [16], "discriminator_units": [8]},
     "r3gan": {"latent": 8, "widths": [8, 8], "blocks": [1, 1], "groups": [2, 2]},
-    "wgan_gp": {"latent": 8, "generator_widths": [8, 8], "critic_widths": [8, 8]},
+    "wgan_gp": {"latent": 8, "generator_widths": [8, 8], "discriminator_widths": [8, 8]},
 }
 
 

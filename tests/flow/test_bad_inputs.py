@@ -182,7 +182,10 @@ FAMILIES = {
     ),
     "loss without name": family("dcgan", {"loss": {}}, "families.dcgan.loss.name: is required", "hinge"),
     "negative penalty": family(
-        "dcgan", {"penalty": {"name": "r1", "gamma": -1}}, "families.dcgan.penalty.gamma: -1", "0 or above"
+        "dcgan", {"penalties": {"name": "r1", "gamma": -1}}, "families.dcgan.penalties.r1.gamma: -1", "0 or above"
+    ),
+    "an older key": family(
+        "dcgan", {"penalty_every": 4}, "families.dcgan.penalty_every: is called penalties.NAME.every now"
     ),
     "unknown optimiser": family("dcgan", {"generator.name": "adamw"}, "generator.name: 'adamw'", "'adam'?"),
     "negative rate": family("dcgan", {"generator.lr": -1e-3}, "families.dcgan.generator.lr: -0.001", "0 or above"),
@@ -208,11 +211,15 @@ FAMILIES = {
         "dcgan", {"generator.lr": {"start": 1e-3, "end": -1, "examples": 9}}, "generator.lr.end: -1", "0 or above"
     ),
     "beta of one": family("dcgan", {"generator.beta1": 1.0}, "families.dcgan.generator.beta1: 1", "must be below 1"),
-    "negative gamma": family("r3gan", {"gamma": -1}, "families.r3gan.gamma: -1", "must be 0 or above"),
+    "negative gamma": family(
+        "r3gan", {"penalties": {"r1": {"gamma": -1}}}, "families.r3gan.penalties.r1.gamma: -1", "must be 0 or above"
+    ),
     "stages that differ": family("r3gan", {"widths": [8, 8]}, "families.r3gan.widths", "have 2, 3 and 3"),
     "groups": family("r3gan", {"groups": [7, 4, 2]}, "families.r3gan.groups: 7 do not divide"),
     "width of zero": family("gan", {"generator_widths": [0]}, "families.gan.generator_widths[0]: 0", "1 or above"),
-    "no widths": family("wgan_gp", {"critic_widths": []}, "families.wgan_gp.critic_widths: []", "a list of 1 or more"),
+    "no widths": family(
+        "wgan_gp", {"discriminator_widths": []}, "families.wgan_gp.discriminator_widths: []", "a list of 1 or more"
+    ),
     "unreachable for dcgan": Case(
         ("families.dcgan", "15×15 is no base·2^k", "ingest.resolution: 16"), {"ingest.resolution": 15}
     ),

@@ -11,12 +11,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import games
 import torch
+from designs import data_for
 from torch import nn
 
 from pipeline import plugins
@@ -27,7 +27,6 @@ HERE = Path(__file__).parent / "numbers"
 STEPS = 8
 BATCH = 16
 TIMES = {"time", "examples_per_second", "eta_seconds"}
-SIDE, SAMPLES, RATE = 16, 1024, 8_000
 EXACT = (1e-5, 1e-6)  # relative and absolute, on a processor of the kind that the numbers are of
 # On others float32 is summed in another order, and a GAN multiplies what differs from step to step: after eight steps
 # without AVX the largest difference is 10 % (stylegan, a gradient norm), in the second 0.6 % (cyclegan).
@@ -37,7 +36,7 @@ FIRST, GROWTH, FAR = 2e-3, 5.0, (0.25, 0.2)
 def measured(name: str) -> dict[str, Any]:
     """The records of the family's first steps, and its weights after them."""
     family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke"})
-    spec = data_for(name, family)
+    spec = data_for(name, classes=("a", "b", "c") if family.conditional else ())
     step = _played(family, spec, BATCH).ticks[0]["examples_seen"]  # a step may read several batches
     reporter = _played(family, spec, int(step or BATCH) * STEPS)
     return {
@@ -54,24 +53,6 @@ def processor() -> dict[str, str]:
     lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
     vendor = next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
     return {"capability": torch.backends.cpu.get_cpu_capability(), "vendor": vendor}
-
-
-def data_for(name: str, family: AnyFamily) -> DataSpec:
-    """Small data of the kind of the first that the family's file names as published."""
-    canon: Mapping[str, Any] = plugins.module("families", name).CANON
-    published: DataSpec = next(iter(canon.values())).spec
-    shapes = {"image": (published.shape[0], SIDE, SIDE), "waveform": (1, SAMPLES)}
-    shape = shapes.get(published.modality, published.shape)
-    return DataSpec(
-        published.modality,
-        shape,
-        ("a", "b", "c") if family.conditional or "label" in family.needs else (),
-        published.dtype,
-        tuple(
-            replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
-        ),
-        RATE if published.modality == "waveform" else None,
-    )
 
 
 class _Weighed(MemoryReporter):

@@ -73,7 +73,9 @@ class Data:
 def dcgan(**keys: Any) -> AnyFamily:
     """BatchNorm in both networks, shared fakes, a lazy R1."""
     small = {"generator_width": 4, "discriminator_width": 4, "latent": 6, "discriminator_norm": "batch"}
-    return plugins.load("families", {"name": "dcgan", "preset": "digits", "penalty_every": 2, **small, **keys})
+    return plugins.load(
+        "families", {"name": "dcgan", "preset": "digits", "penalties": {"r1": {"every": 2}}, **small, **keys}
+    )
 
 
 def r3gan(**keys: Any) -> AnyFamily:
@@ -92,13 +94,13 @@ def sngan(**keys: Any) -> AnyFamily:
 def biggan(**keys: Any) -> AnyFamily:
     """Spectral norm in both networks, attention, batch norm from a shared code, consistency from counters."""
     small = {"width": 4, "latent": 6, "shared_embedding": 3, "generator_orthogonal": 1e-4}
-    consistency = {"penalty": {"name": "consistency", "fake": 10}, "latent_consistency": {}}
+    consistency = {"penalties": {"name": "consistency", "fake": 10}, "latent_consistency": {}}
     return plugins.load("families", {"name": "biggan", "preset": "smoke", **small, **consistency, **keys})
 
 
 def wgan(**keys: Any) -> AnyFamily:
     """Weights clipped before every turn, turns that depend on the step, RMSProp."""
-    small = {"generator_width": 4, "critic_width": 4, "latent": 4, "eager_steps": 3, "critic_steps": 1}
+    small = {"generator_width": 4, "discriminator_width": 4, "latent": 4, "eager_steps": 3, "discriminator_steps": 1}
     return plugins.load("families", {"name": "wgan", "preset": "smoke", **small, **keys})
 
 

@@ -34,7 +34,7 @@ def test_rates_betas_and_weights_of_penalties_may_be_searched() -> None:
     found = space(
         families__dcgan__generator__lr=RATE,
         families__dcgan__discriminator__beta1={"choice": [0.0, 0.5]},
-        families__dcgan__penalty__gamma={"uniform": [0.1, 2.0]},
+        families__dcgan__penalties__r1__gamma={"uniform": [0.1, 2.0]},
         families__r3gan__generator__lr=RATE,
     )
     assert found.tune.mode == "population"
@@ -47,8 +47,8 @@ REFUSED = {
         r"set it above, or take tune\.mode: repeatable",
     ),
     "the end of a range alone": (
-        {"families__dcgan__penalty_every": {"randint": [4, 5]}},
-        r"penalty_every: with 5, the optimiser|penalty_every: with 5, `every` of the phase penalty would change from 4",
+        {"families__dcgan__penalties__r1__every": {"randint": [4, 5]}},
+        r"every: with 5, the optimiser|every: with 5, `every` of the phase penalty would change from 4",
     ),
     "the batch": ({"train__batch_size": {"choice": [32, 64]}}, r"tune\.space\.train\.batch_size: cannot change while"),
     "the lanes": ({"train__lanes": {"choice": [2, 4]}}, r"tune\.space\.train\.lanes: cannot change while a member"),

@@ -53,7 +53,7 @@ def test_what_does_not_fit_bits_is_said_before_any_work(changes: dict[str, Any],
     [
         (
             {"reference.extractor": {"name": "none"}},
-            "extractor.name: none looks at nothing, and dcgan is judged",
+            "extractor.name: none looks at nothing, and dcgan is scored",
         ),
         (
             {"train.family": "pix2pix"},

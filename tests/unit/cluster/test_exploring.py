@@ -14,7 +14,7 @@ from pipeline.cluster.settings import Range
 
 SPACE = {
     "families.dcgan.generator.lr": Range(loguniform=(1e-4, 1e-2)),
-    "families.dcgan.penalty.gamma": Range(uniform=(0.5, 1.5)),
+    "families.dcgan.penalties.r1.gamma": Range(uniform=(0.5, 1.5)),
     "families.dcgan.some.count": Range(randint=(2, 40)),
     "families.dcgan.generator.beta1": Range(choice=[0.0, 0.5, 0.9]),
 }

@@ -24,7 +24,7 @@ from pipeline.formats.shards import Manifest
 from pipeline.formats.store import Store
 from pipeline.training.health import TrainingFailed
 
-RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalty.gamma"
+RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalties.r1.gamma"
 RAW: dict[str, Any] = {
     "ingest": {"source": {"name": "synthetic", "modality": "image", "shape": [1, 8, 8], "examples": 120}},
     "reference": {"extractor": {"name": "random_projection", "dimension": 8}},

@@ -20,11 +20,12 @@ from pipeline.cluster.trial import BAD, CLOCK, METRIC
 from pipeline.params import Params
 from pipeline.training.health import TrainingFailed
 
-RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalty.gamma"
+RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalties.r1.gamma"
 MEMBERS, ROUNDS = 9, 4
+SEED = 3
 
 
-def params(members: int = MEMBERS, seed: int = 1) -> Params:
+def params(members: int = MEMBERS, seed: int = SEED) -> Params:
     tune = {
         "trials": members,
         "mode": "population",
@@ -83,7 +84,9 @@ def score(config: dict[str, Any], number: int) -> dict[str, Any]:
     return {METRIC: distance / number, "status": "finished" if number == ROUNDS else "running", "reason": ""}
 
 
-def play(order: random.Random, workers: int, scores: Any = score, members: int = MEMBERS, seed: int = 1) -> Population:
+def play(
+    order: random.Random, workers: int, scores: Any = score, members: int = MEMBERS, seed: int = SEED
+) -> Population:
     """Chance picks who comes in next among at most `workers` that train."""
     asked = params(members, seed)
     tune, said = Tune(members), []

@@ -16,7 +16,7 @@ from pipeline.settings import SettingsError
 SMALL: dict[str, dict[str, Any]] = {
     "cgan": {"preset": "smoke", "latent": 8, "generator_width": 4, "discriminator_width": 4, "dense": 8},
     "infogan": {"latent": 4, "generator_width": 4, "discriminator_width": 4, "dense": 8, "recogniser_width": 6},
-    "wgan": {"latent": 8, "generator_width": 4, "critic_width": 4},
+    "wgan": {"latent": 8, "generator_width": 4, "discriminator_width": 4},
 }
 PENALISED: dict[str, dict[str, Any]] = {"wgan": {"clip": None}}
 NAMES = sorted(SMALL)
@@ -54,7 +54,7 @@ def test_what_the_critic_sees_is_augmented_by_counters(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_reals_fakes_penalty_and_the_generator_s_turn_all_pass_it(name: str) -> None:
     """Cutout blackens a square of each image that D is shown, and without one nothing is black."""
-    keys: dict[str, Any] = {"penalty": "r1", "loss": "relativistic", **PENALISED.get(name, {})}
+    keys: dict[str, Any] = {"penalties": "r1", "loss": "relativistic", **PENALISED.get(name, {})}
     for augment, black in ((None, False), ({"name": "diff_augment", "policy": ["cutout"]}, True)):
         family = small(name, augment=augment, **keys)
         networks = family.build(SPEC)

@@ -180,9 +180,9 @@ def test_a_ramp_waits() -> None:
     ("settings", "says"),
     [
         ({"name": "pix2pix", "halvings": 3}, "dropped_blocks: 3 is not allowed; 3 halvings leave 1"),
-        ({"name": "pix2pix", "penalty": "gradient_penalty"}, "ties the examples together; take r1"),
+        ({"name": "pix2pix", "penalties": "gradient_penalty"}, "ties the examples together; take r1"),
         ({"name": "cyclegan", "loss": "wasserstein"}, "needs a bounded critic"),
-        ({"name": "wavegan", "penalty": None}, "needs a bounded critic"),
+        ({"name": "wavegan", "penalties": None}, "needs a bounded critic"),
         ({"name": "wavegan", "kernel": 3}, "kernel: 3 is not allowed below stride: 4"),
         ({"name": "adversarial_cryptography", "bits": 7}, "bits"),
     ],
@@ -195,7 +195,7 @@ def test_unfit_settings_are_refused(settings: dict[str, Any], says: str) -> None
 @pytest.mark.parametrize("loss", ["hinge", "relativistic", "minimax", "least_squares", "non_saturating"])
 @pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
 def test_other_losses_and_a_penalty_play_with_translators(name: str, loss: str) -> None:
-    family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke", "loss": loss, "penalty": "r1"})
+    family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke", "loss": loss, "penalties": "r1"})
     networks = family.build(DataSpec("image", (1, 16, 16)))
     batch: Batch = {key: torch.rand(4, 1, 16, 16) for key in ("x", "pair", "unpaired")}  # pyright: ignore
     turn = turn_of(family, networks, batch, "one")

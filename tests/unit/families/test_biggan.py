@@ -122,7 +122,7 @@ def test_unfit_settings_are_refused(keys: dict[str, Any], says: str) -> None:
 
 def test_any_rectangle_of_the_right_multiples() -> None:
     family = load("biggan", **SMALL)
-    networks = family.build(DataSpec("image", (3, 12, 20), ("a",)))
+    networks = family.build(DataSpec("image", (3, 12, 20), ("a", "b")))
     z = torch.randn(2, 6)
     x = family.sample(networks, {"z": z}, {"label": torch.zeros(2, dtype=torch.long)})
     assert x.shape == (2, 3, 12, 20)

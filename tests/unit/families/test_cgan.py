@@ -102,10 +102,10 @@ def test_plays_every_loss(loss: str, keys: dict[str, Any]) -> None:
 
 
 def test_penalties_join_the_loss_where_they_fit() -> None:
-    family = load("cgan", penalty="gradient_penalty", **PERCEPTRON)
+    family = load("cgan", penalties="gradient_penalty", **PERCEPTRON)
     parts = play(family, family.build(SPEC), "discriminator")
     torch.testing.assert_close(parts["total"], parts["loss"] + parts["penalty"])
     with pytest.raises(
-        SettingsError, match="penalty: gradient_penalty asks for a norm of the gradient at each example"
+        SettingsError, match="penalties: gradient_penalty asks for a norm of the gradient at each example"
     ):
-        load("cgan", penalty="gradient_penalty", **STRIDED)
+        load("cgan", penalties="gradient_penalty", **STRIDED)

@@ -71,7 +71,7 @@ def test_labels_may_be_weights_of_classes() -> None:
         ({"architecture": "paired", "discriminator_norm": "none"}, "discriminator_norm: architecture paired has batch"),
         ({"architecture": "dense", "label_in_generator": "norm"}, "takes labels beside the noise alone"),
         ({"discriminator_steps": 2}, "share_fakes: one set of fakes cannot serve several turns of D"),
-        ({"penalty": "gradient_penalty"}, "set discriminator_norm to layer or none, or take r1"),
+        ({"penalties": "gradient_penalty"}, "set discriminator_norm to layer or none, or take r1"),
     ],
 )
 def test_unfit_combinations_are_refused(keys: dict[str, Any], says: str) -> None:

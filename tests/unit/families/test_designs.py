@@ -96,7 +96,7 @@ def test_dcgan_lazy_penalty_is_a_phase_with_its_gain() -> None:
 
 
 def test_dcgan_penalty_at_every_step_joins_the_loss() -> None:
-    family = load("dcgan", penalty={"name": "r1", "gamma": 5.0}, **SMALL)
+    family = load("dcgan", penalties={"name": "r1", "gamma": 5.0}, **SMALL)
     parts = turn(family, family.build(SPEC), "discriminator")
     torch.testing.assert_close(parts["total"], parts["loss"] + parts["penalty"])
     assert parts["penalty"] > 0
@@ -141,18 +141,22 @@ def test_r3gan_r1_equals_r2_at_initialisation(conditional: bool) -> None:
 
 def test_r3gan_weighs_both_penalties_by_a_ramp() -> None:
     gamma = {"start": 2.0, "end": 0.5, "examples": 100, "shape": "cosine"}
-    family = load("r3gan", preset="small", gamma=gamma)
+    family = load("r3gan", preset="small", penalties={name: {"gamma": gamma} for name in ("r1", "r2")})
     networks = family.build(SPEC)
+    weights: list[tuple[float, Tensor]] = []
     for seen, wanted in ((0, 2.0), (50, 1.25), (200, 0.5)):
         parts = turn(family, networks, "discriminator", seen=seen)
-        torch.testing.assert_close(parts["total"], parts["loss"] + wanted / 2 * (parts["r1"] + parts["r2"]))
+        torch.testing.assert_close(parts["total"], parts["loss"] + parts["r1"] + parts["r2"])
+        weights.append((wanted, parts["r1"] / wanted))
+    for _, found in weights:
+        torch.testing.assert_close(found, weights[0][1])
 
 
 def test_r3gan_penalties_are_the_rooms() -> None:
     family = load("r3gan", preset="small")
     networks = family.build(SPEC)
     parts = turn(family, networks, "discriminator")
-    r1 = plugins.load("penalties", {"name": "r1", "gamma": 2.0})
+    r1 = plugins.load("penalties", {"name": "r1", "gamma": 0.5})
     torch.testing.assert_close(parts["r1"], r1(networks["discriminator"], REAL, REAL, torch.Generator()))
 
 
@@ -177,7 +181,7 @@ def test_r3gan_schedules_last_the_references_number_of_steps() -> None:
     config = load("r3gan", preset="cifar10").config
     # 20 million images at 512 a step are 39,062.5 steps; each reads 1,024 of ours.
     assert config.generator.lr.examples / 1024 == pytest.approx(20_000_000 / 512)
-    assert value(config.gamma, 40_000_000) == pytest.approx(0.005)
+    assert value(Ramp.model_validate(config.penalties[0]["gamma"]), 40_000_000) == pytest.approx(0.005)
     assert value(config.generator.beta2, 0) == pytest.approx(0.9)
     imagenet = load("r3gan", preset="imagenet64").config
     assert isinstance(imagenet.generator.lr, Ramp)
@@ -206,7 +210,7 @@ def test_r3gan_names_the_stages_that_would_reach() -> None:
 
 
 def test_wgan_gp_plays_n_critic_fresh_turns() -> None:
-    critic, generator = load("wgan_gp", n_critic=7).phases()
+    critic, generator = load("wgan_gp", discriminator_steps=7).phases()
     assert (critic.repeats, critic.batch, critic.latents) == (7, "fresh", "")
     assert (generator.repeats, generator.batch) == (1, "same")
 
@@ -223,7 +227,7 @@ def test_wgan_gp_total_adds_up_with_a_class_head() -> None:
 
 
 def test_wgan_gp_sigmoid_output_is_carried_to_the_contracts_range() -> None:
-    family = load("wgan_gp", preset="mnist_strided", generator_widths=[8, 4, 2], critic_widths=[2, 4, 8])
+    family = load("wgan_gp", preset="mnist_strided", generator_widths=[8, 4, 2], discriminator_widths=[2, 4, 8])
     networks = family.build(DataSpec("image", (1, 28, 28)))
     noise = torch.randn(2, 128)
     inner = networks["generator"].stack(noise)  # pyright: ignore[reportCallIssue]
@@ -232,17 +236,19 @@ def test_wgan_gp_sigmoid_output_is_carried_to_the_contracts_range() -> None:
 
 def test_wgan_gp_strided_takes_any_rectangle_and_residual_says_what_it_needs() -> None:
     odd = DataSpec("image", (3, 67, 45))
-    strided = load("wgan_gp", architecture="strided", generator_widths=[4, 4], critic_widths=[4, 4])
+    strided = load("wgan_gp", architecture="strided", generator_widths=[4, 4], discriminator_widths=[4, 4])
     strided.check(odd)
     with pytest.raises(SettingsError, match="generator_widths: 4 stages need sides that are multiples of 8"):
         load("wgan_gp").check(odd)
 
 
 def test_wgan_gp_optimisers() -> None:
-    optimiser = load("wgan_gp").config.critic
+    optimiser = load("wgan_gp").config.discriminator
     assert (optimiser.beta1, optimiser.beta2) == (0, 0.9)
     assert value(optimiser.lr, 16_000_000) == pytest.approx(1e-4)
-    assert load("wgan_gp", critic={"lr": 1e-3}).config.critic.beta2 == 0.9, "an override keeps the other values"
+    assert load("wgan_gp", discriminator={"lr": 1e-3}).config.discriminator.beta2 == 0.9, (
+        "an override keeps the other values"
+    )
 
 
 # --- gan --------------------------------------------------------------------------------------

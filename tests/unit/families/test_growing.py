@@ -158,7 +158,7 @@ def test_stylegan_picks_the_labels_logit() -> None:
 
 def test_reals_are_as_coarse_as_the_fakes() -> None:
     """In the first segment D sees means of cells: other details of a real change nothing."""
-    family = load("progan", penalty=None, loss="hinge")
+    family = load("progan", penalties=None, loss="hinge")
     networks = family.build(SPEC)
     play = phase_of(family.segments()[0], "discriminator").objective
     own = turn(networks, "discriminator", 50)
@@ -176,7 +176,7 @@ def test_reals_are_as_coarse_as_the_fakes() -> None:
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating", "least_squares", "hinge", "relativistic", "wasserstein"])
 @pytest.mark.parametrize("name", ["progan", "stylegan"])
 def test_any_loss_and_augmentation_plays(name: str, loss: str) -> None:
-    family = load(name, loss=loss, penalty="r1", augment={"name": "ada", "p": 0.5}, minibatch="discrimination")
+    family = load(name, loss=loss, penalties="r1", augment={"name": "ada", "p": 0.5}, minibatch="discrimination")
     networks = family.build(SPEC)
     for phase in family.segments()[-1].phases:
         parts = phase.objective(turn(networks, phase.name, 10_000))
@@ -189,7 +189,7 @@ def test_any_loss_and_augmentation_plays(name: str, loss: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"loss": "wasserstein", "penalty": None}, "needs a bounded critic"),
+        ({"loss": "wasserstein", "penalties": None}, "needs a bounded critic"),
         ({"loss": "relativistic", "augment": "ada"}, "watches the sign"),
         ({"stable": 0}, "stable"),
     ],

@@ -103,7 +103,7 @@ def test_plays_every_loss_with_any_codes(loss: str, keys: dict[str, Any]) -> Non
     [
         ({"codes": 0, "categories": 0}, "there is nothing to read"),
         ({"categories": 1}, "one value carries no information"),
-        ({"penalty": "dragan"}, "batch norm ties the examples together"),
+        ({"penalties": "dragan"}, "batch norm ties the examples together"),
     ],
 )
 def test_unfit_settings_are_refused(keys: dict[str, Any], says: str) -> None:

@@ -106,7 +106,7 @@ def test_both_halves_of_a_pair_are_jittered_alike_and_once_a_step() -> None:
     turn = turn_of(family, {"x": x, "pair": x})
     judged, made_of = seen_by(turn.networks["discriminator"]), seen_by(turn.networks["generator"])
     family.phases()[0].objective(turn)
-    on_real = judged[1]
+    on_real = judged[0]
     assert torch.equal(on_real[:, :1], on_real[:, 1:]), "equal halves stay equal"
     assert torch.equal(made_of[0], on_real[:, :1]), "G translates what D compares with"
     assert not torch.equal(on_real[:, :1], x)

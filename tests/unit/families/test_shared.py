@@ -54,7 +54,7 @@ def test_unreachable_resolutions_are_refused_with_advice(
     [
         ({"loss": "hing"}, r"families\.loss\.name: there is no loss 'hing'; did you mean 'hinge'\?"),
         ({"loss": {"name": "hinge", "margn": 1}}, r"families\.loss\.margn: unknown key; did you mean 'margin'"),
-        ({"penalty": {"name": "r1", "gamma": -1}}, r"families\.penalty\.gamma: -1 is not allowed"),
+        ({"penalties": {"name": "r1", "gamma": -1}}, r"families\.penalties\.r1\.gamma: -1 is not allowed"),
         ({"loss": {}}, r"families\.loss\.name: is required"),
         ({"loss": 3}, "families.loss"),
     ],
@@ -65,9 +65,9 @@ def test_wrong_plug_in_choices_are_named(settings: dict[str, object], says: str)
 
 
 def test_a_bare_name_is_a_choice() -> None:
-    config = plugins.configure("families", {"name": "dcgan", "loss": "hinge", "penalty": "r1"})
+    config = plugins.configure("families", {"name": "dcgan", "loss": "hinge", "penalties": "r1"})
     assert config.model_dump()["loss"] == {"name": "hinge"}
-    assert config.model_dump()["penalty"] == {"name": "r1"}
+    assert config.model_dump()["penalties"] == ({"name": "r1"},)
 
 
 def test_lazy_adam() -> None:
@@ -94,8 +94,8 @@ def test_ramps_on_the_clock() -> None:
         Ramp(start=0.1, end=0.0, examples=100, shape="geometric")
 
 
-def test_critic_parts() -> None:
-    parts = _shared.critic_parts(torch.tensor([1.0, -1.0, 3.0]), torch.tensor([-1.0, -2.0, -3.0]))
+def test_means_and_accuracy() -> None:
+    parts = _shared.means(torch.tensor([1.0, -1.0, 3.0]), torch.tensor([-1.0, -2.0, -3.0]), signed=True)
     assert parts["real"].item() == pytest.approx(1)
     assert parts["fake"].item() == pytest.approx(-2)
     assert parts["accuracy"].item() == pytest.approx(5 / 6)

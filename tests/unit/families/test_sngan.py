@@ -9,7 +9,7 @@ from turns import LABEL, REAL, SPEC, latents_of, load, make_turn, phase_of, play
 
 from pipeline import plugins
 from pipeline.contract import Ramp
-from pipeline.families._shared import even_labels
+from pipeline.families._spectral import even_labels
 from pipeline.networks.spectral import Spectral, spectral_layers
 from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
@@ -81,7 +81,7 @@ def test_plays_every_loss(loss: str) -> None:
 
 @pytest.mark.parametrize("penalty", ["r1", "gradient_penalty", "dragan", "consistency"])
 def test_penalties_join_the_loss(penalty: str) -> None:
-    family = load("sngan", penalty=penalty, conditional=True, **SMALL)
+    family = load("sngan", penalties=penalty, conditional=True, **SMALL)
     parts = play(family, family.build(SPEC), "discriminator")
     torch.testing.assert_close(parts["total"], parts["loss"] + parts["penalty"])
     assert parts["penalty"] > 0
@@ -148,7 +148,7 @@ def test_starts_glorot_uniform_with_gain_root_two_in_branches() -> None:
     [
         ({"halvings": 5}, "halvings: 5 is not allowed; discriminator_widths lists 4 blocks"),
         ({"generator_attention": [4]}, "generator_attention: 4 is not allowed; there are 3 blocks"),
-        ({"penalty": "path"}, "there is no penalty 'path'"),
+        ({"penalties": "path"}, "there is no penalty 'path'"),
     ],
 )
 def test_unfit_settings_are_refused(keys: dict[str, Any], says: str) -> None:

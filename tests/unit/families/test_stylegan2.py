@@ -74,7 +74,7 @@ def test_cifar_has_no_path_length_and_no_correction_for_it() -> None:
 
 
 def test_a_penalty_at_every_step_joins_the_loss() -> None:
-    family = load(penalty_every=1, penalty={"name": "r1", "gamma": 3.0})
+    family = load(penalties={"name": "r1", "gamma": 3.0, "every": 1})
     networks = family.build(SPEC)
     parts = phase_of(family, "discriminator").objective(turn(family, networks, "discriminator"))
     torch.testing.assert_close(parts["total"], parts["loss"] + parts["penalty"])
@@ -196,7 +196,7 @@ def test_any_loss_plays(loss: str, minibatch: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"loss": "wasserstein", "penalty": None}, "needs a bounded critic"),
+        ({"loss": "wasserstein", "penalties": None}, "needs a bounded critic"),
         ({"loss": "least_squares", "augment": "ada"}, "watches the sign"),
         ({"augment": "adda"}, "did you mean 'ada'"),
         ({"mixing": 1.5}, "mixing"),

@@ -10,7 +10,7 @@ from pipeline import plugins
 from pipeline.contract import State
 from pipeline.settings import SettingsError
 
-SMALL: dict[str, Any] = {"generator_width": 4, "critic_width": 4, "latent": 8}
+SMALL: dict[str, Any] = {"generator_width": 4, "discriminator_width": 4, "latent": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_clipping_reaches_every_number_before_a_turn(architecture: str) -> None:
 
 
 def test_without_clip_nothing_moves() -> None:
-    critic = load("wgan", clip=None, penalty="r1", **SMALL).build(SPEC)["discriminator"]
+    critic = load("wgan", clip=None, penalties="r1", **SMALL).build(SPEC)["discriminator"]
     before = [parameter.clone() for parameter in critic.parameters()]
     critic.advance()  # pyright: ignore[reportCallIssue]
     assert all(torch.equal(a, b) for a, b in zip(before, critic.parameters(), strict=True))
@@ -61,8 +61,8 @@ def test_optimiser_is_rmsprop_without_momentum() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"penalty": "r1"}, "clip: the critic is bounded twice; set it to null"),
-        ({"penalty": "gradient_penalty", "clip": None}, "batch norm ties the examples together"),
+        ({"penalties": "r1"}, "clip: the critic is bounded twice; set it to null"),
+        ({"penalties": "gradient_penalty", "clip": None}, "batch norm ties the examples together"),
         ({"clip": 0}, "clip"),
     ],
 )

@@ -118,3 +118,12 @@ def test_minimax_starves_where_non_saturating_feeds() -> None:
 def test_a_number_out_of_range_is_named() -> None:
     with pytest.raises(SettingsError, match=r"losses\.smoothing"):
         load("non_saturating", smoothing=0.7)
+
+
+@pytest.mark.parametrize("name", plugins.names("losses"))
+def test_a_signed_loss_thresholds_its_logits_at_zero(name: str) -> None:
+    """Reals and fakes may change places with their signs, and a shift of all logits is no matter of indifference."""
+    loss = load(name)
+    value = loss.critic(REAL, FAKE).item()
+    mirrored, shifted = loss.critic(-FAKE, -REAL).item(), loss.critic(REAL + 3, FAKE + 3).item()
+    assert loss.signed == (value == pytest.approx(mirrored) and value != pytest.approx(shifted))

@@ -131,7 +131,7 @@ def dcgan_changing() -> tuple[AnyFamily, list[tuple[int, AnyFamily]]]:
 
     def tuned(rate: float, gamma: float) -> AnyFamily:
         players = {"generator": {"lr": rate, "beta1": 0.1}, "discriminator": {"lr": 2 * rate}}
-        return dcgan(penalty={"name": "r1", "gamma": gamma}, **players)
+        return dcgan(penalties={"r1": {"gamma": gamma, "every": 2}}, **players)
 
     return tuned(1e-3, 1.0), [(48, tuned(5e-4, 3.0)), (96, tuned(2e-3, 0.2))]
 
@@ -210,7 +210,7 @@ def test_the_familys_own_rules_change_too(tmp_path: Path) -> None:
 
 SMOOTH = [
     (dcgan(), dcgan(generator={"lr": 1e-5, "beta1": 0.9, "eps": 1e-6, "weight_decay": 0.1})),
-    (dcgan(), dcgan(penalty={"name": "r1", "gamma": 9.0})),
+    (dcgan(), dcgan(penalties={"r1": {"gamma": 9.0, "every": 2}})),
     (dcgan(), dcgan(loss={"name": "hinge"})),
     (dcgan(), dcgan(discriminator={"lr": Ramp(start=1e-3, end=1e-4, examples=100)})),
     (r3gan(), r3gan(generator={"lr": 1e-5})),
@@ -221,8 +221,8 @@ ROUGH = [
     (dcgan(), dcgan(generator_width=8), r"the shape of generator\.\S+ would change from [\d ×]+ to [\d ×]+$"),
     (dcgan(), dcgan(latent=7), "the noise would change"),
     (dcgan(), dcgan(conditional=False), "what is read of the data would change"),
-    (dcgan(), dcgan(penalty_every=4), "`every` of the phase penalty would change from 2 to 4"),
-    (dcgan(), dcgan(penalty_every=1), r"the phases of the segment all would change"),
+    (dcgan(), dcgan(penalties={"r1": {"every": 4}}), "`every` of the phase penalty would change from 2 to 4"),
+    (dcgan(), dcgan(penalties={"r1": {"every": 1}}), r"the phases of the segment all would change"),
     (dcgan(), dcgan(share_fakes=False), "`latents` of the phase discriminator would change"),
     (dcgan(), dcgan(generator={"name": "sgd"}), "the optimiser of the player generator would change from 'adam' to"),
     (dcgan(), dcgan(generator_norm="none"), r"generator\.\S+ would"),

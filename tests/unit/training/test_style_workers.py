@@ -32,7 +32,7 @@ def stylegan() -> AnyFamily:
 def stylegan2() -> AnyFamily:
     """Both lazy phases, the mean path length, ADA's p."""
     keys = {"latent": 6, "style": 5, "mapping_layers": 2, "width": 64, "max_width": 6, "smallest": 2}
-    lazy = {"penalty_every": 2, "path_every": 2, "penalty": {"name": "r1", "gamma": 1.0}}
+    lazy = {"penalties": {"r1": {"gamma": 1.0, "every": 2}}, "path_every": 2}
     return plugins.load("families", {"name": "stylegan2", **keys, **lazy, "augment": ADA, "conditional": True})
 
 

@@ -1,0 +1,68 @@
+"""Every family small, by what its file declares: its preset `smoke`, and data of the kind it was published for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pipeline import plugins
+from pipeline.contract import AnyFamily
+from pipeline.families._shared import Canon
+from pipeline.settings import SettingsError
+from pipeline.types import DataSpec
+
+NAMES = plugins.names("families")
+SIDE, SAMPLES, RATE = 16, 1024, 8_000
+CLASSES = ("a", "b", "c")
+
+
+def canon_of(name: str) -> dict[str, Canon]:
+    """The published configurations of a family."""
+    return plugins.module("families", name).CANON
+
+
+def presets_of(name: str) -> dict[str, dict[str, Any]]:
+    """The presets of a family."""
+    return plugins.module("families", name).PRESETS
+
+
+def smoke(name: str, **keys: Any) -> AnyFamily:
+    """A family at its smallest preset."""
+    return plugins.load("families", {"name": name, "preset": "smoke", **keys})
+
+
+def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) -> DataSpec:
+    """Small data of the kind of the first that the family's file names as published."""
+    published = next(iter(canon_of(name).values())).spec
+    shapes = {"image": (published.shape[0], side, side), "waveform": (1, SAMPLES)}
+    shape = shapes.get(published.modality, published.shape)
+    fields = tuple(
+        replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
+    )
+    rate = RATE if published.modality == "waveform" else None
+    return DataSpec(published.modality, shape, classes, published.dtype, fields, rate)
+
+
+def makes_images_alone(name: str) -> bool:
+    """Whether it reads images, with or without labels, and nothing else."""
+    published = next(iter(canon_of(name).values()))
+    return published.modality == "image" and not published.fields
+
+
+def fitting(name: str, preset: str | None) -> DataSpec:
+    """The data that the preset was published for; else the first that it takes."""
+    canon = canon_of(name)
+    if preset in canon:
+        return canon[preset].spec
+    family: AnyFamily = plugins.load("families", {"name": name} | ({"preset": preset} if preset else {}))
+    tried = [*(data_for(name, side) for side in (16, 28, 32, 64, 128, 256)), next(iter(canon.values())).spec]
+    return next(spec for spec in tried if takes(family, spec))
+
+
+def takes(family: AnyFamily, spec: DataSpec) -> bool:
+    """Whether the family can be built for this data."""
+    try:
+        family.check(spec)
+    except SettingsError:
+        return False
+    return True
