@@ -61,7 +61,7 @@ fuzz: .venv/dev  ## changed files to every reader of strangers' bytes; FUZZ_SECO
 zoo: .venv/dev  ## every image family on Fashion-MNIST, five minutes of training each; goes on where it was stopped
 	@$(ENV) python tests/bench/zoo.py $(ZOO)
 
-golden: .venv/dev  ## the numbers of eight steps of every family, written anew; FAMILIES="dcgan r3gan"
+golden: .venv/dev  ## the numbers of eight steps of every family, written again; FAMILIES="dcgan r3gan"
 	@$(ENV) PYTHONPATH=.:tests/support python tests/golden/golden.py $(FAMILIES)
 
 ui: .venv/ready  ## MLflow's pages on 127.0.0.1:5000
@@ -94,7 +94,7 @@ digests:  ## the digests behind the tags of the images that infra/ builds on; ne
 	@infra/digests.sh
 
 # A new environment from pyproject.toml, whose versions become the lock files. setuptools builds the package itself.
-lock:  ## resolve pyproject.toml anew and pin what was found, with the sha256 of every file
+lock:  ## resolve pyproject.toml again and pin what was found, with the sha256 of every file
 	rm -rf .work/lock && $(PYTHON) -m venv .work/lock
 	.work/lock/bin/pip install --quiet . && .work/lock/bin/pip freeze --all | $(PINS) | sort -f > .work/lock/run
 	.work/lock/bin/pip install --quiet '.[dev]' && .work/lock/bin/pip freeze --all | $(PINS) | sort -f > .work/lock/all

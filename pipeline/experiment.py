@@ -112,7 +112,7 @@ class Experiment:
         """Raise where the scratch folder has been removed since the training began.
 
         Raises:
-            ScratchRemoved: saying so, and that it begins anew.
+            ScratchRemoved: saying so, and that it begins again.
         """
         if self.guarded and not scratch.is_whole(Path(self.scratch)):
             raise ScratchRemoved(scratch.removed(Path(self.scratch)))

@@ -38,7 +38,7 @@ _QUOTED = re.compile(
 # A login before a host. A password may hold a slash; `host:8080/a@b` has a port and no password.
 _LOGIN = re.compile(r"(\w:/{2,3})(?:[^\s/@:'\"]*:(?!\d{1,5}/)[^\s'\"]*|[^\s/'\"]+)@")
 _BARE_LOGIN = re.compile(r"(?<![\w/@.%+-])[\w.%+-]+:[^\s@/'\":]")
-# Where the two may stand: each ends with an @, which is looked for once, and not anew from every place before it.
+# Where the two may stand: each ends with an @, which is looked for once, and not again from every place before it.
 _BEFORE_AT = re.compile(r"(?<![^\s'\"])[^\s'\"]+@")
 _PART_BEFORE_AT = re.compile(r"(?<![^\s@/'\"])[^\s@/'\"]++@(?=[\w\[])")
 

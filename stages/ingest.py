@@ -73,7 +73,7 @@ def describe(manifest: Manifest) -> None:
     if manifest.duplicates.get("examples"):
         print(f"duplicates: {manifest.duplicates['examples']} ({manifest.duplicates['policy']})")
     for reason, count in manifest.rejects.items():
-        print(f"set aside: {count} × {reason} (artifacts/shards/rejects.csv)")
+        print(f"rejected: {count} × {reason} (artifacts/shards/rejects.csv)")
     if manifest.passed_over:
         print(f"passed over: {listing.described(manifest.passed_over)} (artifacts/shards/passed_over.csv)")
     for sentence in notes.sentences(manifest.notes, "artifacts/shards"):

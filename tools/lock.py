@@ -53,7 +53,7 @@ class File:
 
 
 def main() -> None:
-    """Write every lock file anew, in place."""
+    """Write every lock file again, in place."""
     run = pins(RUN)
     write(RUN, run)
     write(DEV, pins(DEV))

@@ -71,7 +71,7 @@ def score(
         fake: what is scored: a `Model`, a `Run`, an address such as `models:/NAME@champion`, or any of the above.
         metrics: names of files in pipeline/metrics, or `{"name": …}` with its keys; by default all that can be had.
         extractor: a name or `{"name": …}`; by default that of a reference, and the Inception network for all else.
-        n: samples of a model, and at most so many images of a folder.
+        n: samples of a model, and at most this many images of a folder.
         seed: of samples and subsets.
         truncation: of a model's samples.
         threads: images are read and seen by so many; any number gives the same bits. By default all CPUs.

@@ -1,4 +1,4 @@
-"""A file from the network: whole and of the right sha256, or not at all; an interrupted try is gone on from."""
+"""A file from the network, whole and of the right sha256, or not at all; resumes interrupted downloads."""
 
 from __future__ import annotations
 

@@ -131,7 +131,10 @@ def score(
     metrics: Annotated[
         list[str] | None, typer.Option(help="fid, kid, is, precision_recall, density_coverage, …; comma or repeated.")
     ] = None,
-    n: Annotated[int | None, typer.Option(min=2, help="At most so many of either side; of a model, so many.")] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(min=2, help="Maximum number of images per side; number of samples to draw from a model."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of samples, subsets and choices.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Of a model's samples.")] = 1.0,
     splits: Annotated[int | None, typer.Option(min=1, help="Parts of the inception score (10).")] = None,

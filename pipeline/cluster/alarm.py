@@ -1,4 +1,4 @@
-"""A limit for what holds the interpreter's lock: neither a thread nor a handler in Python would get its turn."""
+"""Ends the process by SIGALRM where a call holds the GIL for too long, so that no thread or handler could run."""
 
 from __future__ import annotations
 

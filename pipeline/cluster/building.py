@@ -1,4 +1,4 @@
-"""A limit for the one wait of Ray Train that has none: for the workers of a group while it is built.
+"""Ray Train has no timeout while the workers of a group start. This watchdog removes groups that do not start in time.
 
 A worker that is stopped, not killed, before all of them are at work answers nobody, and nobody asks how it is. The
 driver sees which groups have their machines and whose workers have not all begun; one that takes too long is taken

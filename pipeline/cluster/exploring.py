@@ -11,7 +11,7 @@ from pipeline import randomness
 from pipeline.cluster.settings import Range
 
 FACTORS = (0.8, 1.2)  # Jaderberg et al. 2017, section 4
-AGAIN = 0.25  # how likely a setting is drawn anew in place of changed; Ray's
+AGAIN = 0.25  # how likely a setting is drawn again in place of changed; Ray's
 DIGITS = 6  # of a drawn number: the last bits of a logarithm are another machine's
 
 
@@ -23,7 +23,7 @@ def drawn(space: Mapping[str, Range], seed: int, member: int) -> dict[str, Any]:
 def explored(
     space: Mapping[str, Range], settings: Mapping[str, Any], seed: int, round_: int, member: int
 ) -> dict[str, Any]:
-    """A donor's settings, each changed for the member that takes them over: by a factor, or drawn anew.
+    """A donor's settings, each changed for the member that takes them over: by a factor, or drawn again.
 
     What is changed stays within its bounds; of choices, and of whole numbers too near each other for a factor, the
     one beside is taken.

@@ -40,7 +40,7 @@ def train(
 ) -> Path:
     """Train inside a `session` on `run.num_workers` workers; returns the published model's folder.
 
-    at_work: another mailbox to which each worker says that it has begun: of the search whose trial this is.
+    at_work: the mailbox of the search whose trial this is; workers report their start there too.
 
     Ray restarts dead workers up to `run.max_failures` times; each start goes on from the
     newest checkpoint in `experiment.scratch`, as does the next call after a dead driver.
@@ -168,7 +168,7 @@ def worker(config: dict[str, Any]) -> None:
     lanes = Experiment(**config["experiment"]).settings.lanes
     world = TorchWorld.sharing(lanes, torch.device(device), config["timeout"])
     if world is None:
-        return  # one of those for whom there is no equal share; the next change of size may need them
+        return  # no lanes for this rank at the current world size; it idles until the next resize
     try:
         _work(config, world, reporter)
     except ScratchRemoved as error:

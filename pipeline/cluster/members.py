@@ -1,4 +1,4 @@
-"""A member of a population from one round to the next: the same training, gone on with, under its line of settings.
+"""A member of a population: resumes its training in each round, with its current settings.
 
 A *line* is how a member's weights came to be: `{from, member, settings}`, an entry for each time the settings were
 others, oldest first. Its hash names the folder of its checkpoints. A member that takes over another's weights takes

@@ -40,7 +40,7 @@ def evolve(
 
     tuning = params.tune
     scheduler = Population(params, note)
-    # A private Ray has as many CPUs as may be busy.
+    # A private Ray is started with exactly the CPUs that we may use.
     limited = tuning.workers_per_trial > 1 or resolve(params.run.address).kind != "private"
     places = side_by_side(params, int(ray.cluster_resources().get("CPU", 1)))
     setup = {**setup, "turnstile": Turnstile(places) if limited and places < tuning.trials else None}

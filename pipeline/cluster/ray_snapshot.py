@@ -29,7 +29,7 @@ SHOWN = 3  # names in a note
 def mend(store: Store, run: str, note: Callable[[str], None]) -> None:
     """Make what earlier starts of `run` left in `store`, Ray's storage, such that Ray can read it.
 
-    A record that cannot be read is rolled back to its copy, or made anew from the checkpoints that are whole. Entries
+    A record that cannot be read is rolled back to its copy, or made again from the checkpoints that are whole. Entries
     whose checkpoint is missing or fails its manifest are dropped, and so is the list of what waits for its score: the
     loop asks again for every score that it lacks. Checkpoints that the record does not name, and what other runs left,
     are removed. `note` is told what was amiss.

@@ -25,7 +25,7 @@ def in_order(
 ) -> Iterator[Answer]:
     """`map` over the Ray that is up; at most two tasks a CPU are under way.
 
-    weight: bytes that a task takes along: as many are under way as half a node's object store holds, or one task.
+    weight: bytes that a task takes along; bytes in flight are limited to half of one node's object store, or one task.
 
     Raises:
         what `function` raises, as itself.
@@ -59,7 +59,7 @@ def in_order(
 
 
 def _room(tasks: int, weight: int) -> bool:
-    """Whether one more may come to so many tasks, and so many bytes be under way, on the nodes that are there now."""
+    """True if another task may be submitted, given the tasks and bytes in flight and the nodes that are there now."""
     import ray
 
     found: Mapping[str, float] = ray.cluster_resources()

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Turnstile:
-    """Handed to trials; who dies inside keeps the place, and ends the search's start that the turnstile belongs to."""
+    """Handed to trials. A trial that dies never releases its slot; that attempt of the search is then aborted."""
 
     def __init__(self, places: int) -> None:
         import ray

@@ -4,7 +4,7 @@
     <cache>/<…>/decoded.json                                     sha256 of manifest and of decoded.bin, written last
 
 One process builds it under a lock while the others wait; a cache that is torn, altered or of
-another manifest is built anew.
+another manifest is built again.
 """
 
 from __future__ import annotations

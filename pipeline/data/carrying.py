@@ -1,6 +1,6 @@
 """Tasks of ingest for machines that see neither the source's files nor the folder of the shards.
 
-What a task's entries are stored as goes along with it, and a shard comes back as bytes. `loaded` and `delivered` are
+The task carries its raw items; the worker returns the finished shard as bytes. `loaded` and `delivered` are
 for where the files are, `AnsweredAfar` for where the work is done.
 """
 

@@ -57,7 +57,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _refuse(image, limits)
                 if _scans(data) > JPEG_SCANS:
-                    raise Rejected("too many scans", f"a JPEG of more than {JPEG_SCANS}; save it anew")
+                    raise Rejected("too many scans", f"a JPEG of more than {JPEG_SCANS}; save it as a plain JPEG")
                 image.load()
                 return _pixels(ImageOps.exif_transpose(image))
         except UnidentifiedImageError:
@@ -127,7 +127,7 @@ def fit(pixels: Pixels, settings: IngestSettings, like: tuple[int, int] | None =
         scale, `proportional` to it; None: its own.
 
     Raises:
-        Rejected: where `transparency` or `resize` say that such an image is to be set aside.
+        Rejected: where `transparency` or `resize` say that such an image is to be rejected.
     """
     channels = settings.channels or pixels.shape[2]
     pixels = with_channels(pixels, channels, settings.transparency)

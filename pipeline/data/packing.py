@@ -50,7 +50,7 @@ def ingest(
 
     Raises:
         SettingsError: if the source is not there, or its images differ where the settings assume they do not.
-        UserError: if too much had to be set aside (rejects.csv is written first), or two splits cannot be made.
+        UserError: if too much had to be rejected (rejects.csv is written first), or two splits cannot be made.
     """
     source = source or open_source(settings)
     check_fitting(source, settings)

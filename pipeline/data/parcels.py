@@ -229,7 +229,7 @@ def _of_ours(kind: int, data: bytes) -> Any:
         return Rejected(str(reason), str(detail))
     if kind == ARRAY:
         return arrays.decode(data)
-    raise Damaged(f"it holds msgpack's kind {kind}, which is none of ours")
+    raise Damaged(f"it holds msgpack's kind {kind}, which zerosum does not write")
 
 
 def _none_within(kind: int, _: bytes) -> Any:

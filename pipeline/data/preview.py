@@ -112,7 +112,7 @@ def foresee(settings: IngestSettings, source: DataSource[Any] | None = None) -> 
 
 
 def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:
-    """Refuse keys that fit images for what is none, and transforms that there are not.
+    """Reject image-only settings for other data, and transforms that do not exist.
 
     Raises:
         SettingsError: naming them.

@@ -19,7 +19,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One item that was set aside: its key, a reason that can be counted, details."""
+    """One item that was rejected: its key, a reason that can be counted, details."""
 
     key: str
     reason: str
@@ -61,7 +61,7 @@ def counted(rejects: Iterable[Reject]) -> dict[str, int]:
 
 
 def write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
-    """rejects.csv, in the order of the source; only a header where nothing was set aside."""
+    """rejects.csv, in the order of the source; only a header where nothing was rejected."""
     rows = ((reject.key, reject.reason, reject.detail) for reject in rejects)
     tables.write(folder / REJECTS, ("item", "reason", "detail"), rows)
 
@@ -73,7 +73,7 @@ def write_passed_over(folder: Path, passed: Sequence[tuple[str, str]]) -> None:
 
 
 def check_rejects(rejects: Sequence[Reject], items: int, allowed: float, folder: Path | None) -> None:
-    """Refuse to go on where more than the fraction `allowed` of `items`, or all of them, were set aside.
+    """Refuse to go on where more than the fraction `allowed` of `items`, or all of them, were rejected.
 
     folder: where the whole list is, if it is written.
 

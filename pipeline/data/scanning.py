@@ -168,7 +168,7 @@ class Survey:
 
     fields: the shapes of each field beside x, another domain's among them.
 
-    rejected: the entries that were set aside, as `rejects` lists them. notes: with the keys of their entries.
+    rejected: the entries that were rejected, as `rejects` lists them. notes: with the keys of their entries.
     """
 
     entries: tuple[Entry, ...]

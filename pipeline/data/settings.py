@@ -30,7 +30,7 @@ class IngestSettings(Settings):
     )
     resize: Literal["stretch", "center_crop", "pad", "none"] = Field(
         default="center_crop",
-        description="how an image of another shape becomes `resolution`; none: it is set aside",
+        description="how an image of another shape becomes `resolution`; none: it is rejected",
     )
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
         default="bicubic", description="the resampling filter, Pillow's, antialiased when shrinking"
@@ -50,11 +50,11 @@ class IngestSettings(Settings):
     )
     holdout_fraction: float = Field(default=0.2, ge=0, lt=1, description="the share of contents kept out of training")
     max_rejected_fraction: float = Field(
-        default=0.01, ge=0, le=1, description="ingest fails where more items than this are set aside"
+        default=0.01, ge=0, le=1, description="ingest fails where more items than this are rejected"
     )
-    max_bytes: int = Field(default=Limits().max_bytes, ge=1, description="larger files are set aside")
+    max_bytes: int = Field(default=Limits().max_bytes, ge=1, description="larger files are rejected")
     max_pixels: int = Field(
-        default=Limits().max_pixels, ge=1, le=MOST_PIXELS, description="images that unpack to more are set aside"
+        default=Limits().max_pixels, ge=1, le=MOST_PIXELS, description="images that unpack to more are rejected"
     )
     shard_examples: int = Field(default=1024, ge=1, description="examples a shard holds")
     png_level: int = Field(default=6, ge=0, le=9, description="compression of packed images; lossless at every level")

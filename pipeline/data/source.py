@@ -19,7 +19,7 @@ Problem = tuple[str, str]
 
 
 class Rejected(Exception):
-    """One item cannot be used and is set aside, with a short reason that can be counted, and details."""
+    """One item cannot be used and is rejected, with a short reason that can be counted, and details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)

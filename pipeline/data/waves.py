@@ -162,7 +162,7 @@ def decode(data: bytes, beyond: Beyond = "reject") -> tuple[Samples, int]:
         them; the last two leave a note.
 
     Raises:
-        Rejected: as `header_of`, for numbers that are none, and as `beyond` says.
+        Rejected: as `header_of`, for NaN or infinite values, and as `beyond` says.
     """
     header = header_of(data, len(data))
     begin, _ = header.data
@@ -263,7 +263,7 @@ def with_length(x: Samples, length: int, longer: Longer, shorter: Shorter) -> Sa
     """(c, n) → (c, length), cropped or padded with silence.
 
     Raises:
-        Rejected: where `longer` or `shorter` say that such a file is to be set aside.
+        Rejected: where `longer` or `shorter` say that such a file is to be rejected.
     """
     excess = x.shape[1] - length
     if excess > 0:

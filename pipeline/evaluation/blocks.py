@@ -38,7 +38,7 @@ Span = tuple[int, int]
 class Block:
     """Rows as an extractor saw them: features (n, d), logits (n, classes) or None, labels (n,), -1 = none.
 
-    nonfinite: how many samples held numbers that are none.
+    nonfinite: how many samples held NaN or infinite values.
     """
 
     features: Features
@@ -232,7 +232,7 @@ def _reader(examples: ShardExamples) -> Reader:
 class SampleExamples:
     """Samples of the model in `folder`: quantised, as a person would save them.
 
-    labels (count,): what each is asked for. nonfinite: marks samples with numbers that are none.
+    labels (count,): what each is asked for. nonfinite: marks samples with NaN or infinite values.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""A folder of images as anyone has it: read as it lies, each image of its own size, nothing set aside unsaid."""
+"""A folder of images: each image is read at its own size, and what cannot be used is reported."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ABOUT = ("source", "extractor", "tap", "resize")
 KNOWN = frozenset({"mu", "sigma", "features", "rows", "labels", "logits", "probabilities", *COUNTS, *ABOUT})
 SHOWN = 40
 NUMBERS = "fiu"  # kinds of NumPy's types
-ABOUT_BYTES = 4096  # a longer text is none of ours
+ABOUT_BYTES = 4096  # zerosum writes no longer text
 # A covariance is symmetric but for what float32 rounds.
 ASYMMETRY = 1e-3
 

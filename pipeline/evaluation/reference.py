@@ -57,7 +57,7 @@ def measure(
         manifest_sha256=manifest_sha256,
         spec=train.spec,
         extractor=name,
-        # Where weights lay and how many images went at once decide no number, and are nobody else's paths.
+        # The path of the weights and the batch size do not affect results: they stay out of the card.
         config=config.model_dump(mode="json", exclude=set(getattr(extractor, "incidental", ()))),
         extractor_sha256="",
         dimension=extractor.dimension,

@@ -45,7 +45,7 @@ class GallerySettings(Settings):
 
     per_class: int = Field(default=10, ge=1, description="samples of each class (columns of the grid)")
     rows: int = Field(default=8, ge=1, description="rows of the grid where nothing is labelled")
-    classes: int = Field(default=20, ge=1, description="at most so many classes are shown")
+    classes: int = Field(default=20, ge=1, description="at most this many classes are shown")
     interpolations: int = Field(default=6, ge=1, description="walks from one latent to another")
     steps: int = Field(default=10, ge=2, description="samples on each walk, its ends included")
     neighbours: int = Field(default=12, ge=1, description="pairs of a sample and its nearest train example")

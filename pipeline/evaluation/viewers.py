@@ -79,7 +79,7 @@ class Viewer:
         """One side as this extractor sees it; `advance` is told of the rows that have come.
 
         Raises:
-            UserError: if samples hold numbers that are none.
+            UserError: if samples hold NaN or infinite values.
         """
         looked: Handle | Extractor = self.extractor
         if self.travels and self.state is not None:
@@ -157,5 +157,5 @@ def travelling(viewer: Viewer, folder: Path) -> Viewer:
 
 
 def of_features(sides: Iterable[int | None]) -> ExtractorIdentity:
-    """Who ready-made features are from: nobody that is known."""
+    """The identity of precomputed features, whose extractor is unknown."""
     return ExtractorIdentity(FEATURES, "", next((dimension for dimension in sides if dimension), 0))

@@ -1,4 +1,4 @@
-"""Standing statistics: batch norm's running means gathered anew from the published weights' own samples."""
+"""Standing statistics: batch norm's running means gathered again from the published weights' own samples."""
 
 from __future__ import annotations
 

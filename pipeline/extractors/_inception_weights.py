@@ -151,7 +151,7 @@ def _check_sha256(path: Path, found: str, wanted: str | None) -> None:
         if expected is not None and not found.startswith(expected.lower()):
             raise UserError(
                 f"{path} has sha256 {found[:16]}…, and {who} {expected[:16]}: it is damaged or another file; "
-                f"{FETCH} gets it anew"
+                f"{FETCH} gets it again"
             )
 
 

@@ -113,7 +113,7 @@ def read_json(path: Path, made_by: str) -> Any:
     try:
         return parse_json(data, finite=True)
     except Damaged as error:
-        raise BrokenArtefact(f"{path} is not valid JSON ({error}); remove it and let {made_by} make it anew") from None
+        raise BrokenArtefact(f"{path} is not valid JSON ({error}); remove it and let {made_by} make it again") from None
 
 
 def verify(path: Path, sha256: str, made_by: str) -> None:

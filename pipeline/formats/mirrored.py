@@ -116,7 +116,7 @@ class MirroredStore(CheckpointStore):
             self._store.drop([bundle], kept=self._known().values())
 
     def _documents(self) -> list[str]:
-        """The names of the checkpoints in the store; other documents there are none of ours, and are left."""
+        """The names of the checkpoints in the store; other documents there are left alone."""
         found = (name.removesuffix(".json") for name in self._store.names("") if name.endswith(".json"))
         return sorted(name for name in found if NAMED.fullmatch(name))
 

@@ -191,7 +191,7 @@ class Blobs:
         """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched.
 
         Files that are not named as this class names them are none of its own, and stay.
-        fetching: whose lock is held here; if empty, what was used last stays, however large it is.
+        fetching: whose lock is held here; if empty, the most recently used file is kept, even over budget.
         """
         found: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("*") if self._folder.is_dir() else ():

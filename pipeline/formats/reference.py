@@ -224,7 +224,7 @@ class Reference:
 
     @property
     def blind(self) -> bool:
-        """Whether nobody looked: the extractor `none`, for designs that measure themselves."""
+        """True if there is no feature extractor (`extractor: none`), for designs that measure themselves."""
         return self.card.extractor == BLIND
 
     def moments(self, split: Split) -> Moments:

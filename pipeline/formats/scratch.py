@@ -23,7 +23,7 @@ def begin(folder: Path, parts: Sequence[str], note: Callable[[str], None]) -> No
         return
     left = [folder / part for part in parts if (folder / part).exists()]
     if left:
-        note(f"{folder} was removed in part while it was in use; beginning anew")
+        note(f"{folder} was removed in part while it was in use; beginning again")
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     files.write_bytes(folder / MARK, b"")
@@ -36,4 +36,4 @@ def is_whole(folder: Path) -> bool:
 
 def removed(folder: Path) -> str:
     """What a person is told where it is not."""
-    return f"{folder} was removed while it was in use; run it again: it begins anew"
+    return f"{folder} was removed while it was in use; run it again: it begins again"

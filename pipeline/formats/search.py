@@ -24,8 +24,8 @@ MADE_BY = "the tune stage"
 class Best:
     """`overrides` are dotted settings; `score` is None where nothing was searched.
 
-    schedule: what takes the place of `overrides` on the way, in order: `from`, in examples seen, and `overrides`,
-        all of them anew. The last entry holds to the end. Empty but for a population's.
+    schedule: list of `{from: examples seen, overrides: …}` in order; each entry replaces all overrides from then on.
+        Empty except for a population's.
     """
 
     overrides: dict[str, Any]

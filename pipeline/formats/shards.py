@@ -75,7 +75,7 @@ class Manifest:
     source: which source, with its settings; folders and files by their last name only.
     packing: how examples were fitted to the spec (resize, filter, transparency …).
     duplicates: `policy`, `examples` (repeats of an earlier content), `conflicting` (those with another label).
-    rejects: how many items were set aside, by reason; rejects.csv beside the manifest names them.
+    rejects: how many items were rejected, by reason; rejects.csv beside the manifest names them.
     notes: what a person should know of items that are used, by kind: how many, the worst, plain values; notes.csv
         beside the manifest names them.
     passed_over: how many files and folders among the source's were none of its items, by name or ending;

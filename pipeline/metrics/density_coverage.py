@@ -16,7 +16,7 @@ class Config(Settings):
     """The paper's k, and a bound on the quadratic cost."""
 
     k: int = Field(default=5, ge=1, description="the neighbour whose distance is a ball's radius")
-    limit: int = Field(default=10_000, ge=8, description="at most so many of either side, chosen by the seed")
+    limit: int = Field(default=10_000, ge=8, description="maximum number of rows per side, chosen by the seed")
 
 
 class Metric:

@@ -18,7 +18,7 @@ from pipeline.settings import Settings, UserError
 class Config(Settings):
     """A bound on what is kept."""
 
-    limit: int = Field(default=50_000, ge=8, description="at most so many samples, chosen by the seed")
+    limit: int = Field(default=50_000, ge=8, description="at most this many samples, chosen by the seed")
 
 
 class Metric:

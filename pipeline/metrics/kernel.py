@@ -23,7 +23,9 @@ class Config(Settings):
     constant: float = Field(default=1.0, ge=0)
     subsets: int = Field(default=50, ge=1, description="seeded subsets averaged over, at most")
     subset_size: int = Field(default=1000, ge=2, description="examples of either side in a subset")
-    limit: int = Field(default=50_000, ge=8, description="at most so many of either side are kept to draw subsets from")
+    limit: int = Field(
+        default=50_000, ge=8, description="maximum number of rows kept per side, from which subsets are drawn"
+    )
 
 
 class Metric:

@@ -17,7 +17,7 @@ class Config(Settings):
     """What counts as typical, and a bound on the quadratic cost."""
 
     quantile: float = Field(default=0.5, gt=0, lt=1, description="of the holdout's distances; 0.5 = their median")
-    limit: int = Field(default=10_000, ge=8, description="at most so many samples and holdout examples")
+    limit: int = Field(default=10_000, ge=8, description="at most this many samples and holdout examples")
 
 
 class Metric:

@@ -45,7 +45,7 @@ def space(params: Params) -> list[str]:
             wrong = _wrong_with(params, dotted, value)
             if wrong:
                 why = "; ".join(line.removeprefix(f"{dotted}: ") for line in wrong)
-                problems.append(f"tune.space.{dotted}: {shown(value)} would not do: {why}")
+                problems.append(f"tune.space.{dotted}: {shown(value)} is not a valid value: {why}")
                 break
     if params.tune.mode == "population" and params.tune.space and not problems:
         problems = _steady(params)

@@ -59,7 +59,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         except UserError as error:
             # What is wrong whatever is searched is said once.
             if str(error) not in problems:
-                problems.append(f"{searched} would not do: {error}" if searched else str(error))
+                problems.append(f"{searched} is not a valid value: {error}" if searched else str(error))
     if params.tune.trials and params.tune.mode == "population" and shape_known and not problems:
         problems += unsteady(params, spec)
     if problems:

@@ -54,6 +54,6 @@ def resizable(ingest: IngestSettings) -> None:
     if ingest.resize == "none" and ingest.size and native and ingest.size != native[1:]:
         found, asked = ("×".join(map(str, size)) for size in (native[1:], ingest.size))
         raise SettingsError(
-            f"ingest.resize: none sets every image aside that is not {asked}, and these are {found}; "
+            f"ingest.resize: none rejects every image that is not {asked}, and these are {found}; "
             "choose stretch, center_crop or pad, or leave ingest.resolution out"
         )

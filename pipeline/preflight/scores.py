@@ -42,7 +42,7 @@ def same_weights(params: Params, reference: Reference) -> None:
     DVC cannot see a file outside the project, such as the one that `weights: auto` stands for.
 
     Raises:
-        SettingsError: with the command that measures anew.
+        SettingsError: with the command that measures again.
     """
     measured = str(reference.card.report.get("weights_sha256"))
     name, config = _extractor(params)
@@ -54,7 +54,7 @@ def same_weights(params: Params, reference: Reference) -> None:
     if now != measured:
         raise SettingsError(
             f"reference.extractor.weights: artifacts/reference was measured with the weights {measured[:12]}…, and the "
-            f"file that is named is {now[:12]}… now; measure anew with `dvc repro -f -s reference`"
+            f"file that is named is {now[:12]}… now; measure again with `dvc repro -f -s reference`"
         )
 
 

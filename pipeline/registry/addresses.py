@@ -20,7 +20,7 @@ STANDALONE = "standalone"  # between that folder and the copy, with --temp
 # In a project: what was registered last, and where.
 RECEIPT = Path("artifacts") / "curves" / "registration" / "registration.json"
 # In a folder that git keeps empty, a dependency of the register stage: where nothing was registered, as in a clone, DVC
-# finds it changed. Register's out alone would not do: `dvc repro --pull` takes a missing out for one to be pulled.
+# finds it changed. Register's out alone is not enough: `dvc repro --pull` takes a missing out for one to be pulled.
 SEEN = Path("inputs") / "register" / "registered.json"
 LONGEST_KEY = 250
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}

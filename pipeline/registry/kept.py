@@ -84,6 +84,6 @@ def require(uri: str) -> Path | None:
     what = "holds no MLmodel" if folder.is_dir() else "is missing"
     raise UserError(
         f"{uri}: the files of version {version.version} are gone: {folder} {what}. Bring the folder back from a copy, "
-        f"or, where artifacts/model holds the same weights ({weights}…), log them anew with `zerosum register` or "
+        f"or, where artifacts/model holds the same weights ({weights}…), log them again with `zerosum register` or "
         "`dvc repro -f -s register`"
     )

@@ -55,7 +55,7 @@ def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
     if location is not None and not location.is_dir():
         raise UserError(
             f"{run_id}: the files of this run are gone: {location} is missing. Bring the folder back from a copy; "
-            "`zerosum register` logs anew those of the training that artifacts/ hold"
+            "`zerosum register` logs again those of the training that artifacts/ hold"
         )
     with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:
         try:

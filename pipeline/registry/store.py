@@ -102,8 +102,8 @@ def absent(root: Path, address: Address) -> UserError:
     unregistered(root)
     if lost(root) and not address.given:
         return UserError(
-            f"the registry {address.shown} is gone. Bring it back from a copy, or make it anew with `dvc repro`, which "
-            "registers what artifacts/ hold"
+            f"the registry {address.shown} is gone. Bring it back from a copy, or make it again with `dvc repro`, "
+            "which registers what artifacts/ hold"
         )
     if not address.given and not any((root / mark).is_file() for mark in ("params.yaml", "dvc.yaml")):
         return UserError(
@@ -114,7 +114,7 @@ def absent(root: Path, address: Address) -> UserError:
     if last.get("registry") == address.recorded:
         return UserError(
             f"the registry {address.shown} is gone; {RECEIPT} says that {last.get('name')} version "
-            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it anew with `dvc repro` "
+            f"{last.get('version')} was registered in it. Bring it back from a copy, or make it again with `dvc repro` "
             "or `zerosum register`, which register what artifacts/ hold"
         )
     named = "MLFLOW_TRACKING_URI names" if address.given else "it would be"

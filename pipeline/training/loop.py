@@ -209,9 +209,7 @@ class Game:
     def _leaving(self) -> bool:
         leaving = self.run.leaving is not None and self.run.leaving()
         if leaving and self.run.world.rank == 0:
-            self.run.reporter.note(
-                f"a machine is to be taken away: checkpoint at {self.state.examples_seen:,} examples"
-            )
+            self.run.reporter.note(f"preemption notice: saving a checkpoint at {self.state.examples_seen:,} examples")
         return leaving
 
     def roll_back(self, error: health.NonFinite) -> None:
@@ -267,7 +265,7 @@ class Game:
         return ()
 
     def _rebuild(self, names: tuple[str, ...]) -> None:
-        """Fresh weights, and averages, for networks that begin a segment anew."""
+        """Fresh weights, and averages, for networks that begin a segment again."""
         fresh = build(self.run.family, self.run.spec, self.state, self.run.world.device) if names else {}
         for name in names:
             self.networks[name].load_state_dict(fresh[name].state_dict())

@@ -50,7 +50,7 @@ class Snapshots:
         settings, found = game.run.settings, None
         if self.world.rank == 0:
             if settings.publish == "best" and not self.store.usable(BEST, settings.examples):
-                self.reporter.note("the best average is broken, or beyond train.examples; beginning anew")
+                self.reporter.note("the best average is broken, or beyond train.examples; beginning again")
                 self.store.clear()
             found = self.store.latest(self.reporter.note, settings.examples)
         number = torch.tensor([int(found.name) if found else -1], device=self.world.device)

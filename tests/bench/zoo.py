@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default="", help="by name, with commas between; else all that fit")
     parser.add_argument("--minutes", type=float, default=5.0, help="of training a family")
-    parser.add_argument("--again", action="store_true", help="train anew what is done")
+    parser.add_argument("--again", action="store_true", help="train again what is done")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"there is no Fashion-MNIST at {DATA}; set ZEROSUM_TEST_DATA to the folder that holds it")
@@ -256,7 +256,7 @@ tenth of all ticks, but for progan and stylegan, whose rates change with their s
 as all are now.
 
     make zoo                          every family, going on where it was stopped
-    make zoo ZOO="--families dcgan"   one of them; --again begins anew
+    make zoo ZOO="--families dcgan"   one of them; --again begins again
 
 ![samples of every family, a column a class](zoo.png)
 """

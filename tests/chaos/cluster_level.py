@@ -31,7 +31,7 @@ SETTINGS = {"run.num_workers": 2, "run.placement": "SPREAD", "run.collective_tim
 
 @dataclass
 class Scene:
-    """A cluster that may have to be made anew, and the stage that runs on it."""
+    """A cluster that may have to be made again, and the stage that runs on it."""
 
     project: Path
     shared: Path
@@ -88,13 +88,13 @@ def preempted(scene: Scene, chance: random.Random) -> str:
     found = scene.at_work()
     if not found:
         return "no rank was at work"
-    node, notices = chance.choice(found), scene.running.output.count("taken away")
+    node, notices = chance.choice(found), scene.running.output.count("preemption notice")
     scene.cluster.add(1)
     scene.cluster.drain(node, NOTICE)
     deadline = time.monotonic() + NOTICE
     while time.monotonic() < deadline and scene.running.process.poll() is None:
         time.sleep(0.05)
-    heard, over = scene.running.output.count("taken away") > notices, scene.running.process.poll() is not None
+    heard, over = scene.running.output.count("preemption notice") > notices, scene.running.process.poll() is not None
     node.kill()
     if over:
         return "notice, and the training was over before its end"

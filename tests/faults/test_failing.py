@@ -117,7 +117,7 @@ def test_ingest_packs_the_same_bytes_alone_and_through_ray(workers: int, measure
 def test_scratch_that_is_removed_while_it_trains(
     trained: tuple[Path, str], unsearched: Path, fork: Any, beside: str
 ) -> None:
-    """With the checkpoints go grids and scores that the model is published with: it ends, and begins anew."""
+    """With the checkpoints go grids and scores that the model is published with: it ends, and begins again."""
     project = fork(unsearched, {"run.score_beside": beside})
     running = stage(project, "train")
     running.until(lambda: examples_seen(project) >= 320)
@@ -125,7 +125,7 @@ def test_scratch_that_is_removed_while_it_trains(
     assert running.wait() == FAILED, running.output
     said = running.output.strip().splitlines()[-1]
     assert said.startswith("train: ")
-    assert "was removed while it was in use; run it again: it begins anew" in said
+    assert "was removed while it was in use; run it again: it begins again" in said
     assert not (project / "artifacts" / "model").exists()
     finished(project, "train")
     assert checkout.hashes(project, "model") == checkout.hashes(trained[0], "model")

@@ -236,7 +236,7 @@ SEARCH = {
         "families.dcgan.generator: is searched whole",
         f"'{DCGAN_LR}'",
     ),
-    "no such key": searched("families.dcgan.latnt", {"randint": [1, 2]}, "dcgan.latnt: 1 would not do", "'latent'?"),
+    "no such key": searched("families.dcgan.latnt", {"randint": [1, 2]}, "dcgan.latnt: 1 is not a valid", "'latent'?"),
     "no such family": searched("families.dcgn.latent", {"randint": [1, 2]}, "no family 'dcgn'; did you mean 'dcgan'?"),
     "no such train key": searched("train.treads", {"choice": [1]}, "tune.space.train.treads", "unknown key"),
     "not to be searched": searched("run.num_workers", {"choice": [1]}, "run.num_workers: only train.… and families.…"),
@@ -251,24 +251,24 @@ SEARCH = {
     "no choice": searched(DCGAN_LR, {"choice": []}, "lr.choice: []", "a list of 1 or more"),
     "NaN as bound": searched(DCGAN_LR, {"uniform": [float("nan"), 1]}, "uniform[0]: nan", "a finite number"),
     "a choice it would not take": searched(
-        "families.dcgan.latent", {"choice": [8, "big"]}, "dcgan.latent: 'big' would not do", "a whole number"
+        "families.dcgan.latent", {"choice": [8, "big"]}, "dcgan.latent: 'big' is not a valid", "a whole number"
     ),
-    "a bound it would not take": searched(DCGAN_LR, {"uniform": [-1, 1]}, "lr: -1.0 would not do", "0 or above"),
+    "a bound it would not take": searched(DCGAN_LR, {"uniform": [-1, 1]}, "lr: -1.0 is not a valid", "0 or above"),
     "between the bounds": searched(
-        "families.dcgan.latent", {"uniform": [8, 16]}, "dcgan.latent: 12.94 would not do", "a whole number"
+        "families.dcgan.latent", {"uniform": [8, 16]}, "dcgan.latent: 12.94 is not a valid", "a whole number"
     ),
     "an unknown family": Case(
-        ("tune.space.train.family: 'r3gn' would not do", "did you mean 'r3gan'?"),
+        ("tune.space.train.family: 'r3gn' is not a valid", "did you mean 'r3gan'?"),
         {"train": {key: value for key, value in GOOD["train"].items() if key != "family"}}
         | {SPACE: {"train.family": {"choice": ["dcgan", "r3gn"]}}},
     ),
     "lanes the workers cannot share": Case(
-        ("tune.space.train.lanes: 1 would not do", "run.num_workers: 2 workers cannot share"),
+        ("tune.space.train.lanes: 1 is not a valid", "run.num_workers: 2 workers cannot share"),
         {"train": {key: value for key, value in GOOD["train"].items() if key != "lanes"}}
         | {SPACE: {"train.lanes": {"choice": [2, 1]}}},
     ),
     "a design the data cannot have": searched(
-        "families.dcgan.levels", {"randint": [1, 4]}, "tune.space.families.dcgan.levels: 4 would not do", "8×8"
+        "families.dcgan.levels", {"randint": [1, 4]}, "tune.space.families.dcgan.levels: 4 is not a valid", "8×8"
     ),
     "asynchronous misspelt": said({"tune.mode": "async"}, "tune.mode: 'async'", "asynchronous or population"),
 }

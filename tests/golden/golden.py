@@ -1,6 +1,6 @@
 """What eight steps of a family come to: every part of every objective, gradient norms, and its weights in two numbers.
 
-`make golden` writes them anew for all families, or for those named: `make golden FAMILIES="dcgan r3gan"`. A change
+`make golden` writes them again for all families, or for those named: `make golden FAMILIES="dcgan r3gan"`. A change
 that keeps the numerics keeps these numbers; a commit that changes them says why. A new family needs nothing but its
 file: it plays at its preset `smoke`, on data of the kind that it was published for, made small.
 """

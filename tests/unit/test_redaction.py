@@ -107,7 +107,7 @@ def test_an_address_without_login(address: str) -> None:
 
 
 def test_long_words_of_strangers_take_no_time() -> None:
-    """Every message is looked through: a pattern that begins anew at each letter takes minutes for a long word."""
+    """Every message is looked through: a pattern that begins again at each letter takes minutes for a long word."""
     import time
 
     began = time.process_time()

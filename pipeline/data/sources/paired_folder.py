@@ -39,7 +39,7 @@ class Config(Settings):
 
 
 class Source(DataSource[Config]):
-    """Unlabelled pairs in the order of their names; what has no partner is set aside."""
+    """Unlabelled pairs in the order of their names; what has no partner is rejected."""
 
     paths = ("folder",)
     fields = (SourceField("pair"),)

@@ -31,7 +31,7 @@ class Config(Settings):
         "unlabelled; else a pattern whose group `label` finds it in the file's name, such as (?P<label>\\d)_.*",
     )
     sample_rate: int | None = Field(
-        default=None, ge=1, description="others are set aside; null: all files must have one, whichever it is"
+        default=None, ge=1, description="others are rejected; null: all files must have one, whichever it is"
     )
     channels: int = Field(default=1, ge=1, le=8, description="1: mono, made as `mix` says")
     mix: waves.Mix = Field(default="mean", description="mono of several channels: their mean, or the first (left)")
@@ -98,7 +98,7 @@ class Source(DataSource[Config]):
             found = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(4))
             raise SettingsError(
                 f"{where}.sample_rate: the files differ: {found} samples a second; say which one is to be used (others "
-                "are set aside, and count against ingest.max_rejected_fraction), or resample them first"
+                "are rejected, and count against ingest.max_rejected_fraction), or resample them first"
             )
         if self.config.sample_rate is not None and self.config.sample_rate not in rates:
             found = ", ".join(str(rate) for rate, _ in rates.most_common(4))

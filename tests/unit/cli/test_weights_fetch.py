@@ -218,7 +218,7 @@ def test_they_are_fetched_converted_and_accounted_for(server: Server, public: by
     assert account["sha256"] == sha256(fetched.path.read_bytes())
     assert inception.load(fetched.path, 2048).published is False
 
-    # The second time nothing is asked of anybody; a damaged file is made anew, in the same bytes.
+    # The second time nothing is asked of anybody; a damaged file is made again, in the same bytes.
     before = fetched.path.read_bytes()
     assert weights.fetch("inception", server.url, tmp_path, wanted, once) == weights.Fetched(fetched.path, new=False)
     assert len(server.asked) == 1

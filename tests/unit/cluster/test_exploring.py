@@ -54,7 +54,7 @@ def test_three_in_four_changes_are_by_a_fifth() -> None:
     assert ups == pytest.approx(downs, abs=60)
     assert {each[COUNT] for each in found} >= {16, 24}
     beside = [each[BETA] for each in found]
-    assert beside.count(0.5) < 800 * AGAIN, "a choice that is not drawn anew moves to the one beside"
+    assert beside.count(0.5) < 800 * AGAIN, "a choice that is not drawn again moves to the one beside"
     assert sum(each[RATE] > MIDDLE[RATE] and each[GAMMA] > MIDDLE[GAMMA] for each in found) < 400, "each on its own"
 
 

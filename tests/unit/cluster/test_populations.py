@@ -161,7 +161,7 @@ def test_who_takes_over_goes_on_with_changed_settings_and_the_others_keep_theirs
         else:
             assert changed == [1, 1]
     assert len(factors) == (ROUNDS - 1) * 3 * 2
-    assert sum(round(factor, 4) in (0.8, 1.2) for factor in factors) > len(factors) / 2, "most are not drawn anew"
+    assert sum(round(factor, 4) in (0.8, 1.2) for factor in factors) > len(factors) / 2, "most are not drawn again"
     assert sum(row["changes"] for row in rows) > 0
 
 

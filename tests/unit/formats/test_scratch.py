@@ -49,7 +49,7 @@ def test_a_training_says_that_its_folder_is_gone(tmp_path: Path) -> None:
     scratch.begin(folder, PARTS, lambda note: None)
     experiment(folder).intact()
     shutil.rmtree(folder)
-    with pytest.raises(ScratchRemoved, match=r"was removed while it was in use; run it again: it begins anew"):
+    with pytest.raises(ScratchRemoved, match=r"was removed while it was in use; run it again: it begins again"):
         experiment(folder).intact()
     assert issubclass(ScratchRemoved, TrainingFailed), "exit code 1"
     # A trial makes no grids and scores in step, so that a checkpoint alone is all there is to lose.

@@ -62,7 +62,7 @@ def test_a_machine_that_is_taken_away_loses_no_more_than_a_tick(whole: Whole, tm
     with pytest.raises(Interrupted):
         train(dcgan(), IMAGES, tmp_path, reporter=reporter, leaving=lambda: next(answers), checkpoint=128)
     assert [path.name for path in CheckpointStore(tmp_path).numbered()] == ["000000000064"]
-    assert "a machine is to be taken away: checkpoint at 64 examples" in reporter.notes
+    assert "preemption notice: saving a checkpoint at 64 examples" in reporter.notes
     again = MemoryReporter()
     train(dcgan(), IMAGES, tmp_path, reporter=again, checkpoint=128)
     assert again.notes[0] == "going on from the checkpoint at 64 examples"
