@@ -80,8 +80,8 @@ def register(
 ) -> Registered:
     """The version of these weights: found by their sha256, or made; tags and aliases brought up to date.
 
-    It becomes `candidate`, and `champion` where there is none. A version whose files are gone gets them again; one whose
-    logged model was deleted is replaced by a new one, with its tags and aliases.
+    It becomes `candidate`, and `champion` where there is none. A version whose files are gone gets them again; one
+    whose logged model was deleted is replaced by a new one, with its tags and aliases.
     """
     work = work or Work()
     card = load_card(training.model)
