@@ -24,7 +24,7 @@ from pipeline.formats.store import Store
 from pipeline.params import Params
 from pipeline.settings import UserError, override
 from pipeline.training.health import TrainingFailed
-from stages import _outside, _project
+from stages import _code, _outside, _project
 from stages._recording import Recording
 
 CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
@@ -46,7 +46,9 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
 
     jobs, store = Jobs(address.value), Store(params.run.storage)
     described = _project.described(project.root, project.stage)
-    needed = [str(dep) for dep in described.get("deps", []) if str(dep).startswith(f"{ARTEFACTS}/")]
+    # Not the record of the code: it travels itself, and a stage run by hand has none.
+    made = [str(dep) for dep in described.get("deps", []) if str(dep).startswith(f"{ARTEFACTS}/")]
+    needed = [dep for dep in made if not dep.startswith(f"{ARTEFACTS}/{_code.FOLDER}/")]
     inputs = store.push(project.root, needed) if needed else ""
     outside = _outside.sent(store, params, project.stage)
     source = _outside.sent_source(store, params, project.stage)

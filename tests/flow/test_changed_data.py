@@ -31,7 +31,7 @@ def changed(project: Path, stage: str = "ingest") -> set[str]:
 
 
 def repro(project: Path, stage: str = "ingest") -> str:
-    done = checkout.run(project, "dvc", "repro", "-s", stage)
+    done = checkout.run(project, "dvc", "repro", stage)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
