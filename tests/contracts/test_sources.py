@@ -158,6 +158,7 @@ def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
         plugins.configure(ROOM, {"name": name, **MAKERS[name](tmp_path), "colour": 1}, "ingest.source")
 
 
+@pytest.mark.slow
 def test_it_is_packed_where_only_what_was_sent_of_it_is(source: DataSource[Any], tmp_path: Path) -> None:
     """By way of a store, items that cannot be used too; shards, rejects and manifest have the same bytes."""
     settings = IngestSettings(max_rejected_fraction=1, shard_examples=1, holdout_fraction=0, empty_classes="drop")
@@ -179,6 +180,7 @@ def test_it_is_packed_where_only_what_was_sent_of_it_is(source: DataSource[Any],
     assert told == [(len(entries), len(entries))]
 
 
+@pytest.mark.slow
 def test_it_is_packed_where_neither_its_files_nor_the_shards_are(source: DataSource[Any], tmp_path: Path) -> None:
     """`fetch` gives all that `decode` needs, also of items that cannot be used; the bytes are the same."""
     settings = IngestSettings(max_rejected_fraction=1, shard_examples=1, holdout_fraction=0, empty_classes="drop")

@@ -9,6 +9,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BY_COMMAND = {"dvc", "optuna"}  # `dvc repro` runs the stages; Ray Tune imports its searcher's library
 
@@ -40,6 +42,7 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_imports_and_declarations_are_the_same() -> None:
     assert imported() - declared() == set()
     assert declared() - imported() - BY_COMMAND == set()
