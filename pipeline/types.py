@@ -126,7 +126,7 @@ class FieldSpec:
 
 
 FLIPPED: frozenset[FieldKind] = frozenset({"image", "mask"})
-"""Kinds of which a mirror image is another good example."""
+"""Kinds of field that `train.flip` mirrors: a mirrored picture is a valid example."""
 
 
 def usual_dtype(kind: FieldKind) -> Dtype:

@@ -138,6 +138,6 @@ def open_data(folder: str | Path) -> Data:
     Raises:
         BrokenArtefact: if the folder has no manifest, or one that is damaged.
     """
-    data = Data(Path(folder).expanduser().absolute())
-    data.manifest  # noqa: B018 - reading it is the check
-    return data
+    place = Path(folder).expanduser().absolute()
+    Manifest.load(place)  # raises where it is no data
+    return Data(place)

@@ -130,7 +130,7 @@ def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Sur
 
 
 def _shape_of(field: SourceField, found: Counter[tuple[int, ...]] | None, like: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a field has in all examples; where there are none, as it was foretold, or x's."""
+    """The one shape of a field in all examples. Without examples: the shape that the source declares, or x's."""
     if not found:
         return field.shape or like
     return scanning.one_shape(found, field.kind if field.fitted else "tensor", f"field '{field.name}' of the examples")

@@ -87,7 +87,7 @@ class Watch:
 
 
 def merged(first: Mapping[str, Sums], second: Mapping[str, Sums]) -> dict[str, Sums]:
-    """The sums of two sets of examples, of which either may be empty."""
+    """The sums over both sets of examples; either may be empty."""
     if not first or not second:
         return dict(first or second)
     return {name: sums.plus(second[name]) for name, sums in first.items()}

@@ -38,7 +38,7 @@ class Seen:
 
 
 class AdversarialFamily(Family[C]):
-    """Two players, one of which tells the other's samples from data.
+    """A generator and a discriminator, which learns to tell data from the generator's samples.
 
     shared_pass: penalties at reals and at fakes are taken from the passes of the loss, which saves D a pass each.
     """

@@ -143,7 +143,7 @@ def test_no_more_is_sent_than_the_limit_uses(settings: IngestSettings, tmp_path:
 
 
 def test_items_that_look_alike_are_not_one(settings: IngestSettings, tmp_path: Path) -> None:
-    """An archive may hold three files of one name, of which two are rejected by equal entries."""
+    """Of three files of one name in an archive, two are rejected, with equal entries."""
     store, source = Store(str(tmp_path / "store")), packing.open_source(settings)
     alike = [*source.entries(), *(Entry("x.png", "x.png", problem=("a second member of this name", "")),) * 2]
     with pytest.MonkeyPatch.context() as patched:
