@@ -16,23 +16,23 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, Reporter, Scorer, World
 from pipeline.contract.checks import check_data
 from pipeline.data.batches import Batches, Reader
-from pipeline.evaluation.blocks import inputs_of
-from pipeline.evaluation.gallery import save_grid
-from pipeline.evaluation.pictures import as_images
-from pipeline.evaluation.samples import SampleSource
-from pipeline.evaluation.scorer import InTrainingScorer
-from pipeline.formats import files, scratch
+from pipeline.errors import ScratchRemoved
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.formats.files import sha256_json
-from pipeline.formats.mirrored import GRIDS, MirroredStore
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.formats.node_cache import LEAST, NodeCache, node_folder
 from pipeline.formats.reference import Reference
+from pipeline.formats.remote_checkpoints import GRIDS, MirroredStore
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
+from pipeline.reporting.gallery import save_grid
+from pipeline.sampling.pictures import as_images
+from pipeline.sampling.samples import SampleSource
+from pipeline.scoring.extract import inputs_of
+from pipeline.scoring.in_training import InTrainingScorer
 from pipeline.settings import validate
+from pipeline.storage import files, scratch
+from pipeline.storage.files import sha256_json
+from pipeline.storage.node_cache import LEAST, NodeCache, node_folder
+from pipeline.storage.store import Store
 from pipeline.training import beside, schedules
-from pipeline.training.health import ScratchRemoved
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec

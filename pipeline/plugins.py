@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from pipeline.settings import Settings, SettingsError, shown, suggest, validate
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings, shown, suggest, validate
 
 ROOMS: dict[str, str] = {
     "data.sources": "Source",

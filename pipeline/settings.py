@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from pipeline.messages import SettingsError, UserError, sentences, shown, stand_in, suggest
+from pipeline.error_messages import sentences, shown, stand_in, suggest
+from pipeline.errors import SettingsError
 
 __all__ = [
     "LocalPath",
     "Settings",
-    "SettingsError",
-    "UserError",
     "UserPath",
     "at",
     "home",

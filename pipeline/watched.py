@@ -23,11 +23,11 @@ from typing import Any
 from pipeline import plugins
 from pipeline.data.opening import open_source
 from pipeline.data.source import printable
-from pipeline.formats import files
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
-from pipeline.settings import UserError
 from pipeline.settings import at as setting
+from pipeline.storage import files
 
 FOLDER = "inputs"
 PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "reference": ("statistics", "weights")}
@@ -255,7 +255,7 @@ def apart(root: Path, params: Params, work: Path, shards: Path) -> str:
     """
     try:
         manifest = Manifest.load(shards)
-    except files.BrokenArtefact:
+    except BrokenArtefact:
         return ""
     settings = {"source": open_source(params.ingest).describe(), "packing": params.ingest.describe()}
     recorded = {"source": manifest.source, "packing": manifest.packing}
@@ -266,7 +266,7 @@ def apart(root: Path, params: Params, work: Path, shards: Path) -> str:
         kept: Mapping[str, Any] = files.read_json(work / RECORD, "the ingest stage")
         if kept["manifest"] != manifest.sha256:
             return ""
-    except (files.BrokenArtefact, KeyError, TypeError):
+    except (BrokenArtefact, KeyError, TypeError):
         return ""
     now = stamp(root, "ingest")
     if (now.files, now.digest) == (kept["files"], kept["digest"]):

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pipeline
 from pipeline import fingerprint
-from pipeline.formats import damage, files
+from pipeline.errors import Damaged, UserError
 from pipeline.params import Params
 from pipeline.params.chosen import plugins_of
-from pipeline.settings import UserError
+from pipeline.storage import damage, files
 
 FOLDER = "code"
 # Whom the registry's copy of the code is made of (registry/packaging.py), beside what the stage imports itself.
-SERVED = ("pipeline.evaluation.labels", "pipeline.evaluation.samples", "pipeline.registry.served_model")
+SERVED = ("pipeline.sampling.labels", "pipeline.sampling.samples", "pipeline.registry.served_model")
 UNDER_DVC = "DVC_STAGE"  # in the environment of what DVC runs
 
 
@@ -48,7 +48,7 @@ def recorded(root: Path, stage: str) -> dict[str, str] | None:
     """What `artifacts/code` holds of a stage; None where there is nothing to read."""
     try:
         found = damage.parse_json((root / "artifacts" / FOLDER / f"{stage}.json").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, damage.Damaged):
+    except (OSError, UnicodeDecodeError, Damaged):
         return None
     return found if isinstance(found, dict) else None
 

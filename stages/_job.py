@@ -22,11 +22,12 @@ from typing import Any
 from pipeline import params as whole
 from pipeline import streams
 from pipeline.data import parcels
-from pipeline.formats import files, yaml_text
-from pipeline.formats.filesystems import is_remote
-from pipeline.formats.node_cache import JOBS, LEAST, NodeCache
-from pipeline.formats.store import Store
-from pipeline.settings import UserError, override
+from pipeline.errors import UserError
+from pipeline.settings import override
+from pipeline.storage import files, yaml_text
+from pipeline.storage.filesystems import is_remote
+from pipeline.storage.node_cache import JOBS, LEAST, NodeCache
+from pipeline.storage.store import Store
 from stages import _code, _journal, _outside, _project
 from stages._remote import ARTEFACTS, CODE, ENDED, LEFT_OUT
 

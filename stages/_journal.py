@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.storage.store import Store
 
 PLACE = "ZEROSUM_JOURNAL"
 EVERY = 10.0  # seconds between two times that it is sent

@@ -10,11 +10,11 @@ from pipeline import watched
 from pipeline.data import parcels
 from pipeline.data.opening import open_source
 from pipeline.data.source import DataSource
-from pipeline.formats.filesystems import is_remote
-from pipeline.formats.store import Store
 from pipeline.params import Params
 from pipeline.preflight.items import before_ingest
 from pipeline.settings import home
+from pipeline.storage.filesystems import is_remote
+from pipeline.storage.store import Store
 
 ACCOUNT = ".json"
 SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came along

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pipeline.cluster import room, spread
-from pipeline.evaluation.blocks import Mapped
-from pipeline.formats.filesystems import is_remote
-from pipeline.formats.node_cache import LEAST
+from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.training import resources
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
 from pipeline.params import Params
+from pipeline.scoring.extract import Mapped
+from pipeline.storage.filesystems import is_remote
+from pipeline.storage.node_cache import LEAST
+from pipeline.storage.store import Store
 from stages._project import INPUTS, Project
 
 
@@ -51,10 +52,10 @@ def _bytes_of_train(project: Project) -> int:
 
 def mapped(params: Params, project: Project) -> Mapped:
     """How blocks of examples are spread over the workers of the Ray that is up."""
-    if room.shares_folders(params.run):
-        return spread.in_order
+    if resources.shares_folders(params.run):
+        return map_tasks.in_order
     budget = params.run.cache_megabytes * 2**20
-    return spread.OverStore(params.run.storage, project.root, project.work(params), budget)
+    return map_tasks.OverStore(params.run.storage, project.root, project.work(params), budget)
 
 
 def inputs(project: Project) -> dict[str, str]:

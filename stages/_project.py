@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.formats import yaml_text
-from pipeline.formats.files import sha256_json
-from pipeline.formats.filesystems import is_remote
+from pipeline.errors import SettingsError, UserError
 from pipeline.params import Params
-from pipeline.settings import SettingsError, UserError, at
+from pipeline.settings import at
+from pipeline.storage import yaml_text
+from pipeline.storage.files import sha256_json
+from pipeline.storage.filesystems import is_remote
 
 INPUTS = "ZEROSUM_INPUTS"  # of a job: the bundle of its stage's inputs
 FAILED, WRONG, DRIFTED = 1, 2, 3  # exit codes

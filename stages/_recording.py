@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.storage.store import Store
 from stages import _journal
 
 EVERY = 30.0  # seconds

@@ -18,12 +18,12 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.cluster.addresses import Address
-from pipeline.formats import files
-from pipeline.formats.store import Store
+from pipeline.errors import BrokenArtefact, TrainingFailed, UserError
 from pipeline.params import Params
-from pipeline.settings import UserError, override
-from pipeline.training.health import TrainingFailed
+from pipeline.run.addresses import Address
+from pipeline.settings import override
+from pipeline.storage import files
+from pipeline.storage.store import Store
 from stages import _code, _outside, _project
 from stages._recording import Recording
 
@@ -91,7 +91,7 @@ def _found(jobs: Any, store: Store, name: str) -> str | None:
     job, status = found
     try:
         ended = status.value == "SUCCEEDED" and ending(jobs, store, job).get("code") == 0
-    except files.BrokenArtefact as error:
+    except BrokenArtefact as error:
         print(f"the job {job} is done, and its end is not what it wrote ({error}); it is done again", flush=True)
         ended = False
     if status.value in {"PENDING", "RUNNING"} or ended:
@@ -156,7 +156,7 @@ def _fetch(store: Store, key: str, outs: list[str], root: Path) -> None:
         for out in outs:
             made = Path(temporary) / out
             if not made.is_dir():
-                raise files.BrokenArtefact(f"{store.uri}: the job left no {out}; remove its end there and run it again")
+                raise BrokenArtefact(f"{store.uri}: the job left no {out}; remove its end there and run it again")
             with files.replacing_folder(root / out) as folder:
                 shutil.copytree(made, folder, dirs_exist_ok=True)
 

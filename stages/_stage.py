@@ -17,14 +17,13 @@ from typing import NoReturn
 
 from pipeline import params as whole
 from pipeline import streams, watched
-from pipeline.cluster import supervisor
-from pipeline.cluster.addresses import resolve
-from pipeline.formats import private
-from pipeline.formats.files import disk_is_full
+from pipeline.cluster.connect import supervisor
+from pipeline.errors import TrainingFailed, UserError
 from pipeline.params import Params
 from pipeline.registry.addresses import check_place
-from pipeline.settings import UserError
-from pipeline.training.health import TrainingFailed
+from pipeline.run.addresses import resolve
+from pipeline.storage import private
+from pipeline.storage.files import disk_is_full
 from stages import _code
 from stages._project import DRIFTED, FAILED, INPUTS, WRONG, Project, own_settings
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.formats import files
 from pipeline.params import Params
+from pipeline.storage import files
 from stages import _code, _project, _stage
 
 SHOWN = 4  # names of modules in a line

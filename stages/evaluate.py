@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import plugins
-from pipeline.cluster import room
-from pipeline.cluster.session import session
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.training import resources
 from pipeline.contract import LocalWorld
 from pipeline.data.batches import Reader
-from pipeline.evaluation import gallery
-from pipeline.evaluation.blocks import ShardInputs, inputs_of
-from pipeline.evaluation.evaluate import Evaluation, confusion, evaluate
-from pipeline.evaluation.report import ReportInputs, write_report
-from pipeline.evaluation.samples import open_model
-from pipeline.evaluation.scorer import floor
-from pipeline.formats import tables, yaml_text
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.scores import same_weights
+from pipeline.reporting import gallery
+from pipeline.reporting.report import ReportInputs, write_report
+from pipeline.sampling.samples import open_model
+from pipeline.scoring.evaluate import Evaluation, confusion, evaluate
+from pipeline.scoring.extract import ShardInputs, inputs_of
+from pipeline.scoring.in_training import floor
+from pipeline.storage import tables, yaml_text
 from stages import _journal, _stage
 from stages._paths import mapped
 
@@ -91,7 +91,7 @@ def scored(
     """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
     run, settings = params.run, params.evaluate
     samples = settings.repeats * (settings.samples or reference.card.counts["train"])
-    if not room.spreads(run, samples, run.spread_from):
+    if not resources.spreads(run, samples, run.spread_from):
         return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
     with session(run):
         _stage.hear_signals()

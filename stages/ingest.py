@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.cluster import room, spread
-from pipeline.cluster.addresses import resolve
-from pipeline.cluster.carried import carried
-from pipeline.cluster.session import session
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.tasks.carried import carried
+from pipeline.cluster.training import resources
 from pipeline.data import listing, notes, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
 from pipeline.preflight.items import before_ingest
+from pipeline.run.addresses import resolve
 from stages import _outside, _stage
 
 
@@ -27,8 +28,8 @@ def main(params: Params, project: _stage.Project) -> None:
     limited = f", of which {used:,} are used (ingest.limit)" if used < items else ""
     print(f"{items:,} items from {params.ingest.source['name']}{limited}")
     progress = Passes()
-    if room.spreads(run, used):
-        mapped = carried if _apart(params) else spread.in_order
+    if resources.spreads(run, used):
+        mapped = carried if _apart(params) else map_tasks.in_order
         with session(run):
             _stage.hear_signals()
             manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
@@ -42,7 +43,7 @@ def _apart(params: Params) -> bool:
     """Whether nodes may not see the source's files, or the folder of the shards, so that tasks take all along."""
     if resolve(params.run.address).kind == "private":
         return False
-    return not room.shares_folders(params.run) or _outside.source_is_here_alone(params)
+    return not resources.shares_folders(params.run) or _outside.source_is_here_alone(params)
 
 
 class Passes:

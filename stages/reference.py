@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.cluster import room
-from pipeline.cluster.session import session
-from pipeline.evaluation.blocks import ShardExamples
-from pipeline.evaluation.reference import measure
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.training import resources
 from pipeline.params import Params
 from pipeline.preflight import scores
 from pipeline.preflight.fits import after_ingest
+from pipeline.scoring.extract import ShardExamples
+from pipeline.scoring.reference import measure
 from stages import _stage
 from stages._paths import mapped
 
@@ -19,7 +19,7 @@ def main(params: Params, project: _stage.Project) -> None:
     scores.metric(params)
     cache, budget = project.work(params) / "cache", run.cache_megabytes * 2**20
     train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
-    if room.spreads(run, len(train) + len(holdout), run.spread_from):
+    if resources.spreads(run, len(train) + len(holdout), run.spread_from):
         with session(run):
             _stage.hear_signals()
             over = mapped(params, project)

@@ -8,17 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import launch, room
-from pipeline.cluster.session import session
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.training import launch, resources
 from pipeline.contract import Record
-from pipeline.evaluation.scorer import floor
+from pipeline.errors import Damaged
 from pipeline.experiment import Experiment
-from pipeline.formats import files
-from pipeline.formats.damage import Damaged, parse_json
 from pipeline.formats.reference import Reference
 from pipeline.formats.search import load_best, save_table
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
+from pipeline.scoring.in_training import floor
+from pipeline.storage import files
+from pipeline.storage.damage import parse_json
 from pipeline.training.progress import ConsoleReporter
 from stages import _journal, _stage
 from stages._paths import inputs, paths
@@ -49,7 +50,7 @@ def main(params: Params, project: _stage.Project) -> None:
     if schedule:
         print(f"settings change at {', '.join(format(entry['from'], ',') for entry in schedule)} examples")
     print(small_n(params, Path(experiment.reference)))
-    with session(params.run, room.private_cpus(params.run)):
+    with session(params.run, resources.private_cpus(params.run)):
         _stage.hear_signals()
         published = launch.train(experiment, params.run, reporter, marker.tick)
     publish(project, published, scratch)

@@ -6,20 +6,21 @@ import os
 import shutil
 import time
 
-from pipeline.cluster import search, spaces, starts
-from pipeline.cluster.session import session
-from pipeline.cluster.starts import Found
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.search import driver, tune_setup
+from pipeline.cluster.search.tune_setup import Found
 from pipeline.formats.search import Best, save_best, save_table
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
+from pipeline.search import spaces
 from stages import _journal, _stage
 from stages._paths import inputs, paths
 
 
 def main(params: Params, project: _stage.Project) -> None:
     after_ingest(params, project.artefact("shards"))
-    space = params.tune.space
-    searched = params.tune.trials and (spaces.active(space, params.train.family) or "train.family" in space)
+    ranges = params.tune.space
+    searched = params.tune.trials and (spaces.active(ranges, params.train.family) or "train.family" in ranges)
     if not searched:
         why = "tune.trials is 0" if not params.tune.trials else f"tune.space has no key of {params.train.family}"
         print(f"{why}: using the settings as they are")
@@ -30,18 +31,18 @@ def main(params: Params, project: _stage.Project) -> None:
     scratch = project.scratch(params, computed)
     started = time.monotonic()
     # A private Ray has room for one trial at least, and for as many as are asked for.
-    trials = starts.side_by_side(params, os.cpu_count() or 1)
+    trials = tune_setup.side_by_side(params, os.cpu_count() or 1)
     print(described(params))
-    with session(params.run, trials * starts.cpus_of_a_trial(params)):
+    with session(params.run, trials * tune_setup.cpus_of_a_trial(params)):
         _stage.hear_signals()
-        found = search.search(
+        found = driver.search(
             params, paths(params, project), scratch, print, lambda reading: _journal.tell("reading", reading)
         )
     family = found.best.overrides.get("train.family", params.train.family)
     print(f"best: {family} at {found.best.score:.4g} (trial {found.best.trial} of trials.csv)")
     for dotted, value in found.best.overrides.items():
-        later = "".join(f", from {e['from']:,} {starts.short(e['overrides'][dotted])}" for e in found.best.schedule)
-        print(f"  {dotted}: {starts.short(value)}{later}")
+        later = "".join(f", from {e['from']:,} {tune_setup.short(e['overrides'][dotted])}" for e in found.best.schedule)
+        print(f"  {dotted}: {tune_setup.short(value)}{later}")
     publish(project, found, time.monotonic() - started)
     shutil.rmtree(scratch / "trials", ignore_errors=True)
 

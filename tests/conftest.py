@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.formats import private
+from pipeline.storage import private
 
 Fork = Callable[..., Path]
 

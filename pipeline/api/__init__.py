@@ -13,8 +13,7 @@ from pipeline.api.models import Model, load
 from pipeline.api.scores import Scores, score
 from pipeline.api.searching import SearchResult, choice, loguniform, randint, search, uniform
 from pipeline.api.trainings import Run, train
-from pipeline.settings import SettingsError, UserError
-from pipeline.training.health import TrainingFailed
+from pipeline.errors import SettingsError, TrainingFailed, UserError
 
 __all__ = [
     "Data",

@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.evaluation import gallery, pictures
+from pipeline.reporting import gallery
+from pipeline.sampling import pictures
 from pipeline.types import DataSpec
 
 

@@ -16,14 +16,14 @@ from pipeline.api._pictures import as_grid
 from pipeline.data import packing
 from pipeline.data.batches import Reader
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.blocks import ShardExamples
-from pipeline.evaluation.reference import measure
-from pipeline.evaluation.settings import ReferenceSettings
-from pipeline.formats import files
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
-from pipeline.settings import UserError, validate
+from pipeline.scoring.extract import ShardExamples
+from pipeline.scoring.reference import measure
+from pipeline.scoring.settings import ReferenceSettings
+from pipeline.settings import validate
+from pipeline.storage import files
 from pipeline.types import DataSpec
 
 WORK = Path(".work")

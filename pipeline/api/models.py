@@ -16,12 +16,12 @@ from PIL import Image
 
 from pipeline import plugins
 from pipeline.api._pictures import as_grid
-from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.evaluation.samples import SampleSource
+from pipeline.errors import UserError
 from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats.model import ModelCard
 from pipeline.registry import opening
-from pipeline.settings import UserError
+from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
+from pipeline.sampling.samples import SampleSource
 from pipeline.types import DataSpec
 
 Name = str | int

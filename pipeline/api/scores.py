@@ -11,13 +11,13 @@ from typing import Any
 from pipeline.api.data import Data
 from pipeline.api.models import Model
 from pipeline.api.trainings import Run
-from pipeline.evaluation import score as scoring
-from pipeline.evaluation.blocks import in_threads
-from pipeline.evaluation.inputs import Opening
+from pipeline.errors import UserError
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord
 from pipeline.registry import opening
-from pipeline.settings import UserError
+from pipeline.scoring import score as scoring
+from pipeline.scoring.extract import in_threads
+from pipeline.scoring.inputs import Opening
 
 Set = Data | Model | Run | Reference | str | Path
 

@@ -88,9 +88,9 @@ def search(
         SettingsError: for an unknown or impossible setting or range.
         TrainingFailed: if no trial comes to a usable score.
     """
-    from pipeline.cluster import search as tuning
-    from pipeline.cluster import starts
-    from pipeline.cluster.session import session
+    from pipeline.cluster.connect.session import session
+    from pipeline.cluster.search import driver as tuning
+    from pipeline.cluster.search import tune_setup
 
     dotted = {
         key if key.startswith("train.") else f"families.{family}.{key}": dict(each) for key, each in space.items()
@@ -102,8 +102,8 @@ def search(
     places = paths(data, reference_of(data, params))
     computed = {name: params.raw.get(name) for name in ("tune", "train", "families")}
     scratch = scratch_of("tune", params, computed, places, folder)
-    count = starts.side_by_side(params, os.cpu_count() or 1)
-    with session(params.run, count * starts.cpus_of_a_trial(params)):
+    count = tune_setup.side_by_side(params, os.cpu_count() or 1)
+    with session(params.run, count * tune_setup.cpus_of_a_trial(params)):
         found = tuning.search(params, places, scratch, print if progress else _silent)
     return SearchResult(found.best, found.rows, found.readings)
 

@@ -16,18 +16,17 @@ from pipeline import fingerprint
 from pipeline import params as whole
 from pipeline.api.data import WORK, Data
 from pipeline.api.models import Model
-from pipeline.cluster import room
+from pipeline.cluster.training import resources
 from pipeline.contract import LocalWorld, MemoryReporter
-from pipeline.evaluation.samples import open_model
+from pipeline.errors import Collapsed, SettingsError
 from pipeline.experiment import PUBLISHED, Experiment, fit_and_score, publish_run
-from pipeline.formats import files
-from pipeline.formats.damage import parse_json
 from pipeline.formats.reference import Reference
 from pipeline.params import Params
 from pipeline.params.chosen import plugins_of
 from pipeline.preflight.fits import after_ingest
-from pipeline.settings import SettingsError
-from pipeline.training.health import Collapsed
+from pipeline.sampling.samples import open_model
+from pipeline.storage import files
+from pipeline.storage.damage import parse_json
 from pipeline.training.progress import ConsoleReporter
 
 if TYPE_CHECKING:
@@ -110,10 +109,10 @@ def train(
     if is_local(params):
         published = _here(experiment, params, reporter)
     else:
-        from pipeline.cluster import launch
-        from pipeline.cluster.session import session
+        from pipeline.cluster.connect.session import session
+        from pipeline.cluster.training import launch
 
-        with session(params.run, room.private_cpus(params.run)):
+        with session(params.run, resources.private_cpus(params.run)):
             published = launch.train(experiment, params.run, reporter)
     history = [parse_json(line) for line in (published / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     return Run(Model(*open_model(published), published), history, reference, scratch)
@@ -188,7 +187,7 @@ def is_local(params: Params) -> bool:
 
 
 def _here(experiment: Experiment, params: Params, reporter: Any) -> Path:
-    device = "cuda" if room.use_cuda(params.run) else "cpu"
+    device = "cuda" if resources.use_cuda(params.run) else "cpu"
     with _threads_kept():
         outcome = fit_and_score(experiment, LocalWorld(device), reporter)
     if outcome.status == "collapsed":

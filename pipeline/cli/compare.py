@@ -10,9 +10,10 @@ from typing import Any
 
 from pipeline.cli import project
 from pipeline.console import Column, folded, show_table
-from pipeline.formats import files
+from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, load_scores, parse, unlike
-from pipeline.settings import UserError, home
+from pipeline.settings import home
+from pipeline.storage import files
 
 REPORT = Path("artifacts") / "report"
 MARK = "≠"

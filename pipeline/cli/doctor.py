@@ -21,7 +21,7 @@ from rich.text import Text
 
 from pipeline.cli import privacy, project
 from pipeline.console import folded
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 State = Literal["ok", "note", "wrong"]
 SHOWN_ALWAYS = ("torch", "ray", "dvc", "mlflow")

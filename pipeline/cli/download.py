@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline import limits
+from pipeline.errors import UserError
 from pipeline.redaction import bare
-from pipeline.settings import UserError
 
 PIECE = 1 << 20
 Progress = Callable[[int, int | None], None]

@@ -14,11 +14,11 @@ import numpy as np
 from pipeline import plugins
 from pipeline.cli import project
 from pipeline.cli.generate import SAMPLE
-from pipeline.evaluation.samples import SampleSource, open_model
+from pipeline.errors import SettingsError, UserError
 from pipeline.explorations._shared import Exploration, Findings, check_served
-from pipeline.formats import files, yaml_text
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.settings import SettingsError, UserError
+from pipeline.sampling.samples import SampleSource, open_model
+from pipeline.storage import files, yaml_text
 from pipeline.types import Array, DataSpec
 
 REGISTERED = "models:/"
@@ -55,7 +55,8 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
 
 
 def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard, source: SampleSource) -> list[Path]:
-    from pipeline.evaluation import gallery, pictures
+    from pipeline.reporting import gallery
+    from pipeline.sampling import pictures
 
     written: list[Path] = []
     sounds: list[str] = []
@@ -86,7 +87,7 @@ def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard
 
 def _heard(samples: Array, spec: DataSpec) -> Iterator[tuple[str, bytes]]:
     """What no picture of a grid (rows, columns, *shape) holds, as ends of names and bytes: sounds, or all numbers."""
-    from pipeline.evaluation import pictures
+    from pipeline.sampling import pictures
 
     if spec.modality == "waveform":
         for row, column in np.ndindex(*samples.shape[:2]):

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli import project
-from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.formats import files
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
+from pipeline.storage import files
 
 REGISTERED = "models:/"
 EXPLORED = "explore.json"
@@ -88,7 +88,8 @@ def generate(
     if trust_code and not model.startswith(REGISTERED):
         raise UserError(f"--trust-code: --model {model} is a folder of weights, and holds no code")
     made, rate, note = _draw(model, n, request, trust_code)
-    from pipeline.evaluation import gallery, pictures
+    from pipeline.reporting import gallery
+    from pipeline.sampling import pictures
 
     x = np.moveaxis(made, -1, 1)
     if made.ndim == 3:  # sound, (n, T, C)
@@ -209,7 +210,7 @@ def _by_its_code(uri: str) -> Source:
 
 
 def _local(folder: Path) -> Source:
-    from pipeline.evaluation.samples import open_model
+    from pipeline.sampling.samples import open_model
 
     if not folder.is_dir():
         raise UserError(f"--model {folder} is neither a folder nor a registered model ({REGISTERED}NAME@ALIAS)")

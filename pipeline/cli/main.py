@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from pipeline import console, limits, streams
-from pipeline.settings import UserError, home
+from pipeline.errors import UserError
+from pipeline.settings import home
 
 app = typer.Typer(
     help="Reproducible GAN training: the registry's models, and the project's health.",
@@ -165,7 +166,7 @@ def score(
 ) -> None:
     """Score any set against another: FID, KID, inception score, precision, recall, density, coverage, …"""
     if workers > 1:
-        from pipeline.cluster.supervisor import supervise
+        from pipeline.cluster.connect.supervisor import supervise
 
         supervise("zerosum score")
     from pipeline.cli import score as work
@@ -209,7 +210,7 @@ def score(
         quiet=quiet,
         size=size,
     )
-    from pipeline.training.health import TrainingFailed
+    from pipeline.errors import TrainingFailed
 
     try:
         records, said = work.score(options)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.formats import files, private
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.storage import files, private
 
 SECRET = re.compile(r"(?im)^\s*\w*(passw|secret|token|key|credential|connection_string|sas)\w*\s*=\s*\S")
 KEPT_SECRETS = (Path(".dvc/config.local"), Path("infra/mlflow/.env"), Path("cluster.yaml"))
@@ -36,7 +36,7 @@ def exposed(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _secrets(root: Path) -> Iterator[tuple[str, str]]:
-    from pipeline.cluster.tokens import token_file
+    from pipeline.cluster.connect.tokens import token_file
 
     for path in (token_file(), *(root / name for name in KEPT_SECRETS)):
         if private.read_by_others(path) and (path.name == token_file().name or _has_secret(path)):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.registry.settings import RegisterSettings
+    from pipeline.params.register import RegisterSettings
 
 MARKS = ("params.yaml", "dvc.yaml")
 
@@ -26,7 +26,7 @@ def register_settings(folder: Path, name: str | None = None) -> RegisterSettings
     Raises:
         SettingsError: if the section is wrong, or the file no YAML.
     """
-    from pipeline.registry.settings import RegisterSettings
+    from pipeline.params.register import RegisterSettings
     from pipeline.settings import validate
 
     section: object = None

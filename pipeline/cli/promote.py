@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline.cli import project
 from pipeline.console import Column, show_table
+from pipeline.errors import UserError
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import models
-from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import opened
-from pipeline.settings import UserError
 
 SHOWN = ("precision", "recall", "label_agreement")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pipeline import params as whole
 from pipeline.cli import project
+from pipeline.errors import UserError
 from pipeline.registry import registering
 from pipeline.registry.store import opened
-from pipeline.settings import UserError
 
 
 def register() -> list[str]:

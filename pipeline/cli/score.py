@@ -16,8 +16,9 @@ from pipeline import limits, plugins
 from pipeline.cli import project
 from pipeline.cli.progress import bars
 from pipeline.console import Column, folded, show_table
+from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, dumps
-from pipeline.settings import UserError, suggest
+from pipeline.settings import suggest
 
 # What the field calls the files of metrics/, and what each of their values is asked for by.
 ALIASES = {
@@ -71,10 +72,10 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
         UserError: for sides that cannot be scored, or options that don't fit them.
     """
     from pipeline.data.source import Limits
-    from pipeline.evaluation import score as scoring
-    from pipeline.evaluation.inputs import Opening
-    from pipeline.evaluation.sizes import parse_size
-    from pipeline.formats.files import own_cache
+    from pipeline.scoring import score as scoring
+    from pipeline.scoring.inputs import Opening
+    from pipeline.scoring.sizes import parse_size
+    from pipeline.storage.files import own_cache
 
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zerosum-")))
@@ -106,7 +107,7 @@ def chosen(options: Options) -> list[dict[str, Any]]:
     Raises:
         UserError: for an unknown name, or a setting of a metric that is not among them.
     """
-    from pipeline.evaluation.score import DEFAULT
+    from pipeline.scoring.score import DEFAULT
 
     known = [*plugins.names("metrics"), PATH_LENGTH]
     names: list[str] = []
@@ -131,7 +132,7 @@ def _own(name: str, options: Options) -> dict[str, Any]:
 
 
 def _path_length(settings: Mapping[str, Any]) -> Any:
-    from pipeline.evaluation.settings import PathLengthSettings
+    from pipeline.scoring.settings import PathLengthSettings
     from pipeline.settings import validate
 
     return validate(PathLengthSettings, {k: v for k, v in settings.items() if k != "name"}, PATH_LENGTH)
@@ -173,19 +174,19 @@ def _registered(options: Options, scratch: Path) -> Generator[Callable[[str], Pa
 @contextmanager
 def _spread(options: Options) -> Generator[Any, None, None]:
     """How blocks are mapped: over this process's threads, or a private Ray's workers, with the same result."""
-    from pipeline.evaluation.blocks import in_threads
+    from pipeline.scoring.extract import in_threads
 
     if options.workers == 1:
         yield in_threads(options.threads or os.cpu_count() or 1)
         return
-    from pipeline.cluster import spread
-    from pipeline.cluster.session import session
-    from pipeline.cluster.settings import RunSettings
+    from pipeline.cluster.connect.session import session
+    from pipeline.cluster.tasks import map_tasks
+    from pipeline.run.settings import RunSettings
 
     with session(RunSettings(num_workers=options.workers), options.workers):
         # Ray's own handler aborts the process.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        yield spread.in_order
+        yield map_tasks.in_order
 
 
 def show(records: list[ScoreRecord], said: list[str], as_json: bool) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.cli.download import Download, Progress
+from pipeline.errors import UserError
 from pipeline.extractors import _inception_weights as inception
-from pipeline.formats import files
 from pipeline.redaction import bare
-from pipeline.settings import UserError, home, suggest
+from pipeline.settings import home, suggest
+from pipeline.storage import files
 from pipeline.streams import terminal
 
 KNOWN = ("inception",)

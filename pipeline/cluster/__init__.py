@@ -1,4 +1,4 @@
-from pipeline.cluster.tokens import use_found
+from pipeline.cluster.connect.tokens import use_found
 
 # Before any module of this package imports Ray, which reads it once.
 use_found()

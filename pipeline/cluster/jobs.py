@@ -15,9 +15,9 @@ import requests
 from ray.dashboard.modules.dashboard_sdk import get_auth_headers_if_auth_enabled
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from pipeline.cluster.addresses import is_loopback
-from pipeline.cluster.tokens import token_here
-from pipeline.settings import UserError
+from pipeline.cluster.connect.tokens import token_here
+from pipeline.errors import UserError
+from pipeline.run.addresses import is_loopback
 
 PAUSE = 1.0  # seconds between two looks at a job that says nothing
 PATIENCE = 300.0  # seconds without an answer before a cluster is given up

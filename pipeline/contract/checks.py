@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from pipeline.contract.family import AnyFamily
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import DataSpec
 
 Sources = Callable[[], Mapping[str, str]]

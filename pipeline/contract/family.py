@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from torch import Tensor, nn
 
 from pipeline.contract.turns import LatentSpec, Networks, Phase, Player, Segment, State
-from pipeline.settings import Settings, SettingsError
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 ConfigT = TypeVar("ConfigT", bound=Settings)

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pipeline import limits
 from pipeline.contract.family import AnyFamily
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 from pipeline.types import DataSpec
 
 

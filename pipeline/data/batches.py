@@ -16,9 +16,9 @@ from pipeline.data import cache as caching
 from pipeline.data import shard_files
 from pipeline.data.derived import Derived
 from pipeline.data.ordering import Ordering, hashed
+from pipeline.errors import UserError
 from pipeline.formats import shards
 from pipeline.formats.shards import Manifest, Split
-from pipeline.settings import UserError
 from pipeline.types import Array, Batch, DataSpec, FieldSpec
 
 TOP_BIT = np.uint64(63)

@@ -19,9 +19,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline.data import shard_files
-from pipeline.formats import files, shards
+from pipeline.errors import BrokenArtefact, UserError
+from pipeline.formats import shards
 from pipeline.formats.shards import Manifest
-from pipeline.settings import UserError
+from pipeline.storage import files
 from pipeline.types import Array
 
 DATA, CARD, LOCK = "decoded.bin", "decoded.json", "lock"
@@ -97,7 +98,7 @@ def _sound(place: Path, manifest: Manifest, split: str) -> bool:
     try:
         card = files.read_json(place / CARD, "the reader")
         size = data.stat().st_size
-    except (files.BrokenArtefact, OSError):
+    except (BrokenArtefact, OSError):
         return False
     expected = _card(manifest, files.sha256_file(data)) if size == decoded_bytes(manifest, split) else None
     return bool(card == expected)

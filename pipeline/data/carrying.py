@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from pipeline.data.packing import PackTask
 from pipeline.data.scanning import ScanTask
-from pipeline.data.source import DataSource, Entry, Limits, Rejected
-from pipeline.formats import files
+from pipeline.data.source import DataSource, Entry, Limits
+from pipeline.errors import BrokenArtefact, Rejected
+from pipeline.storage import files
 from pipeline.types import Array, Modality
 
 Task = TypeVar("Task", ScanTask, PackTask)
@@ -115,7 +116,7 @@ def delivered(task: ScanTask | PackTask, answer: tuple[Any, bytes]) -> Any:
     """
     found, shard = answer
     if isinstance(task, PackTask) and files.write_bytes(task.path, shard) != found.shard.sha256:
-        raise files.BrokenArtefact(f"{task.path} did not arrive as it was sent; run the ingest stage again")
+        raise BrokenArtefact(f"{task.path} did not arrive as it was sent; run the ingest stage again")
     return found
 
 

@@ -13,7 +13,7 @@ from pipeline.data.notes import listed
 from pipeline.data.rejects import SHOWN, Reject, by_reason
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 
 def with_examples(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> tuple[str, ...]:

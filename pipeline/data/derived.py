@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline import plugins
 from pipeline.data.transform import Transform
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.forms import FIELD_NAME, TAKEN
-from pipeline.settings import SettingsError, UserError, shown, suggest
+from pipeline.errors import BrokenArtefact, SettingsError, UserError
+from pipeline.settings import shown, suggest
+from pipeline.storage.forms import FIELD_NAME, TAKEN
 from pipeline.types import Array, FieldSpec
 
 ROOM = "data.transforms"

@@ -25,9 +25,10 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from pipeline.data import notes
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Limits, Rejected
-from pipeline.formats.damage import DAMAGE
+from pipeline.data.source import Limits
+from pipeline.errors import Rejected
 from pipeline.limits import JPEG_SCANS
+from pipeline.storage.damage import DAMAGE
 
 Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "WEBP")

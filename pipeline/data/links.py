@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import limits
-from pipeline.formats.files import BrokenArtefact, contents
+from pipeline.errors import BrokenArtefact
 from pipeline.settings import home
+from pipeline.storage.files import contents
 
 Links = Literal["auto", "inside"] | Sequence[str]
 """Which links are followed: those to places within the folder (`inside`), within other folders too, or `auto`."""

@@ -27,8 +27,9 @@ from typing import Any
 
 from pipeline import limits
 from pipeline.data.links import Followed, Links, inside
-from pipeline.data.source import Problem, Rejected, printable
-from pipeline.formats.damage import Damaged, parse_json
+from pipeline.data.source import Problem, printable
+from pipeline.errors import Damaged, Rejected
+from pipeline.storage.damage import parse_json
 
 Item = tuple[str, Problem | None]
 """A path relative to the folder, with `/`, and why it cannot be used, if that is seen already."""

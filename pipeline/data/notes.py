@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.rejects import DUPLICATES
-from pipeline.formats import tables
+from pipeline.storage import tables
 
 NOTES = "notes.csv"
 NAMED = 5

@@ -23,10 +23,11 @@ from pipeline.data.derived import Derived
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Rejected, SourceField
-from pipeline.formats import files, shards, tables
+from pipeline.data.source import DataSource, Entry, SourceField
+from pipeline.errors import Rejected, UserError
+from pipeline.formats import shards
 from pipeline.formats.shards import Manifest, Shard, Split
-from pipeline.settings import UserError
+from pipeline.storage import files, tables
 from pipeline.types import DataSpec, Example, Progress
 
 SPLITS = ("train", "holdout")

@@ -26,11 +26,12 @@ import numpy as np
 from pipeline import limits
 from pipeline.data import carrying, scanning
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Limits, Rejected
-from pipeline.formats import arrays
-from pipeline.formats.damage import Damaged, reading
-from pipeline.formats.files import BrokenArtefact, contents
-from pipeline.formats.store import Store
+from pipeline.data.source import DataSource, Entry, Limits
+from pipeline.errors import BrokenArtefact, Damaged, Rejected
+from pipeline.storage import arrays
+from pipeline.storage.damage import reading
+from pipeline.storage.files import contents
+from pipeline.storage.store import Store
 
 LISTING = "listing"
 LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger

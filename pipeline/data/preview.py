@@ -13,7 +13,7 @@ from pipeline.data import classes, derived, rejects, scanning
 from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, SourceField
-from pipeline.settings import SettingsError, UserError
+from pipeline.errors import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 
 

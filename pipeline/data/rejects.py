@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.formats import tables
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.storage import tables
 
 REJECTS = "rejects.csv"
 DUPLICATES = "duplicates.csv"

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pipeline.data import images, notes
 from pipeline.data.rejects import Reject
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Rejected, SourceField
-from pipeline.settings import SettingsError, UserError
+from pipeline.data.source import DataSource, Entry, SourceField
+from pipeline.errors import Rejected, SettingsError, UserError
 from pipeline.types import FLIPPED, Array, FieldKind, Progress
 
 Task = TypeVar("Task")

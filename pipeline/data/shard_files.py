@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.formats import files, shards
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.node_cache import Blobs, Elsewhere
+from pipeline.errors import BrokenArtefact, UserError
+from pipeline.formats import shards
 from pipeline.formats.shards import Split
-from pipeline.settings import UserError
+from pipeline.storage import files
+from pipeline.storage.node_cache import Blobs, Elsewhere
 
 OPEN_SHARDS = 64
 AHEAD = 4  # shards fetched side by side, while those before them are read

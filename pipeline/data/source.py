@@ -18,15 +18,6 @@ Problem = tuple[str, str]
 """Why an item cannot be used: a short reason that can be counted, and details."""
 
 
-class Rejected(Exception):
-    """One item cannot be used and is rejected, with a short reason that can be counted, and details."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one item may cost: bytes as stored, pixels once decoded."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline import limits
 from pipeline.data import listing, notes
-from pipeline.data.source import Rejected
+from pipeline.errors import Rejected
 
 Samples = NDArray[np.float32]
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE

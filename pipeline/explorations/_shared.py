@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Latent
-from pipeline.evaluation.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.evaluation.samples import CHUNK, SampleSource, evaluating, fixed_threads, stored
-from pipeline.settings import Settings, UserError
+from pipeline.errors import UserError
+from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
+from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, fixed_threads, stored
+from pipeline.settings import Settings
 from pipeline.types import Array, Modality
 
 Labels = NDArray[np.int64]

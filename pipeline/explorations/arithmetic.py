@@ -7,9 +7,9 @@ import torch
 from pydantic import Field, model_validator
 
 from pipeline import randomness
-from pipeline.evaluation.samples import SampleSource
+from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.settings import UserError
+from pipeline.sampling.samples import SampleSource
 
 
 class Config(_shared.Labelled):

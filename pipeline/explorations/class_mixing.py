@@ -10,10 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from pipeline import randomness
-from pipeline.evaluation.labels import Wording, checked_indices, label_indices
-from pipeline.evaluation.samples import SampleSource
+from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.settings import Settings, UserError
+from pipeline.sampling.labels import Wording, checked_indices, label_indices
+from pipeline.sampling.samples import SampleSource
+from pipeline.settings import Settings
 
 
 class Config(Settings):

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 
 from pipeline.contract import Latent
-from pipeline.evaluation.gallery import between
-from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
+from pipeline.reporting.gallery import between
+from pipeline.sampling.samples import SampleSource
 
 
 class Config(_shared.Labelled):

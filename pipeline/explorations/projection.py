@@ -16,10 +16,11 @@ from pipeline import limits
 from pipeline.data import listing
 from pipeline.data.images import decode, fit
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Problem, Rejected
-from pipeline.evaluation.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
+from pipeline.data.source import Problem
+from pipeline.errors import Rejected, UserError
 from pipeline.explorations import _shared
-from pipeline.settings import LocalPath, UserError
+from pipeline.sampling.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
+from pipeline.settings import LocalPath
 from pipeline.types import Batch
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.evaluation.samples import CHUNK, SampleSource, fixed_threads
+from pipeline.errors import UserError
 from pipeline.explorations import _shared
 from pipeline.networks.layers import BATCH_NORMS
 from pipeline.networks.normalisation import gathered_statistics
-from pipeline.settings import Settings, UserError
+from pipeline.sampling.samples import CHUNK, SampleSource, fixed_threads
+from pipeline.settings import Settings
 from pipeline.types import Batch
 
 

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pipeline.evaluation.samples import SampleSource, evaluating, fixed_threads, pixels
+from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.settings import UserError
+from pipeline.sampling.samples import SampleSource, evaluating, fixed_threads, pixels
 
 
 class Config(_shared.Labelled):

@@ -7,9 +7,10 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.contract import Latent
-from pipeline.evaluation.samples import SampleSource
+from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.settings import UserError, suggest
+from pipeline.sampling.samples import SampleSource
+from pipeline.settings import suggest
 
 
 class Config(_shared.Labelled):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from pipeline.evaluation.samples import SampleSource
 from pipeline.explorations import _shared
+from pipeline.sampling.samples import SampleSource
 from pipeline.types import Array
 
 

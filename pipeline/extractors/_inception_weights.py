@@ -20,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline import limits
-from pipeline.formats import files, tensors, zips
-from pipeline.formats.damage import Damaged, parse_json, reading, why
+from pipeline.errors import BrokenArtefact, Damaged, UserError
 from pipeline.networks.inception import LAYERS, TAPS, Tap, fold, shapes
-from pipeline.settings import UserError, home
+from pipeline.settings import home
+from pipeline.storage import files, tensors, zips
+from pipeline.storage.damage import parse_json, reading, why
 
 PUBLIC_URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -159,7 +160,7 @@ def account(path: Path) -> dict[str, Any]:
     """What fetching wrote beside `path`: the source, and the sha256 of both; empty where there is no account."""
     try:
         found: object = files.read_json(path.with_suffix(".json"), "fetching")
-    except files.BrokenArtefact:
+    except BrokenArtefact:
         return {}
     return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 

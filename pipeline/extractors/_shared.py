@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.formats.extraction import Examples, Extractor
+from pipeline.contract.extractor import Examples, Extractor
 from pipeline.formats.reference import Features, Labels, Measured
 
 # Float bits depend on the size of a batch, so every batch is this long, padded where data ends.

@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline import randomness
+from pipeline.contract.extractor import Examples
+from pipeline.errors import SettingsError, UserError
 from pipeline.extractors._classifier_network import Classifier
 from pipeline.extractors._shared import batches, extract, to_input
-from pipeline.formats.extraction import Examples
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import Settings
 from pipeline.types import DataSpec
 
 

@@ -10,11 +10,12 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from pipeline.contract.extractor import Examples
+from pipeline.errors import SettingsError
 from pipeline.extractors import _inception_weights
 from pipeline.extractors._resizing import Resize, network_input
-from pipeline.formats.extraction import Examples
 from pipeline.networks.inception import Inception, Tap
-from pipeline.settings import LocalPath, Settings, SettingsError
+from pipeline.settings import LocalPath, Settings
 from pipeline.types import DataSpec
 
 

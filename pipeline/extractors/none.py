@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.formats.extraction import Examples
+from pipeline.contract.extractor import Examples
 from pipeline.settings import Settings
 from pipeline.types import DataSpec
 

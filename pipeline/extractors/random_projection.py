@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline import randomness
-from pipeline.formats.extraction import Examples
+from pipeline.contract.extractor import Examples
 from pipeline.settings import Settings
 from pipeline.types import DataSpec
 

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline import plugins
 from pipeline.contract import Augmentation, Loss, Penalty
-from pipeline.settings import SettingsError, shown
+from pipeline.errors import SettingsError
+from pipeline.settings import shown
 
 # --- in a Config ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 
 def count_levels(resolution: tuple[int, ...], smallest: int) -> int:

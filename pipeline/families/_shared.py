@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Scheduled, Turn
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import Batch, DataSpec, Modality, like_x
 
 # --- published configurations ---------------------------------------------------------------

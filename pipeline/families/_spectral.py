@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Turn
+from pipeline.errors import SettingsError
 from pipeline.families import _geometry, _shared
 from pipeline.families._adversarial import LatentFamily, Reads, Seen, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
 from pipeline.penalties._orthogonal import orthogonality
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings
 from pipeline.types import DataSpec
 
 

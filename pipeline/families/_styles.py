@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pipeline import randomness
 from pipeline.contract import Networks, Turn
+from pipeline.errors import UserError
 from pipeline.networks.noise import Noise
 from pipeline.networks.style_pair import StyleGenerator
-from pipeline.settings import UserError
 
 SampleNoise = Literal["const", "random", "none"]
 

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.contract import Optimiser, Ramp
+from pipeline.errors import SettingsError, UserError
 from pipeline.families import _geometry
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Segment, Turn
+from pipeline.errors import SettingsError
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon
 from pipeline.networks.cipher import CipherNetwork, Variant
-from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 ADAM = Optimiser(lr=8e-4, beta1=0.9, beta2=0.999)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Turn
+from pipeline.errors import SettingsError
 from pipeline.families import _choices, _shared, _translation
 from pipeline.families._adversarial import per_example
 from pipeline.families._choices import LossChoice, PenaltyChoices
@@ -21,7 +22,6 @@ from pipeline.networks import initialisation
 from pipeline.networks.patch import PatchDiscriminator, PatchPlan
 from pipeline.networks.pool import empty_pool, exchange
 from pipeline.networks.translator import Translator, TranslatorPlan
-from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 MULTIPLE = 4

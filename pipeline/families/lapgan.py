@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Turn
+from pipeline.errors import SettingsError
 from pipeline.families import _choices, _geometry, _shared
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import DesignSettings
@@ -20,7 +21,6 @@ from pipeline.families._shared import Canon, both
 from pipeline.networks.layers import dropout, one_hot
 from pipeline.networks.perceptron import ReluPerceptron
 from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
-from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 EPOCH = 2 * 45_000  # D and G each read their own batches, and the clock counts both

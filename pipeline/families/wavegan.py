@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Turn
+from pipeline.errors import SettingsError
 from pipeline.families import _choices
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.waves import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
-from pipeline.settings import SettingsError
 from pipeline.types import DataSpec, Modality
 
 ADAM = Optimiser(lr=1e-4, beta1=0.5, beta2=0.9)

@@ -18,10 +18,11 @@ from pydantic import ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline.formats import files, forms
-from pipeline.formats.damage import Damaged, parse_json
-from pipeline.formats.forms import Count, FileName, Form, Sha256
-from pipeline.formats.tensors import read
+from pipeline.errors import BrokenArtefact, Damaged
+from pipeline.storage import files, forms
+from pipeline.storage.damage import parse_json
+from pipeline.storage.forms import Count, FileName, Form, Sha256
+from pipeline.storage.tensors import read
 
 FORMAT_VERSION = 1
 MANIFEST, STATE, HISTORY = "manifest.json", "state.json", "history.jsonl"
@@ -138,13 +139,13 @@ def load(path: Path) -> Checkpoint:
     """
     problem = _problem(path)
     if problem:
-        raise files.BrokenArtefact(f"checkpoint {path}: {problem}")
+        raise BrokenArtefact(f"checkpoint {path}: {problem}")
     # Only what the manifest names: another file in the folder has no hash.
     tensors = {Path(name).stem: read(path / name) for name in _named(path) if name.endswith(".safetensors")}
     try:
         history = [parse_json(line) for line in (path / HISTORY).read_bytes().splitlines()]
     except (OSError, Damaged) as error:
-        raise files.BrokenArtefact(f"checkpoint {path}: {error}") from None
+        raise BrokenArtefact(f"checkpoint {path}: {error}") from None
     return Checkpoint(tensors, files.read_json(path / STATE, "training"), history)
 
 
@@ -175,6 +176,6 @@ def _problem(path: Path) -> str | None:
         for name, sha256 in hashes.items():
             files.verify(path / name, sha256, "training")
         _state(path)
-    except files.BrokenArtefact as error:
+    except BrokenArtefact as error:
         return str(error)
     return None

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.formats import files, forms, tensors
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
+from pipeline.errors import BrokenArtefact
+from pipeline.storage import files, forms, tensors
+from pipeline.storage.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.types import DataSpec, DataSummary
 
 FORMAT_VERSION = 1
@@ -102,7 +103,7 @@ def load_card(folder: Path) -> ModelCard:
     """
     found = files.read_json(folder / "model.json", MADE_BY)
     if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(
+        raise BrokenArtefact(
             f"{folder / 'model.json'} is not a model card of format {FORMAT_VERSION}; run {MADE_BY} again"
         )
     data = cast(dict[str, Any], found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 Floats = NDArray[np.float64]
 

@@ -27,11 +27,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.formats import arrays, files, forms, tensors
-from pipeline.formats.damage import Damaged
-from pipeline.formats.extraction import BLIND, Extractor, ExtractorIdentity, identity_of
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm
+from pipeline.contract.extractor import BLIND, Extractor, ExtractorIdentity, identity_of
+from pipeline.errors import BrokenArtefact, Damaged
 from pipeline.formats.moments import Gaussian, Moments
+from pipeline.storage import arrays, files, forms, tensors
+from pipeline.storage.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.types import DataSpec
 
 FORMAT_VERSION = 2
@@ -200,7 +200,7 @@ class Reference:
         """
         found = files.read_json(folder / "reference.json", MADE_BY)
         if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-            raise files.BrokenArtefact(
+            raise BrokenArtefact(
                 f"{folder / 'reference.json'} is not a reference of format {FORMAT_VERSION}; run {MADE_BY} again"
             )
         data = cast(dict[str, Any], found)
@@ -209,7 +209,7 @@ class Reference:
         data.pop("identity", None)  # for people: the card's other fields say the same
         card = ReferenceCard(**data)
         if manifest_sha256 is not None and card.manifest_sha256 != manifest_sha256:
-            raise files.BrokenArtefact(
+            raise BrokenArtefact(
                 f"{folder} was measured on other shards (manifest {card.manifest_sha256[:12]}…, these are "
                 f"{manifest_sha256[:12]}…); run {MADE_BY} again"
             )
@@ -274,19 +274,19 @@ def _readable(path: Path) -> Generator[None]:
         yield
     except (ValueError, KeyError, IndexError, RuntimeError) as error:
         told = forms.printable(" ".join(str(error).split()))
-        raise files.BrokenArtefact(f"{path} does not hold what it must ({told}); run {MADE_BY} again") from None
+        raise BrokenArtefact(f"{path} does not hold what it must ({told}); run {MADE_BY} again") from None
 
 
 def _array(path: Path, mapped: bool = False) -> NDArray[Any]:
     try:
         return arrays.read(path, mapped=mapped)
     except Damaged as error:
-        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
+        raise BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
 
 
 def _of(path: Path, found: NDArray[Any], dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
     if found.dtype != dtype or found.shape != shape:
-        raise files.BrokenArtefact(
+        raise BrokenArtefact(
             f"{path} is {found.dtype} {found.shape}, not {np.dtype(dtype)} {shape}; run {MADE_BY} again"
         )
     return found

@@ -16,11 +16,11 @@ from typing import Any, Literal, cast
 
 from pydantic import Field
 
-from pipeline.formats import files, forms
-from pipeline.formats.damage import Damaged, parse_json
-from pipeline.formats.extraction import ExtractorIdentity
-from pipeline.formats.forms import Count, Form, Number, Sha256
-from pipeline.settings import UserError
+from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.errors import BrokenArtefact, Damaged, UserError
+from pipeline.storage import files, forms
+from pipeline.storage.damage import parse_json
+from pipeline.storage.forms import Count, Form, Number, Sha256
 
 FORMAT_VERSION = 1
 MADE_BY = "the evaluate stage"
@@ -84,7 +84,7 @@ class ScoreRecord:
         try:
             data = parse_json(text)
         except Damaged as error:
-            raise files.BrokenArtefact(f"this is no whole score record: {forms.printable(str(error))}") from None
+            raise BrokenArtefact(f"this is no whole score record: {forms.printable(str(error))}") from None
         return cls.from_json(data)
 
 
@@ -197,12 +197,12 @@ def parse(data: object, where: str) -> list[ScoreRecord]:
     if isinstance(data, dict):
         content = cast(dict[str, Any], data)
         if content.get("format_version") != FORMAT_VERSION:
-            raise files.BrokenArtefact(f"{where} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
+            raise BrokenArtefact(f"{where} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
         data = content.get("scores")
         if not isinstance(data, list):
-            raise files.BrokenArtefact(f"{where} is cut short; run {MADE_BY} again")
+            raise BrokenArtefact(f"{where} is cut short; run {MADE_BY} again")
     if not isinstance(data, list):
-        raise files.BrokenArtefact(f"{where} holds no list of score records")
+        raise BrokenArtefact(f"{where} holds no list of score records")
     return [ScoreRecord.from_json(record) for record in cast(list[dict[str, Any]], data)]
 
 
@@ -215,7 +215,7 @@ def load_scores(folder: Path) -> list[ScoreRecord]:
     path = folder / "scores.json"
     found = files.read_json(path, MADE_BY)
     if not isinstance(found, dict):
-        raise files.BrokenArtefact(f"{path} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
+        raise BrokenArtefact(f"{path} holds no scores of format {FORMAT_VERSION}; run {MADE_BY} again")
     return parse(cast(object, found), str(path))
 
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, ConfigDict
 
-from pipeline.formats import files, forms, tables, yaml_text
-from pipeline.formats.damage import Damaged, parse_json
-from pipeline.formats.forms import Count, Form, Number
-from pipeline.settings import SettingsError
+from pipeline.errors import BrokenArtefact, Damaged, SettingsError
+from pipeline.storage import files, forms, tables, yaml_text
+from pipeline.storage.damage import parse_json
+from pipeline.storage.forms import Count, Form, Number
 
 FORMAT_VERSION = 1
 MADE_BY = "the tune stage"
@@ -89,19 +89,19 @@ def load_best(folder: Path) -> Best:
     try:
         data = yaml_text.read(path)
     except FileNotFoundError:
-        raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
+        raise BrokenArtefact(f"{path} is missing; {MADE_BY} makes it") from None
     except SettingsError as error:
-        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
+        raise BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
     if not isinstance(data, dict) or cast(dict[str, Any], data).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(f"{path} is not a search result of format {FORMAT_VERSION}; run {MADE_BY} again")
+        raise BrokenArtefact(f"{path} is not a search result of format {FORMAT_VERSION}; run {MADE_BY} again")
     found = cast(dict[str, Any], data)
     names = ("overrides", "score", "trial", "repeatable", "note")
     if any(name not in found for name in names) or not isinstance(found["overrides"], dict):
-        raise files.BrokenArtefact(f"{path} is cut short; run {MADE_BY} again")
+        raise BrokenArtefact(f"{path} is cut short; run {MADE_BY} again")
     forms.check(_BestForm, found, path, MADE_BY)
     schedule = found.get("schedule", [])
     if not _is_schedule(schedule):
-        raise files.BrokenArtefact(
+        raise BrokenArtefact(
             f"{path}: its schedule must be a list of {{from: examples, overrides: settings}}, each from above 0 and "
             f"beyond the one before; run {MADE_BY} again"
         )

@@ -27,15 +27,16 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from pipeline import limits
-from pipeline.formats import arrays, files, forms
-from pipeline.formats.damage import Damaged, reading
-from pipeline.formats.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
+from pipeline.errors import BrokenArtefact, Damaged
 from pipeline.settings import suggest
+from pipeline.storage import arrays, files, forms
+from pipeline.storage.bundles import MANIFEST
+from pipeline.storage.damage import reading
+from pipeline.storage.forms import Count, FileName, Form, Name, Sha256, SpecForm, SummaryForm
 from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec, like_x
 
 FORMAT_VERSION = 1
 MADE_BY = "the ingest stage"
-MANIFEST = "manifest.json"
 TAR_BLOCK = 512
 UNPAIRED = "unpaired_"
 NPY_HEADER = 2**16  # bytes before the numbers of an .npy, at most
@@ -113,7 +114,7 @@ class Manifest:
             BrokenArtefact: if there is none of this name.
         """
         if name not in self.splits:
-            raise files.BrokenArtefact(f"there is no split '{name}' in the shards{suggest(name, list(self.splits))}")
+            raise BrokenArtefact(f"there is no split '{name}' in the shards{suggest(name, list(self.splits))}")
         return self.splits[name]
 
     def to_json(self) -> dict[str, Any]:
@@ -136,9 +137,7 @@ class Manifest:
         path = folder / MANIFEST
         found = files.read_json(path, MADE_BY)
         if not isinstance(found, dict) or cast(dict[str, Any], found).get("format_version") != FORMAT_VERSION:
-            raise files.BrokenArtefact(
-                f"{path} is not a shard manifest of format {FORMAT_VERSION}; run {MADE_BY} again"
-            )
+            raise BrokenArtefact(f"{path} is not a shard manifest of format {FORMAT_VERSION}; run {MADE_BY} again")
         data = cast(dict[str, Any], found)
         forms.check(_ManifestForm, data, path, MADE_BY)
         splits = {name: _split_from_json(split) for name, split in data["splits"].items()}
@@ -287,9 +286,9 @@ def decode(data: bytes, spec: FieldSpec, where: str) -> Array:
         png = _as_png(np.dtype(spec.dtype), spec.shape)
         x = _decode_png(data, spec.shape) if png else arrays.decode(data, size + NPY_HEADER)
     except Damaged as error:
-        raise files.BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
+        raise BrokenArtefact(f"{where} cannot be decoded ({error}); run {MADE_BY} again") from None
     if x.shape != spec.shape or x.dtype != np.dtype(spec.dtype):
-        raise files.BrokenArtefact(f"{where} is {x.dtype} {x.shape}, its manifest says {spec.dtype} {spec.shape}")
+        raise BrokenArtefact(f"{where} is {x.dtype} {x.shape}, its manifest says {spec.dtype} {spec.shape}")
     return x
 
 
@@ -345,12 +344,12 @@ def load_index(folder: Path, split: Split, spec: DataSpec) -> NDArray[np.int64]:
             _member_bytes(each.shape, each.dtype)
         rows = arrays.read(path)
     except Damaged as error:
-        raise files.BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
+        raise BrokenArtefact(f"{path}: {error}; run {MADE_BY} again") from None
     expected = (split.examples, columns(spec, split.name))
     if rows.dtype != np.int64 or rows.shape != expected:
-        raise files.BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
+        raise BrokenArtefact(f"{path} is {rows.dtype} {rows.shape}, not int64 {expected}")
     if not _leads_within(rows, split, spec):
-        raise files.BrokenArtefact(f"{path} names places that no shard of its manifest has; run {MADE_BY} again")
+        raise BrokenArtefact(f"{path} names places that no shard of its manifest has; run {MADE_BY} again")
     return cast(NDArray[np.int64], rows)
 
 
@@ -379,10 +378,10 @@ def check_sizes(folder: Path, split: Split) -> None:
     for shard in split.shards:
         path = folder / shard.name
         if not path.is_file():
-            raise files.BrokenArtefact(f"{path} is missing; {MADE_BY} makes it")
+            raise BrokenArtefact(f"{path} is missing; {MADE_BY} makes it")
         size = path.stat().st_size
         if size != shard.bytes:
-            raise files.BrokenArtefact(f"{path} has {size} bytes, its manifest says {shard.bytes}; run {MADE_BY} again")
+            raise BrokenArtefact(f"{path} has {size} bytes, its manifest says {shard.bytes}; run {MADE_BY} again")
 
 
 def verify(folder: Path) -> Manifest:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from pipeline.formats import arrays as arrays_of
-from pipeline.formats import files, forms, tensors
-from pipeline.formats.damage import Damaged
-from pipeline.formats.forms import FileName, Form, Sha256
+from pipeline.errors import BrokenArtefact, Damaged
 from pipeline.formats.moments import Moments
+from pipeline.storage import arrays as arrays_of
+from pipeline.storage import files, forms, tensors
+from pipeline.storage.forms import FileName, Form, Sha256
 
 FORMAT_VERSION = 1
 CARD = "statistics.json"
@@ -63,7 +63,7 @@ def load_seen(folder: Path) -> Seen:
     """
     card: object = files.read_json(folder / CARD, MADE_BY)
     if not isinstance(card, dict) or cast(dict[str, Any], card).get("format_version") != FORMAT_VERSION:
-        raise files.BrokenArtefact(f"{folder} holds no statistics of format {FORMAT_VERSION}")
+        raise BrokenArtefact(f"{folder} holds no statistics of format {FORMAT_VERSION}")
     hashes = forms.check(_CardForm, cast(object, card), folder / CARD, MADE_BY).files
     for name, sha256 in hashes.items():
         files.verify(folder / name, sha256, MADE_BY)
@@ -74,11 +74,11 @@ def load_seen(folder: Path) -> Seen:
         try:
             return arrays_of.read(path, mapped=True) if path.name in hashes else None
         except Damaged as error:
-            raise files.BrokenArtefact(f"{path}: {error}") from None
+            raise BrokenArtefact(f"{path}: {error}") from None
 
     try:
         moments = Moments(int(arrays["count"][0]), arrays["sum"], arrays["outer"])
         return Seen(moments, array("features"), array("kept"), array("labels"))
     except (ValueError, KeyError, IndexError) as error:
         told = forms.printable(" ".join(str(error).split()))
-        raise files.BrokenArtefact(f"{folder} holds statistics that cannot be read ({told})") from None
+        raise BrokenArtefact(f"{folder} holds statistics that cannot be read ({told})") from None

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import randomness
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.errors import UserError
 from pipeline.formats.moments import Gaussian, Moments
 from pipeline.metrics._predictions import Predictions
-from pipeline.settings import UserError
 
 Floats = NDArray[np.float64]
 Need = Literal["features", "moments", "logits", "labels", "holdout"]

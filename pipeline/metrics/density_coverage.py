@@ -7,9 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.errors import UserError
 from pipeline.metrics._neighbours import BLOCK, centred, holding, kth_neighbour
 from pipeline.metrics._shared import Need, Score, Statistics, fewer
-from pipeline.settings import Settings, UserError
+from pipeline.settings import Settings
 
 
 class Config(Settings):

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.errors import UserError
 from pipeline.metrics._predictions import Floats, Predictions
 from pipeline.metrics._shared import Need, Score, Side, Statistics, reported_name
-from pipeline.settings import Settings, UserError
+from pipeline.settings import Settings
 
 # Of as many pairs of neighbours as there are samples, one in millions of arbitrary orders is as far from chance.
 DEVIATIONS = 5

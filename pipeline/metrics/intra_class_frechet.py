@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.errors import UserError
 from pipeline.formats.moments import Moments
 from pipeline.metrics._gaussians import distance
 from pipeline.metrics._shared import Need, Score, Statistics, fewer, reported_name
-from pipeline.settings import Settings, UserError
+from pipeline.settings import Settings
 
 
 class Config(Settings):

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.errors import UserError
 from pipeline.metrics._shared import Floats, Need, Score, Statistics, choose, fewer, reported_name
-from pipeline.settings import Settings, UserError
+from pipeline.settings import Settings
 
 # More subsets than show every row about so often tell nothing new.
 VISITS = 5

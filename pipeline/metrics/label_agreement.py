@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import UserError
 from pipeline.metrics._shared import Need, Score, Statistics
-from pipeline.settings import Settings, UserError
+from pipeline.settings import Settings
 
 
 class Config(Settings):

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import plugins
-from pipeline.cluster.settings import RunSettings, TuneSettings
 from pipeline.contract import AnyFamily
 from pipeline.data import derived
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
+from pipeline.errors import SettingsError
 from pipeline.params.arithmetic import arithmetic
 from pipeline.params.choices import deciding, families
+from pipeline.params.register import RegisterSettings
 from pipeline.params.space import space
 from pipeline.params.text import parse
-from pipeline.registry.settings import RegisterSettings
-from pipeline.settings import Settings, SettingsError, override, suggest, validate
+from pipeline.run.settings import RunSettings
+from pipeline.scoring.settings import EvaluateSettings, ReferenceSettings
+from pipeline.search.settings import TuneSettings
+from pipeline.settings import Settings, override, suggest, validate
 from pipeline.training.settings import TrainSettings
 
 SECTIONS: dict[str, type[Settings]] = {

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline import plugins
-from pipeline.formats.extraction import BLIND, ExtractorIdentity, identity_of
+from pipeline.contract.extractor import BLIND, ExtractorIdentity, identity_of
+from pipeline.errors import SettingsError
 from pipeline.metrics._shared import Kind, reported_name
 from pipeline.networks.inception import TAPS
-from pipeline.settings import Settings, SettingsError, shown, suggest
+from pipeline.settings import Settings, shown, suggest
 from pipeline.training.settings import TrainSettings
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline import plugins
-from pipeline.cluster.settings import Range
+from pipeline.errors import SettingsError
 from pipeline.params.arithmetic import arithmetic
 from pipeline.params.choices import configured, families
 from pipeline.params.stand_ins import stand_in
-from pipeline.settings import SettingsError, at, override, shown, suggest, validate
+from pipeline.search.settings import Range
+from pipeline.settings import at, override, shown, suggest, validate
 from pipeline.training import schedules
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec

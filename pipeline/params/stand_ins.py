@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.contract import AnyFamily
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 from pipeline.types import DataSpec
 
 CLASSES = tuple(f"class {number}" for number in range(10))

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.formats import yaml_text
-from pipeline.settings import SettingsError, shown
+from pipeline.errors import SettingsError
+from pipeline.settings import shown
+from pipeline.storage import yaml_text
 
 
 def parse(path: Path, sections: Collection[str]) -> dict[str, Any]:

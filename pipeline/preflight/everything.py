@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.cluster.addresses import resolve
-from pipeline.cluster.room import use_cuda
+from pipeline.cluster.training.resources import use_cuda
 from pipeline.data.opening import open_source
 from pipeline.data.preview import foresee
-from pipeline.evaluation.foreign import read_statistics
-from pipeline.formats.filesystems import is_remote
+from pipeline.errors import SettingsError, UserError
 from pipeline.params import Params
 from pipeline.preflight.items import items
 from pipeline.preflight.scores import metric
-from pipeline.settings import SettingsError, UserError
+from pipeline.run.addresses import resolve
+from pipeline.scoring.precomputed import read_statistics
+from pipeline.storage.filesystems import is_remote
 
 
 def check(params: Params) -> list[str]:

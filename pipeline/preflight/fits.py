@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import plugins
-from pipeline.cluster.room import use_cuda
+from pipeline.cluster.training.resources import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.contract.checks import check_data, check_fields
-from pipeline.formats.extraction import BLIND
-from pipeline.formats.filesystems import is_remote
+from pipeline.contract.extractor import BLIND
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
 from pipeline.params import Params
 from pipeline.params.chosen import families
 from pipeline.params.space import unsteady
-from pipeline.settings import SettingsError, UserError
+from pipeline.storage.filesystems import is_remote
+from pipeline.storage.store import Store
 from pipeline.types import DataSpec
 
 SOURCES = "data.sources"

@@ -8,9 +8,9 @@ from pipeline.data.opening import open_source
 from pipeline.data.preview import preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource
+from pipeline.errors import SettingsError, UserError
 from pipeline.params import Params
 from pipeline.preflight.fits import fits, machine
-from pipeline.settings import SettingsError, UserError
 
 
 def before_ingest(params: Params, source: DataSource[Any] | None = None) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline import plugins
-from pipeline.formats.extraction import identity_of
+from pipeline.contract.extractor import identity_of
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats.reference import Reference
 from pipeline.metrics._shared import reported_name
 from pipeline.params import Params
 from pipeline.params.choices import KINDS
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.settings import Settings
 
 
 def metric(params: Params) -> None:

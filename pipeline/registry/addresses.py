@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
-from pipeline.formats import files
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.redaction import redact
-from pipeline.settings import UserError
+from pipeline.storage import files
 
 EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC's copies of a project, in which queued and --temp experiments run
 STANDALONE = "standalone"  # between that folder and the copy, with --temp
@@ -159,7 +159,7 @@ def read_receipt(path: Path) -> dict[str, Any]:
     """The same of a file."""
     try:
         found: object = files.read_json(path, "the register stage")
-    except files.BrokenArtefact:
+    except BrokenArtefact:
         return {}
     return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from pipeline.formats.damage import Damaged, parse_json
-from pipeline.formats.forms import Form
+from pipeline.errors import Damaged
 from pipeline.registry.store import Store, opened
 from pipeline.registry.tracking import experiment_id, log_metrics, number, plain
+from pipeline.storage.damage import parse_json
+from pipeline.storage.forms import Form
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.registry.store import Store
 from pipeline.registry.tracking import WEIGHTS_TAG
-from pipeline.settings import UserError
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.formats import files, yaml_text
+from pipeline.errors import BrokenArtefact, SettingsError, UserError
 from pipeline.registry.addresses import resolve
-from pipeline.settings import SettingsError, UserError
+from pipeline.storage import files, yaml_text
 
 NONE = "none"
 # `code` reads every source file, and what it finds of each stage is a dependency of that stage.
@@ -73,7 +73,7 @@ def read_lock(root: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except SettingsError as error:
-        raise files.BrokenArtefact(f"{error}; `git checkout dvc.lock`, then `dvc repro`") from None
+        raise BrokenArtefact(f"{error}; `git checkout dvc.lock`, then `dvc repro`") from None
     stages = cast(dict[str, Any], found).get("stages") if isinstance(found, dict) else None
     return cast(dict[str, Any], stages) if isinstance(stages, dict) else {}
 

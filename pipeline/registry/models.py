@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pipeline.evaluation.samples import open_model
-from pipeline.formats import files
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.formats.report import ScoreRecord, load_scores
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import kept, promotion, serving, tracking
 from pipeline.registry.addresses import RECEIPT, receipt, unregistered
-from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
-from pipeline.settings import UserError
+from pipeline.sampling.samples import open_model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -336,5 +335,5 @@ def _record(version: ModelVersion, settings: RegisterSettings) -> ScoreRecord | 
     found = version.tags.get(f"{RECORD}{settings.metric}")
     try:
         return None if found is None else ScoreRecord.from_text(found)
-    except files.BrokenArtefact:
+    except BrokenArtefact:
         return None

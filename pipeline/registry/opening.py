@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.evaluation.samples import SampleSource, open_model
+from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.registry import serving, travelling
 from pipeline.registry.store import opened
 from pipeline.registry.travelling import Whose
-from pipeline.settings import UserError, home
+from pipeline.sampling.samples import SampleSource, open_model
+from pipeline.settings import home
 
 REGISTERED = "models:/"
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pipeline
 from pipeline import plugins
-from pipeline.formats import files
+from pipeline.storage import files
 
 TOP = "pipeline"
-ENTRY = ("pipeline.evaluation.samples", "pipeline.evaluation.labels")
+ENTRY = ("pipeline.sampling.samples", "pipeline.sampling.labels")
 STAYING = frozenset({"data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.formats.report import ScoreRecord, unlike
-from pipeline.registry.settings import RegisterSettings
+from pipeline.params.register import RegisterSettings
 
 
 @dataclass(frozen=True)

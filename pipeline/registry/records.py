@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept
 from pipeline.registry.store import Store
-from pipeline.settings import UserError
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.formats import files, tables
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats.model import load_card
 from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
@@ -20,7 +20,8 @@ from pipeline.registry import lineage
 from pipeline.registry.addresses import RECEIPT, SEEN, Address, project_of, read_receipt, resolve
 from pipeline.registry.models import Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
-from pipeline.settings import SettingsError, UserError, at, suggest
+from pipeline.settings import at, suggest
+from pipeline.storage import files, tables
 
 APART = frozenset({"run", "register"})  # sections that no artefact depends on
 

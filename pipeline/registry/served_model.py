@@ -50,16 +50,16 @@ class ServedModel(PythonModel):
                 f"this model is of format {serving['format_version']}, the code beside it reads {FORMAT_VERSION}"
             )
         package: str = serving["package"]
-        samples = importlib.import_module(f"{package}.evaluation.samples")
-        self._labels = importlib.import_module(f"{package}.evaluation.labels")
-        self._settings = importlib.import_module(f"{package}.settings")
+        samples = importlib.import_module(f"{package}.sampling.samples")
+        self._labels = importlib.import_module(f"{package}.sampling.labels")
+        self._errors = importlib.import_module(f"{package}.errors")
         self._classes: list[str] = serving["classes"]
         self._conditional: bool = serving["conditional"]
         self._inputs: dict[str, list[int]] = serving.get("inputs", {})
         self._max_rows: int = serving.get("max_rows", MAX_ROWS)
         try:
             self._model, _ = samples.open_model(Path(context.artifacts["model"]))
-        except self._settings.UserError as error:
+        except self._errors.UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's base is annotated to return None
@@ -88,7 +88,7 @@ class ServedModel(PythonModel):
                 raise _refused(f"nothing is asked for: give {how}")
             self._hand_in(model_input)
             made: NDArray[Any] = self._model.sample(count, labels, seed=seed, truncation=truncation)
-        except self._settings.UserError as error:
+        except self._errors.UserError as error:
             raise _refused(str(error)) from None
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
 

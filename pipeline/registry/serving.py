@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from pipeline import limits, plugins
 from pipeline.contract import AnyFamily
-from pipeline.formats import files
+from pipeline.errors import UserError
 from pipeline.formats.model import MADE_BY, ModelCard
 from pipeline.registry import kept, packaging, travelling
 from pipeline.registry.store import Store
 from pipeline.registry.tracking import WEIGHTS_TAG
-from pipeline.settings import UserError
+from pipeline.storage import files
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

@@ -19,11 +19,11 @@ from urllib.parse import quote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from pipeline.formats import files
+from pipeline.errors import UserError
 from pipeline.redaction import redact
 from pipeline.registry import moving
 from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, resolve, unregistered
-from pipeline.settings import UserError
+from pipeline.storage import files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

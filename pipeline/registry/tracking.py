@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pipeline.formats import files
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.registry import lineage as lineage_of
 from pipeline.registry.addresses import plain, project_of
 from pipeline.registry.store import Store
-from pipeline.settings import UserError
+from pipeline.storage import files
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -106,7 +106,7 @@ def scores(report: Path) -> dict[str, float]:
     """The report's flat metrics that have a finite value."""
     found: object = files.read_json(report / "metrics.json", "the evaluate stage")
     if not isinstance(found, dict):
-        raise files.BrokenArtefact(f"{report / 'metrics.json'} holds no scores by name; run the evaluate stage again")
+        raise BrokenArtefact(f"{report / 'metrics.json'} holds no scores by name; run the evaluate stage again")
     numbers = {name: number(value) for name, value in cast(dict[str, object], found).items()}
     return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 

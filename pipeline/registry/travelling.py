@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline import limits
-from pipeline.formats import yaml_text
-from pipeline.formats.damage import Damaged
+from pipeline.errors import Damaged, SettingsError, UserError
 from pipeline.registry import packaging
-from pipeline.settings import SettingsError, UserError
+from pipeline.storage import yaml_text
 
 CODE = "served_model.py"
 PACKAGE = re.compile(r"zerosum_[0-9a-f]{12}")

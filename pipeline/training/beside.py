@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.contract import LocalWorld, Networks, Record, World
-from pipeline.formats import files
-from pipeline.training.health import TrainingFailed
+from pipeline.errors import TrainingFailed
+from pipeline.storage import files
 
 Wait = Callable[[], None]
 Start = Callable[[Path], Wait]

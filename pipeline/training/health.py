@@ -9,29 +9,6 @@ from pipeline.contract import Record
 from pipeline.training.settings import Health
 
 
-class TrainingFailed(RuntimeError):
-    """The run cannot go on: names the phase and the tensor."""
-
-
-class ScratchRemoved(TrainingFailed):
-    """The folder that a training writes to was removed meanwhile: what would come of it is not what it began."""
-
-
-class Collapsed(TrainingFailed):
-    """A trial of the search was ended, as its samples have collapsed."""
-
-
-class NonFinite(ArithmeticError):
-    """A gradient or a part of an objective is NaN or infinite.
-
-    `where` names phase and tensor.
-    """
-
-    def __init__(self, where: str, examples_seen: int) -> None:
-        super().__init__(f"{where} is not finite at {examples_seen} examples")
-        self.where = where
-
-
 def warnings(record: Record, settings: Health) -> list[str]:
     """What a person should know about this tick."""
     found: list[str] = []

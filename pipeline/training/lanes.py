@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import World
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import Batch
 
 

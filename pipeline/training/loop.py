@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Phase, Record, Reporter, Scorer, State, World
+from pipeline.errors import NonFinite, TrainingFailed
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.training import beside, health, lanes, schedules, ticks
 from pipeline.training.averaging import Average
@@ -90,7 +91,7 @@ def fit(run: Run) -> Outcome:
     while game.state.examples_seen < run.settings.examples:
         try:
             tick = game.step()
-        except health.NonFinite as error:
+        except NonFinite as error:
             game.roll_back(error)
             continue
         if tick is not None and game.end_tick(tick):
@@ -212,7 +213,7 @@ class Game:
             self.run.reporter.note(f"preemption notice: saving a checkpoint at {self.state.examples_seen:,} examples")
         return leaving
 
-    def roll_back(self, error: health.NonFinite) -> None:
+    def roll_back(self, error: NonFinite) -> None:
         """Back to the newest checkpoint with another attempt number, or the run has failed.
 
         The attempt is part of every randomness key: the same noise would meet the same NaN.
@@ -220,7 +221,7 @@ class Game:
         where = self.stepper.name_non_finite(error.where)
         attempt = self.state.attempt + 1
         if attempt > self.run.settings.health.rollbacks:
-            raise health.TrainingFailed(
+            raise TrainingFailed(
                 f"{where} is not finite at {self.state.examples_seen:,} examples, after "
                 f"{attempt - 1} returns to a checkpoint; lower the learning rates or raise the penalty"
             )

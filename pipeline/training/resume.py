@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pipeline.contract import Reporter, State, World
+from pipeline.errors import TrainingFailed
 from pipeline.formats import checkpoint as disk
 from pipeline.formats.checkpoint import Checkpoint, CheckpointStore
-from pipeline.training.health import TrainingFailed
 
 if TYPE_CHECKING:
     from pipeline.training.loop import Game

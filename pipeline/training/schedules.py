@@ -9,7 +9,8 @@ from torch import nn
 
 from pipeline.contract import AnyFamily, Phase
 from pipeline.contract.planned import planned
-from pipeline.settings import SettingsError, shown
+from pipeline.errors import SettingsError
+from pipeline.settings import shown
 from pipeline.types import DataSpec
 
 Later = Sequence[tuple[int, AnyFamily]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Networks, Phase, Player, State, Turn, World, draw_latents
-from pipeline.training.health import NonFinite
+from pipeline.errors import NonFinite
 from pipeline.training.lanes import Tree, my_lanes, sum_over_ranks
 from pipeline.training.optimisers import PlayerOptimiser
 from pipeline.types import Batch

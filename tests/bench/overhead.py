@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster import launch
-from pipeline.cluster.session import session
-from pipeline.cluster.settings import RunSettings
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.training import launch
 from pipeline.contract import LocalWorld, Record
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.blocks import ShardExamples
-from pipeline.evaluation.reference import measure
-from pipeline.evaluation.settings import ReferenceSettings
 from pipeline.experiment import Experiment, fit_and_score
+from pipeline.run.settings import RunSettings
+from pipeline.scoring.extract import ShardExamples
+from pipeline.scoring.reference import measure
+from pipeline.scoring.settings import ReferenceSettings
 
 FLOOR = 0.98
 TICK = 1_280

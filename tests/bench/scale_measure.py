@@ -35,9 +35,9 @@ from pipeline.data.batches import Reader
 from pipeline.data.ordering import Ordering
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
-from pipeline.formats import files
+from pipeline.errors import UserError
 from pipeline.formats.checkpoint import Checkpoint, CheckpointStore, load
-from pipeline.settings import UserError
+from pipeline.storage import files
 from pipeline.training.resume import _checksum
 from pipeline.training.worlds import TorchWorld
 from pipeline.types import DataSpec

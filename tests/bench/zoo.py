@@ -30,15 +30,15 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, Record
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.blocks import ShardExamples
-from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.gallery import save_grid
-from pipeline.evaluation.reference import measure
-from pipeline.evaluation.samples import open_model
-from pipeline.evaluation.settings import EvaluateSettings, ReferenceSettings
 from pipeline.experiment import Experiment, fit_and_score, publish
-from pipeline.formats import files
 from pipeline.formats.reference import Reference
+from pipeline.reporting.gallery import save_grid
+from pipeline.sampling.samples import open_model
+from pipeline.scoring.evaluate import evaluate
+from pipeline.scoring.extract import ShardExamples
+from pipeline.scoring.reference import measure
+from pipeline.scoring.settings import EvaluateSettings, ReferenceSettings
+from pipeline.storage import files
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", ROOT.parent / "shared" / "data")) / "fashion-mnist"
@@ -328,7 +328,7 @@ def side_by_side(names: Sequence[str]) -> None:
         left, top = (index % 2) * width + 6, (index // 2) * height
         pen.text((left, top + 5), name, fill="black")
         canvas.paste(image, (left, top + 20))
-    from pipeline.evaluation.gallery import png
+    from pipeline.reporting.gallery import png
 
     files.write_bytes(OUT / "zoo.png", png(np.asarray(canvas)))
 

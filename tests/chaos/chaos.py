@@ -31,7 +31,7 @@ from loop_level import Injection, Training
 from processes import hear_interrupts
 from troubled import Trouble
 
-from pipeline.formats import files
+from pipeline.storage import files
 
 ROOT = Path(__file__).parents[2]
 SHARE_OF_RAY = 0.2  # of the injections

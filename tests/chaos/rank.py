@@ -22,12 +22,11 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.contract import MemoryReporter, Record, World
-from pipeline.formats import files
+from pipeline.errors import TrainingFailed, UserError
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.formats.mirrored import MirroredStore
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
-from pipeline.training.health import TrainingFailed
+from pipeline.formats.remote_checkpoints import MirroredStore
+from pipeline.storage import files
+from pipeline.storage.store import Store
 from pipeline.training.loop import Run, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.training.worlds import TorchWorld

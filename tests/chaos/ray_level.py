@@ -23,7 +23,7 @@ import troubled
 from loop_level import Injection
 from processes import Running, alive, examples_seen, name, stage
 
-from pipeline.cluster import ray_snapshot, validation
+from pipeline.cluster.training import ray_snapshot, validation
 
 STAGES = ("ingest", "reference", "tune", "train", "evaluate")
 SAME = ("shards", "reference", "search", "model", "report/metrics.json")

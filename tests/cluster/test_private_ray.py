@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 import psutil
 import ray
-from pipeline.cluster.session import session
-from pipeline.cluster.session import TOKEN
-from pipeline.cluster.settings import RunSettings
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.connect.session import TOKEN
+from pipeline.run.settings import RunSettings
 
 for _ in range(2):  # a process may have one after the other
     with session(RunSettings(), 1):
@@ -156,8 +156,8 @@ def test_a_token_in_a_file_is_enough(bare: dict[str, str], tmp_path: Path, place
 
 JOINS = """
 import sys
-from pipeline.cluster.session import session
-from pipeline.cluster.settings import RunSettings
+from pipeline.cluster.connect.session import session
+from pipeline.run.settings import RunSettings
 import ray
 
 with session(RunSettings(address=sys.argv[1])):

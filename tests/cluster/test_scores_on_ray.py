@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from processes import Running, name
 
-from pipeline.cluster import spread
-from pipeline.cluster.carried import carried
-from pipeline.cluster.session import session
-from pipeline.cluster.settings import RunSettings
+from pipeline.cluster.connect.session import session
+from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.tasks.carried import carried
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.blocks import ShardExamples
-from pipeline.evaluation.inputs import Opening
-from pipeline.evaluation.reference import measure
-from pipeline.evaluation.score import Request, Work, score
-from pipeline.evaluation.settings import ReferenceSettings
+from pipeline.errors import TrainingFailed
 from pipeline.formats.report import dumps
-from pipeline.training.health import TrainingFailed
+from pipeline.run.settings import RunSettings
+from pipeline.scoring.extract import ShardExamples
+from pipeline.scoring.inputs import Opening
+from pipeline.scoring.reference import measure
+from pipeline.scoring.score import Request, Work, score
+from pipeline.scoring.settings import ReferenceSettings
 
 
 @pytest.mark.slow
@@ -39,14 +39,14 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
     by_one = score(request, Work(opening))
     with session(RunSettings(num_workers=2), 2):
         spread_out = measure(
-            settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=spread.in_order
+            settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=map_tasks.in_order
         )
-        by_two = score(request, Work(opening, spread.in_order, tmp_path))
+        by_two = score(request, Work(opening, map_tasks.in_order, tmp_path))
         afar = tmp_path / "afar"
         ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), afar, map_shards=carried)
         assert [most_under_way(megabytes * 2**20) for megabytes in (0, 50, 200)] == [4, 2, 1]
         with pytest.raises(TrainingFailed, match="have died, each in turn: The worker died unexpectedly"):
-            list(spread.in_order(os._exit, [1]))
+            list(map_tasks.in_order(os._exit, [1]))
     for path in sorted(alone.folder.iterdir()):
         assert path.read_bytes() == (spread_out.folder / path.name).read_bytes(), path.name
     assert dumps(by_two.records) == dumps(by_one.records)
@@ -68,7 +68,7 @@ def most_under_way(weight: int) -> int:
             begun += 1
             yield number
 
-    for answer in spread.in_order(abs, tasks(), lambda task: weight):
+    for answer in map_tasks.in_order(abs, tasks(), lambda task: weight):
         assert answer == answered
         answered += 1
     assert answered == 8

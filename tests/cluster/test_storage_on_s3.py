@@ -20,7 +20,7 @@ from processes import Running, examples_seen, finished, stage
 
 from pipeline.extractors import _inception_weights
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
+from pipeline.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

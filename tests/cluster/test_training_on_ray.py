@@ -16,7 +16,7 @@ import psutil
 import pytest
 from processes import alive, examples_seen, finished, name, stage
 
-from pipeline.cluster import ray_snapshot
+from pipeline.cluster.training import ray_snapshot
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

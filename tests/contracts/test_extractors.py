@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pipeline import plugins
+from pipeline.contract.extractor import Extractor
 from pipeline.extractors import _shared
-from pipeline.formats.extraction import Extractor
 from pipeline.networks.inception import shapes
 from pipeline.settings import Settings
 from pipeline.types import DataSpec

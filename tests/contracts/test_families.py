@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import plugins, randomness
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import Batch, DataSpec
 
 NAMES = [name for name in designs.NAMES if designs.makes_images_alone(name)]

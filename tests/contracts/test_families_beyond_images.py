@@ -16,10 +16,10 @@ from worlds import on_processes
 
 from pipeline import plugins, randomness
 from pipeline.contract import AnyFamily, LocalWorld, MemoryReporter, World, draw_latents
+from pipeline.errors import SettingsError, UserError
 from pipeline.families.pix2pix import seeds
 from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.settings import SettingsError, UserError
 from pipeline.training.loop import Run, fit
 from pipeline.types import Batch, DataSpec, like_x
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import plugins
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.metrics._shared import Metric, Need, Side, Statistics
 from pipeline.settings import Settings
 

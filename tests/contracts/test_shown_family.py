@@ -13,7 +13,7 @@ from games import IMAGES, Interrupted, Killer, content, train
 import pipeline.families
 from pipeline import plugins
 from pipeline.contract import AnyFamily, draw_latents
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import DataSpec
 
 PAGE = Path(__file__).parents[2] / "docs/adding.md"

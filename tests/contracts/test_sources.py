@@ -18,9 +18,10 @@ from PIL import Image
 from pipeline import plugins
 from pipeline.data import carrying, packing, parcels
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Limits, Rejected
-from pipeline.formats.store import Store
-from pipeline.settings import Settings, SettingsError
+from pipeline.data.source import DataSource, Limits
+from pipeline.errors import Rejected, SettingsError
+from pipeline.settings import Settings
+from pipeline.storage.store import Store
 
 ROOM = "data.sources"
 

@@ -21,11 +21,11 @@ from PIL import Image
 from pipeline import params, plugins
 from pipeline.data import packing
 from pipeline.data.batches import Reader
-from pipeline.evaluation.reference import measure
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.formats.report import ExtractorIdentity, ScoreRecord, save_scores
 from pipeline.formats.search import Best, save_best
 from pipeline.formats.shards import Manifest
+from pipeline.scoring.reference import measure
 from pipeline.settings import override
 
 # Every path is relative to the project, which is the working directory.

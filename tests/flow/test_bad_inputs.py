@@ -24,10 +24,11 @@ from spoilt import GOOD
 
 from pipeline import params
 from pipeline.data import packing
+from pipeline.errors import UserError
 from pipeline.formats.shards import Manifest
 from pipeline.preflight.fits import after_ingest
 from pipeline.preflight.items import before_ingest
-from pipeline.settings import UserError, override
+from pipeline.settings import override
 from stages import _stage, evaluate, reference, register, train, tune
 
 ROOT = Path(__file__).parents[2]

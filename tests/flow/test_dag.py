@@ -103,7 +103,7 @@ def test_metrics_are_dvcs_and_the_report_loads_nothing(made: Path) -> None:
     [
         ("pipeline/training/loop.py", {"tune", "train"}),
         ("pipeline/data/images.py", {"ingest"}),
-        ("pipeline/evaluation/report.html.j2", {"evaluate"}),
+        ("pipeline/reporting/report.html.j2", {"evaluate"}),
         ("pipeline/registry/models.py", {"register"}),
     ],
 )

@@ -18,11 +18,11 @@ import pytest
 import registered_toy as toy
 
 from pipeline.cli import generate
-from pipeline.evaluation.samples import open_model
+from pipeline.errors import UserError
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import models, serving, tracking
-from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
-from pipeline.settings import UserError
+from pipeline.sampling.samples import open_model
 
 pytestmark = [
     pytest.mark.slow,  # a real store for each: about 50 s together
@@ -72,7 +72,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import registered_toy as toy
 from pipeline.registry import models
-from pipeline.registry.settings import RegisterSettings
+from pipeline.params.register import RegisterSettings
 root = Path(sys.argv[1])
 training = models.tracking.Training(root / "artifacts/model", root / "artifacts/report", lineage=toy.LINEAGE)
 {before}

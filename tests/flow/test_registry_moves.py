@@ -14,12 +14,12 @@ import pytest
 import registered_toy as toy
 
 from pipeline.cli import register as command
+from pipeline.errors import UserError
 from pipeline.formats.search import Best, save_best
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import models, records, serving
 from pipeline.registry.addresses import RECEIPT
-from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.store import Store, opened
-from pipeline.settings import UserError
 
 pytestmark = [
     pytest.mark.slow,  # a real store for each
@@ -38,7 +38,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import registered_toy as toy
 from pipeline.registry import models
-from pipeline.registry.settings import RegisterSettings
+from pipeline.params.register import RegisterSettings
 root = Path(sys.argv[1])
 print(models.register_run(toy.project(root, seed=9, value=7.0), RegisterSettings(name="toy"), root)["version"])
 """

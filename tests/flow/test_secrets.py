@@ -14,8 +14,9 @@ from answering import Request, answering
 from mlflow_server import serving
 
 from pipeline.cli.main import app
-from pipeline.cluster.settings import RunSettings
-from pipeline.settings import SettingsError, validate
+from pipeline.errors import SettingsError
+from pipeline.run.settings import RunSettings
+from pipeline.settings import validate
 
 pytestmark = pytest.mark.slow
 

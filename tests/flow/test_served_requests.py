@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import plugins
-from pipeline.evaluation.samples import SampleSource, open_model
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.registry import serving
+from pipeline.sampling.samples import SampleSource, open_model
 from pipeline.types import DataSpec, like_x
 
 pytestmark = [

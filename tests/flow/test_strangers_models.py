@@ -13,11 +13,11 @@ import pytest
 import registered_toy as toy
 
 from pipeline.cli import generate, main
-from pipeline.evaluation.samples import open_model
+from pipeline.errors import UserError
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import models, packaging, serving, travelling
-from pipeline.registry.settings import RegisterSettings
 from pipeline.registry.travelling import Whose
-from pipeline.settings import UserError
+from pipeline.sampling.samples import open_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,7 +80,7 @@ def in_served_model(folder: Path, marker: Path) -> None:
 
 
 def in_the_package(folder: Path, marker: Path) -> None:
-    marked(package(folder) / "evaluation/samples.py", marker)
+    marked(package(folder) / "sampling/samples.py", marker)
 
 
 def beside_the_package(folder: Path, marker: Path) -> None:
@@ -157,7 +157,7 @@ def test_no_command_runs_the_code_of_a_model(
 
 
 def picture(image: np.ndarray) -> bytes:
-    from pipeline.evaluation import gallery
+    from pipeline.reporting import gallery
 
     return gallery.png(np.moveaxis(image, 0, -1))
 

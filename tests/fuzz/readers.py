@@ -26,13 +26,14 @@ from safetensors.torch import save
 from pipeline import params
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
-from pipeline.data.source import Entry, Limits, Rejected
+from pipeline.data.source import Entry, Limits
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
-from pipeline.evaluation import foreign, inputs
+from pipeline.errors import Rejected, UserError
 from pipeline.extractors import _inception_weights as inception
-from pipeline.formats import files, model, reference, report, search, shards, statistics, tensors, yaml_text
+from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
-from pipeline.settings import UserError
+from pipeline.scoring import inputs, precomputed
+from pipeline.storage import files, tensors, yaml_text
 from pipeline.types import DataSpec, Example
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +206,7 @@ def _npz(data: bytes, folder: Path) -> None:
     path = folder / "x.npz"
     path.write_bytes(data)
     try:
-        foreign.read_statistics(path, "reference.statistics", 3)
+        precomputed.read_statistics(path, "reference.statistics", 3)
     except UserError:
         inputs._arrays(path, "fake")
 

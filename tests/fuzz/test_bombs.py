@@ -23,11 +23,12 @@ from pipeline.data import images, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
 from pipeline.data.sources import cifar10, idx, wav_folder
-from pipeline.evaluation import foreign
-from pipeline.evaluation.folders import open_folder
+from pipeline.errors import UserError
 from pipeline.extractors import _inception_weights as inception
-from pipeline.formats import files, search, shards
-from pipeline.settings import UserError
+from pipeline.formats import search, shards
+from pipeline.scoring import precomputed
+from pipeline.scoring.folders import open_folder
+from pipeline.storage import files
 from pipeline.types import DataSpec
 
 MUCH = 800  # MiB
@@ -170,16 +171,16 @@ def test_a_sound_of_the_largest_size_is_decoded_in_little_memory(bits: int, enco
 
 def test_npz_with_a_large_member_that_nobody_wants(tmp_path: Path) -> None:
     path = bombs.unpacking_to(tmp_path / "x.npz", "unwanted.npy", MUCH)
-    assert "unwanted" in refused(lambda: foreign.read_statistics(path, "reference.statistics"))
+    assert "unwanted" in refused(lambda: precomputed.read_statistics(path, "reference.statistics"))
 
 
 @pytest.mark.parametrize("name", ["mu.npy", "features.npy"])
 def test_npz_whose_members_say_that_they_are_large(tmp_path: Path, name: str) -> None:
     data = bombs.npy("<f8", "(1000000000000,)", bytes(100))
     path = bombs.packed_as(tmp_path / "x.npz", name, data, zlib.crc32(data), len(data))
-    refused(lambda: foreign.read_table(path, "reference.statistics"))
+    refused(lambda: precomputed.read_table(path, "reference.statistics"))
     bombs.packed_as(tmp_path / "x.npz", name, data, zlib.crc32(data), 2**31)
-    refused(lambda: foreign.read_table(path, "reference.statistics"))
+    refused(lambda: precomputed.read_table(path, "reference.statistics"))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_npz_whose_members_say_that_they_are_large(tmp_path: Path, name: str) ->
 )
 def test_npy_whose_header_lies(tmp_path: Path, descr: str, shape: str) -> None:
     (tmp_path / "x.npy").write_bytes(bombs.npy(descr, shape, bytes(64)))
-    refused(lambda: foreign.read_table(tmp_path / "x.npy", "--real"))
+    refused(lambda: precomputed.read_table(tmp_path / "x.npy", "--real"))
     member = (tmp_path / "x.npy").read_bytes()
     spec = DataSpec("rows", (10**6,), dtype="float32")
     refused(lambda: shards.decode(member, spec.x, "here"))

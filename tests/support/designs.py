@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily
+from pipeline.errors import SettingsError
 from pipeline.families._shared import Canon
-from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
 NAMES = plugins.names("families")

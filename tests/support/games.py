@@ -28,8 +28,8 @@ from pipeline.contract import (
     World,
 )
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.formats.files import read_json
 from pipeline.settings import Settings
+from pipeline.storage.files import read_json
 from pipeline.training import beside
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.training.settings import InTrainingScore, TrainSettings

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.source import Rejected
-from pipeline.settings import UserError
+from pipeline.errors import Rejected, UserError
 
 MIB = 2**20
 MEGABYTES = 512  # beyond what the process has when it begins

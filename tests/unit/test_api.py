@@ -16,7 +16,7 @@ import torch
 
 import zerosum as zs
 from pipeline.cli.main import main
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["zerosum", "score", "--n", "256", "--json", "--metrics", "frechet,precision_recall"]

@@ -27,16 +27,18 @@ from pipeline.contract import AnyFamily
 from pipeline.contract.planned import planned
 from pipeline.data import images, listing, parcels, waves
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Limits, Rejected
+from pipeline.data.source import Limits
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
-from pipeline.evaluation import foreign, samples
+from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.extractors import _inception_weights as inception
-from pipeline.formats import files, model, shards, tables, tensors, yaml_text
-from pipeline.formats.damage import Damaged, parse_json
+from pipeline.formats import model, shards
 from pipeline.limits import LIMITS
 from pipeline.registry import travelling
-from pipeline.settings import SettingsError, UserError
+from pipeline.sampling import samples
+from pipeline.scoring import precomputed
+from pipeline.storage import files, tables, tensors, yaml_text
+from pipeline.storage.damage import parse_json
 from pipeline.types import DataSpec
 
 SERVED = {"SERVED_ROWS", "SERVED_TEXT"}  # a registered model's own tests try these
@@ -241,7 +243,7 @@ def statistics_bytes(folder: Path, beyond: int) -> object:
     assert len(data) == 128
     path = bombs.packed_as(folder / "x.npz", "features.npy", data, zlib.crc32(data), limits.STATISTICS_BYTES + beyond)
     with pytest.raises(UserError) as raised:  # it is cut short; how much it says that it holds is looked at before
-        foreign.read_table(path, "--real")
+        precomputed.read_table(path, "--real")
     if "allowed" in str(raised.value):
         raise raised.value
     return None
@@ -339,7 +341,7 @@ def zip_table_bytes(folder: Path, beyond: int) -> object:
     assert len(whole) == limits.ZIP_TABLE_BYTES + beyond
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(more) + 1, len(more) + 1, len(whole), table, 0)
     path.write_bytes(content[:table] + whole + end)
-    return foreign.read_table(path, "--real")
+    return precomputed.read_table(path, "--real")
 
 
 def _commented(entry: bytes, length: int) -> bytes:
@@ -380,7 +382,7 @@ def served(data: bytes) -> Generator[str]:
 @tries
 def shard_member_bytes(folder: Path, beyond: int) -> object:
     count = limits.SHARD_MEMBER_BYTES // 4 + beyond
-    with pytest.raises(files.BrokenArtefact) as raised:  # it is cut short; what it would take is looked at before
+    with pytest.raises(BrokenArtefact) as raised:  # it is cut short; what it would take is looked at before
         shards.decode(bombs.npy("<f4", f"({count},)"), DataSpec("rows", (count,), dtype="float32").x, "here")
     if "are read" in str(raised.value):
         raise raised.value

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline import params, plugins
-from pipeline.cluster.settings import Range
+from pipeline.errors import SettingsError
 from pipeline.params.space import tried
-from pipeline.settings import SettingsError, at, override
+from pipeline.search.settings import Range
+from pipeline.settings import at, override
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import plugins
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
 

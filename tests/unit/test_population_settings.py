@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from pipeline import params as whole
+from pipeline.errors import SettingsError
 from pipeline.params.space import unsteady
 from pipeline.preflight.fits import fits
-from pipeline.settings import SettingsError, override
+from pipeline.settings import override
 from pipeline.types import DataSpec
 
 RATE = {"loguniform": [1e-4, 1e-2]}

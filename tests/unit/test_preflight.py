@@ -10,10 +10,10 @@ import pytest
 from inceptions import random_state
 from safetensors.torch import save_file
 
-from pipeline.formats.files import sha256_file
+from pipeline.errors import SettingsError
 from pipeline.networks.inception import fold, shapes
 from pipeline.preflight import scores
-from pipeline.settings import SettingsError
+from pipeline.storage.files import sha256_file
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pipeline import params
+from pipeline.errors import SettingsError
 from pipeline.preflight import items
-from pipeline.settings import SettingsError, override
+from pipeline.settings import override
 
 OWN = params.read(Path(__file__).parents[2] / "params.yaml")
 NO_SEARCH = {"tune.trials": 0, "tune.space": {}}

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator, model_validator
 
 from pipeline import params, plugins
-from pipeline.settings import (
-    LocalPath,
-    Settings,
-    SettingsError,
-    UserError,
-    UserPath,
-    override,
-    shown,
-    suggest,
-    validate,
-)
+from pipeline.errors import SettingsError, UserError
+from pipeline.settings import LocalPath, Settings, UserPath, override, shown, suggest, validate
 
 Side = Annotated[int, Field(ge=1, le=99)]
 

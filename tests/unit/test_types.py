@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.formats import forms
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact
+from pipeline.storage import forms
 from pipeline.types import DataSpec, FieldKind, FieldSpec, like_x
 
 FIELDS = (

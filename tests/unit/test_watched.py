@@ -12,9 +12,10 @@ from PIL import Image
 
 from pipeline import params, watched
 from pipeline.data.packing import ingest
-from pipeline.formats import files
+from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.settings import UserError, override
+from pipeline.settings import override
+from pipeline.storage import files
 
 RAW = params.read(Path(__file__).parents[2] / "params.yaml")
 

@@ -12,10 +12,10 @@ from typing import TextIO
 
 from pipeline import limits
 from pipeline.data import listing
-from pipeline.data.source import Problem, Rejected, printable
+from pipeline.data.source import Problem, printable
 from pipeline.data.sources import _shared
+from pipeline.errors import Rejected, SettingsError
 from pipeline.redaction import visible
-from pipeline.settings import SettingsError
 
 WHERE = "ingest.source.labels"
 SHOWN = 400  # characters of a first line that is told

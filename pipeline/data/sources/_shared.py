@@ -19,8 +19,9 @@ from pipeline.data import listing
 from pipeline.data.links import Followed, Links
 from pipeline.data.listing import Kind, Listing
 from pipeline.data.source import Limits, printable
+from pipeline.errors import SettingsError, UserError
 from pipeline.natural import natural
-from pipeline.settings import LocalPath, SettingsError, UserError
+from pipeline.settings import LocalPath
 
 Bytes = NDArray[np.uint8]
 PIECE = 2**20

@@ -14,8 +14,7 @@ from typing import BinaryIO, cast
 
 from pipeline import limits
 from pipeline.data.sources import _shared
-from pipeline.formats.damage import Damaged
-from pipeline.settings import UserError
+from pipeline.errors import Damaged, UserError
 
 TYPE = 156  # where a header's block has its kind
 EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)

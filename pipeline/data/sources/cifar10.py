@@ -23,10 +23,11 @@ from pipeline import limits
 from pipeline.data import listing
 from pipeline.data.links import Followed, Links
 from pipeline.data.listing import LEAVING
-from pipeline.data.source import DataSource, Entry, Limits, Rejected, printable
+from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared, _tar
-from pipeline.formats.damage import Damaged, reading
-from pipeline.settings import LocalPath, Settings, SettingsError, UserError
+from pipeline.errors import Damaged, Rejected, SettingsError, UserError
+from pipeline.settings import LocalPath, Settings
+from pipeline.storage.damage import reading
 
 RECORD = 1 + 3 * 32 * 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.source import DataSource, Entry, Limits
-from pipeline.settings import Settings, SettingsError
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
 
 
 class Config(Settings):

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline import limits
-from pipeline.data.source import DataSource, Entry, Limits, Rejected
+from pipeline.data.source import DataSource, Entry, Limits
 from pipeline.data.sources import _shared
-from pipeline.settings import LocalPath, Settings, SettingsError, UserError
+from pipeline.errors import Rejected, SettingsError, UserError
+from pipeline.settings import LocalPath, Settings
 
 PARTS = {"train": ("train",), "t10k": ("t10k",), "all": ("train", "t10k")}
 

@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 
 from pipeline.data import images
 from pipeline.data.listing import IMAGES, Item, Listing
-from pipeline.data.source import DataSource, Entry, Limits, Rejected, SourceField, printable
+from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import LocalPath, Settings, SettingsError
+from pipeline.errors import Rejected, SettingsError
+from pipeline.settings import LocalPath, Settings
 from pipeline.types import Array
 
 

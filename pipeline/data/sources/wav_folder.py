@@ -14,10 +14,11 @@ from pydantic import Field, field_validator
 
 from pipeline.data import notes, waves
 from pipeline.data.listing import OTHER_SOUNDS, SOUNDS, Listing
-from pipeline.data.source import DataSource, Entry, Limits, Problem, Rejected, printable
+from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _shared
+from pipeline.errors import Rejected, SettingsError
 from pipeline.natural import natural
-from pipeline.settings import LocalPath, Settings, SettingsError
+from pipeline.settings import LocalPath, Settings
 from pipeline.types import Modality
 
 

@@ -11,7 +11,7 @@ from pipeline import plugins
 from pipeline.augmentation import _affine, ada
 from pipeline.augmentation._shared import filtered_down, filtered_up, rotation, sample_at, scaling, translation
 from pipeline.contract import Ramp, State
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 
 def images(count: int = 4, channels: int = 3, height: int = 16, width: int = 12) -> Tensor:

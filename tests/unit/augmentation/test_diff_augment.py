@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.contract import Augmentation, State
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 STATE = State(0)
 

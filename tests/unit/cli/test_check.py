@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.check import check
 from pipeline.cli.main import app
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 
 @pytest.fixture

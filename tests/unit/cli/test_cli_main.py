@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main, project
-from pipeline.settings import SettingsError, UserError
+from pipeline.errors import SettingsError, UserError
 
 HEAVY = ("torch", "ray", "mlflow", "numpy", "sklearn", "matplotlib", "pandas")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.compare import compare, records, show
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.report import ExtractorIdentity, ScoreRecord, dumps, save_scores
-from pipeline.settings import UserError
 
 FID = ScoreRecord(
     name="fid_768",

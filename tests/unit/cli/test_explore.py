@@ -15,10 +15,10 @@ from pipeline.cli import explore as work
 from pipeline.cli import generate as generating
 from pipeline.cli import main
 from pipeline.data import listing
-from pipeline.evaluation.inputs import Opening, open_input
-from pipeline.evaluation.samples import open_model
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats.model import ModelCard, load_card, save_model
-from pipeline.settings import SettingsError, UserError
+from pipeline.sampling.samples import open_model
+from pipeline.scoring.inputs import Opening, open_input
 from pipeline.types import DataSpec
 
 CONFIG = {"generator_width": 4, "discriminator_width": 4, "latent": 8, "conditional": True}

@@ -11,10 +11,10 @@ from PIL import Image
 from pipeline import plugins
 from pipeline.cli import generate as work
 from pipeline.cli import main
-from pipeline.evaluation.folders import open_folder
-from pipeline.evaluation.samples import open_model
+from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.settings import UserError
+from pipeline.sampling.samples import open_model
+from pipeline.scoring.folders import open_folder
 from pipeline.types import DataSpec
 
 CLASSES = ("1", "10", "2", "cat")
@@ -98,7 +98,7 @@ def test_mistakes_are_told_before_anything_is_drawn(
     def drawn(*_: object, **__: object) -> None:
         raise AssertionError("the model was asked to draw")
 
-    monkeypatch.setattr("pipeline.evaluation.samples.SampleSource.sample", drawn)
+    monkeypatch.setattr("pipeline.sampling.samples.SampleSource.sample", drawn)
     assert zerosum(monkeypatch, "--model", model, "--out", "out", "--n", "2", *arguments) == 2
     said = capsys.readouterr()
     assert told in said.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import privacy
-from pipeline.formats import private
+from pipeline.storage import private
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def put(path: Path, text: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", OPENED)
 def test_what_is_open_to_others_is_said(project: Path, what: str) -> None:
-    from pipeline.formats import files
+    from pipeline.storage import files
 
     files.cache_folder()
     word, open_it = OPENED[what]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.download import Download, _Redirects
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.cli.progress import bars
 from pipeline.cli.score import Options, chosen, extractor
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 DRAW = np.random.default_rng(0)
 

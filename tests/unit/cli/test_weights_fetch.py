@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from pipeline.cli import main, weights
 from pipeline.cli.download import Download
+from pipeline.errors import UserError
 from pipeline.extractors import _inception_weights as inception
 from pipeline.networks.inception import fold
-from pipeline.settings import UserError
 
 pytestmark = pytest.mark.slow  # whole sets of weights are built, and sent over a socket
 

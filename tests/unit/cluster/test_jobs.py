@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from answering import Request, answering
 
-from pipeline.settings import UserError
+from pipeline.errors import UserError
 
 pytestmark = pytest.mark.slow  # for what Ray imports
 

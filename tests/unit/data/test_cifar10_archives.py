@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.source import Limits
 from pipeline.data.sources.cifar10 import CLASSES, Config, Source
-from pipeline.settings import SettingsError, UserError
+from pipeline.errors import SettingsError, UserError
 
 
 def planes(seed: int) -> NDArray[np.uint8]:

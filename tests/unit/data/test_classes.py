@@ -19,8 +19,8 @@ from pipeline.data import packing, preview, scanning
 from pipeline.data.batches import Reader
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Entry
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats.shards import Manifest
-from pipeline.settings import SettingsError, UserError
 
 Folder = Callable[..., Path]
 Pack = Callable[..., tuple[Path, Manifest]]

@@ -18,12 +18,12 @@ from pipeline.data import derived, packing
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.preview import preflight as foreseen
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.blocks import ShardExamples, ShardInputs
-from pipeline.formats import files
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.shards import MANIFEST, Manifest
+from pipeline.errors import BrokenArtefact, SettingsError
+from pipeline.formats.shards import Manifest
 from pipeline.preflight.items import items
-from pipeline.settings import SettingsError
+from pipeline.scoring.extract import ShardExamples, ShardInputs
+from pipeline.storage import files
+from pipeline.storage.bundles import MANIFEST
 from pipeline.types import DataSpec, FieldSpec
 
 BIG = 10**9

@@ -19,9 +19,9 @@ from pipeline.data.batches import Batches, Reader
 from pipeline.data.preview import preflight
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import USUAL, DataSource
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats import shards
 from pipeline.formats.shards import Manifest
-from pipeline.settings import SettingsError, UserError
 from pipeline.types import Batch, FieldSpec
 
 BIG = 10**9

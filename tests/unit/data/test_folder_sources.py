@@ -15,8 +15,8 @@ from PIL import Image
 from pipeline.data import carrying, packing, parcels, preview
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Limits
-from pipeline.formats.store import Store
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
+from pipeline.storage.store import Store
 from stages import ingest
 
 FOLDERS = ("image_folder", "wav_folder", "paired_folder", "two_folders")

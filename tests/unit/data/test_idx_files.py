@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data.source import Limits, Rejected
+from pipeline.data.source import Limits
 from pipeline.data.sources.idx import Config, Source
-from pipeline.settings import SettingsError, UserError, validate
+from pipeline.errors import Rejected, SettingsError, UserError
+from pipeline.settings import validate
 
 IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
 LABELS = np.array([2, 0, 1, 2, 2], dtype=np.uint8)

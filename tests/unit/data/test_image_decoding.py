@@ -15,7 +15,8 @@ from PIL import Image
 
 from pipeline.data.images import decode, fit, with_channels
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Limits, Rejected
+from pipeline.data.source import Limits
+from pipeline.errors import Rejected
 
 Noise = Callable[..., NDArray[np.uint8]]
 Png = Callable[..., bytes]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data.source import Entry, Limits, Rejected
+from pipeline.data.source import Entry, Limits
 from pipeline.data.sources.image_folder import Config, Source
-from pipeline.settings import SettingsError
+from pipeline.errors import Rejected, SettingsError
 
 Noise = Callable[..., NDArray[np.uint8]]
 Png = Callable[..., bytes]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.data import listing
 from pipeline.data.links import Links
 from pipeline.data.listing import IMAGES, LEAVING, SOUNDS
-from pipeline.data.source import Rejected
+from pipeline.errors import Rejected
 
 PNG = b"\x89PNG\r\n\x1a\n"
 RIFF = b"RIFF\0\0\0\0WAVEfmt "

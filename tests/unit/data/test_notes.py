@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.data import carrying, images, notes, packing, parcels
 from pipeline.data.settings import IngestSettings
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
+from pipeline.storage.store import Store
 
 Folder = Callable[..., Path]
 Pack = Callable[..., tuple[Path, Manifest]]

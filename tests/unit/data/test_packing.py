@@ -20,10 +20,12 @@ from webdataset.compat import WebDataset
 from pipeline.data import packing, preview, rejects, scanning
 from pipeline.data.batches import Reader
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Limits, Rejected
-from pipeline.formats import files, shards
+from pipeline.data.source import DataSource, Entry, Limits
+from pipeline.errors import Rejected, SettingsError, UserError
+from pipeline.formats import shards
 from pipeline.formats.shards import Manifest
-from pipeline.settings import Settings, SettingsError, UserError, validate
+from pipeline.settings import Settings, validate
+from pipeline.storage import files
 from pipeline.types import Modality
 
 Folder = Callable[..., Path]

@@ -18,8 +18,8 @@ from pipeline import plugins
 from pipeline.data import images, packing, preview
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
+from pipeline.errors import SettingsError, UserError
 from pipeline.formats import shards
-from pipeline.settings import SettingsError, UserError
 from pipeline.types import FieldSpec
 
 BIG = 10**9

@@ -14,10 +14,9 @@ from PIL import Image
 
 from pipeline.data import packing, parcels
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import DataSource, Entry, Limits, Rejected
-from pipeline.formats import files
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.data.source import DataSource, Entry, Limits
+from pipeline.errors import BrokenArtefact, Rejected, UserError
+from pipeline.storage.store import Store
 
 PLAIN = st.recursive(
     st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=50), st.text(max_size=20)),
@@ -158,7 +157,7 @@ def test_another_content_than_was_sent_is_refused(settings: IngestSettings, tmp_
     (parcel,) = blobs(store) - {listing}
     path = tmp_path / "store/blobs" / parcel
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(files.BrokenArtefact, match="remove it there and push again"):
+    with pytest.raises(BrokenArtefact, match="remove it there and push again"):
         parcels.receive(store, listing, tmp_path / "arrived")
     path.unlink()
     with pytest.raises(UserError, match="does not answer for blobs/"):

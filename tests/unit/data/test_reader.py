@@ -18,8 +18,7 @@ from pipeline.data import cache as caching
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
-from pipeline.formats.files import BrokenArtefact
-from pipeline.settings import UserError
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.types import FieldSpec
 
 BIG = 10**9

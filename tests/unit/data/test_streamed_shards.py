@@ -20,12 +20,11 @@ from pipeline.data import cache as caching
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
-from pipeline.formats import files
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.node_cache import Elsewhere, NodeCache
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.shards import Manifest
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.storage import files
+from pipeline.storage.node_cache import Elsewhere, NodeCache
+from pipeline.storage.store import Store
 
 BIG = 10**9
 Node = Callable[..., Path]

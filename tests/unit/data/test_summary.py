@@ -20,13 +20,14 @@ from pipeline.contract import LocalWorld, MemoryReporter
 from pipeline.data import packing, summary
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
-from pipeline.evaluation.reference import measure
-from pipeline.evaluation.samples import open_model
-from pipeline.evaluation.settings import ReferenceSettings
+from pipeline.errors import BrokenArtefact
 from pipeline.experiment import Experiment, fit_and_score, publish
-from pipeline.formats import files
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.shards import MANIFEST, Manifest
+from pipeline.formats.shards import Manifest
+from pipeline.sampling.samples import open_model
+from pipeline.scoring.reference import measure
+from pipeline.scoring.settings import ReferenceSettings
+from pipeline.storage import files
+from pipeline.storage.bundles import MANIFEST
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec, DataSummary, FieldSpec, like_x
 

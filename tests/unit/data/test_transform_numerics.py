@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from pipeline import plugins
 from pipeline.data.transform import Transform
-from pipeline.settings import Settings, SettingsError
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
 from pipeline.types import Array, FieldSpec
 
 NOBODY = np.zeros(1, dtype=np.int64)

@@ -15,10 +15,9 @@ from pipeline import plugins
 from pipeline.data import notes, packing, preview, waves
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Rejected
-from pipeline.evaluation.pictures import wav
+from pipeline.errors import Rejected, SettingsError, UserError
 from pipeline.formats import shards
-from pipeline.settings import SettingsError, UserError
+from pipeline.sampling.pictures import wav
 
 
 def pcm(values: NDArray[Any], bits: int = 16, rate: int = 8_000, encoding: int = 1) -> bytes:

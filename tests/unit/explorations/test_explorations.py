@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from pipeline import plugins
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Optimiser, Player
-from pipeline.evaluation.samples import SampleSource
+from pipeline.errors import SettingsError, UserError
 from pipeline.explorations._shared import Exploration, Findings, Labelled, chosen_labels, draw, noise
 from pipeline.explorations.truncation import variety
 from pipeline.networks.layers import one_hot
-from pipeline.settings import Settings, SettingsError, UserError
+from pipeline.sampling.samples import SampleSource
+from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 CLASSES = ("cat", "dog", "owl")
@@ -113,7 +114,7 @@ def test_a_straight_walk_of_a_linear_generator_has_equal_steps_and_the_samples_a
 
 
 def test_a_spherical_walk_keeps_the_length_of_noise_between_equal_lengths() -> None:
-    from pipeline.evaluation.gallery import between
+    from pipeline.reporting.gallery import between
 
     a, b = torch.tensor([3.0, 0, 0, 0]), torch.tensor([0, 3.0, 0, 0])
     assert between(Latent("z", (4,)), a, b, torch.linspace(0, 1, 7)).norm(dim=1) == pytest.approx([3.0] * 7, abs=1e-5)

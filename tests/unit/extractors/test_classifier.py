@@ -12,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipeline.errors import SettingsError, UserError
 from pipeline.extractors import _shared, classifier
 from pipeline.extractors._classifier_network import Classifier
-from pipeline.settings import SettingsError, UserError
 from pipeline.types import DataSpec, Modality
 
 ROOT = Path(__file__).parents[3]

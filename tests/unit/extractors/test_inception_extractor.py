@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline import plugins
+from pipeline.errors import SettingsError, UserError
 from pipeline.extractors import _inception_weights as weights
 from pipeline.extractors import _shared, inception
-from pipeline.formats.files import write_json
 from pipeline.networks.inception import LAYERS, Tap, fold
-from pipeline.settings import SettingsError, UserError
+from pipeline.storage.files import write_json
 from pipeline.types import DataSpec
 
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", Path(__file__).parents[3].parent / "shared" / "data"))

@@ -11,9 +11,10 @@ from turns import REAL, SPEC, load, make_turn, phase_of, play
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Networks
+from pipeline.errors import SettingsError
 from pipeline.families._adversarial import AdversarialFamily
 from pipeline.params.space import stand_in
-from pipeline.settings import SettingsError, at, override
+from pipeline.settings import at, override
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"generator_width": 4, "discriminator_width": 4, "latent": 8, "discriminator_norm": "none"},

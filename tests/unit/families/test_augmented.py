@@ -11,7 +11,7 @@ from turns import REAL, SPEC, load, make_turn, phase_of, play
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Networks, State
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 SMALL: dict[str, dict[str, Any]] = {
     "cgan": {"preset": "smoke", "latent": 8, "generator_width": 4, "discriminator_width": 4, "dense": 8},

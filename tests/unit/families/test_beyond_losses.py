@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from pipeline import plugins, randomness
 from pipeline.contract import AnyFamily, Ramp, State, Turn, draw_latents, scheduled_value
+from pipeline.errors import SettingsError
 from pipeline.families.adversarial_cryptography import bits_wrong, pact
-from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from turns import SPEC, latents_of, load, play
 
 from pipeline import plugins
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import DataSpec
 
 SMALL: dict[str, Any] = {"preset": "smoke", "width": 4, "latent": 6, "shared_embedding": 3}

@@ -9,7 +9,7 @@ from turns import LABEL, SPEC, latents_of, load, play
 
 from pipeline import plugins
 from pipeline.contract import scheduled_value as value
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 PERCEPTRON: dict[str, Any] = {
     "latent": 8,

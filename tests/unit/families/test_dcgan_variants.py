@@ -8,7 +8,7 @@ from torch import nn
 from turns import LABEL, REAL, SPEC, latents_of, load, phase_of, play
 
 from pipeline import plugins
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 DENSE: dict[str, Any] = {"preset": "original64", "generator_width": 4, "discriminator_width": 4, "latent": 8}
 PAIRED: dict[str, Any] = {"preset": "cifar10", "generator_width": 4, "discriminator_width": 4, "latent": 8, "levels": 2}

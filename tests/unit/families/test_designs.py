@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Networks, Phase, Ramp, State, Turn
 from pipeline.contract import scheduled_value as value
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (1, 16, 16), ("a", "b", "c"))

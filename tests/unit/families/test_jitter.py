@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, State, Turn, draw_latents
+from pipeline.errors import SettingsError
 from pipeline.families._translation import Jitter, jittered
-from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
 SPEC = DataSpec("image", (1, 16, 16))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
+from pipeline.errors import SettingsError
 from pipeline.families.lapgan import BaseDiscriminator, Config
 from pipeline.networks.pyramid import LevelDiscriminator, LevelGenerator, coarser, finer
-from pipeline.settings import SettingsError
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (1, 32, 32), ("a", "b", "c"))

@@ -12,10 +12,10 @@ import torch
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Ramp
-from pipeline.evaluation.samples import open_model
-from pipeline.formats.files import read_json, write_json
+from pipeline.errors import SettingsError
 from pipeline.formats.model import ModelCard, load_card, save_model
-from pipeline.settings import SettingsError
+from pipeline.sampling.samples import open_model
+from pipeline.storage.files import read_json, write_json
 from pipeline.types import DataSpec
 
 STORED: dict[str, dict[str, Any]] = json.loads(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pipeline import plugins
 from pipeline.contract import Optimiser, Ramp, scheduled_value
+from pipeline.errors import SettingsError
 from pipeline.families import _geometry, _shared
-from pipeline.settings import SettingsError
 
 
 @pytest.mark.parametrize(

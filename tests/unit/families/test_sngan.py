@@ -9,9 +9,9 @@ from turns import LABEL, REAL, SPEC, latents_of, load, make_turn, phase_of, play
 
 from pipeline import plugins
 from pipeline.contract import Ramp
+from pipeline.errors import SettingsError
 from pipeline.families._spectral import even_labels
 from pipeline.networks.spectral import Spectral, spectral_layers
-from pipeline.settings import SettingsError
 from pipeline.types import DataSpec
 
 SMALL: dict[str, Any] = {"generator_widths": [8, 4, 4], "discriminator_widths": [4, 4], "latent": 6}

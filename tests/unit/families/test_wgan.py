@@ -8,7 +8,7 @@ from turns import REAL, SPEC, load, phase_of, play
 
 from pipeline import plugins
 from pipeline.contract import State
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 SMALL: dict[str, Any] = {"generator_width": 4, "discriminator_width": 4, "latent": 8}
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import plugins
-from pipeline.evaluation.samples import open_model
-from pipeline.formats import files
 from pipeline.formats.model import ModelCard, save_model
+from pipeline.sampling.samples import open_model
+from pipeline.storage import files
 from pipeline.types import DataSpec, like_x
 
 SHAPE = (3, 16, 16)

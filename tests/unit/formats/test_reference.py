@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
-from pipeline.settings import UserError
 from pipeline.types import DataSpec
 
 rows = arrays(np.float64, st.tuples(st.integers(4, 30), st.just(3)), elements=st.floats(-50, 50, width=32))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.report import (
     ExtractorIdentity,
     ScoreRecord,
@@ -16,7 +16,6 @@ from pipeline.formats.report import (
     save_scores,
     unlike,
 )
-from pipeline.settings import UserError
 
 RECORD = ScoreRecord(
     name="precision",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ScratchRemoved, TrainingFailed
 from pipeline.experiment import CHECKPOINTS, SNAPSHOTS, Experiment
-from pipeline.formats import scratch
-from pipeline.formats.mirrored import GRIDS
-from pipeline.training.health import ScratchRemoved, TrainingFailed
+from pipeline.formats.remote_checkpoints import GRIDS
+from pipeline.storage import scratch
 
 PARTS = (CHECKPOINTS, SNAPSHOTS, GRIDS)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact
 from pipeline.formats.search import Best, Journal, load_best, save_best, save_table
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import BrokenArtefact
 from pipeline.formats import shards
-from pipeline.formats.files import BrokenArtefact
 from pipeline.formats.shards import Manifest, Split
 from pipeline.types import DataSpec, Example
 

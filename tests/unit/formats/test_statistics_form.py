@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.formats.files import BrokenArtefact
+from pipeline.errors import BrokenArtefact
 from pipeline.formats.moments import Moments
 from pipeline.formats.statistics import Seen, load_seen, save_seen
 

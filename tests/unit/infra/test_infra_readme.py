@@ -132,7 +132,7 @@ def test_arguments_of_the_image_are_those_of_the_dockerfile() -> None:
 def test_the_settings_shown_are_valid(block: str) -> None:
     import yaml
 
-    from pipeline.cluster.settings import RunSettings
+    from pipeline.run.settings import RunSettings
     from pipeline.settings import validate
 
     run = yaml.safe_load(block.replace("BUCKET", "bucket"))["run"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import plugins
 from pipeline.contract import Loss
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 
 LOGITS = st.lists(st.floats(-20, 20), min_size=2, max_size=6)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import plugins
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet, inception_score
 from pipeline.metrics._collecting import Collector, Plan, planned

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.metrics._shared import Side, Statistics

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.metrics import inception_score
 from pipeline.metrics._collecting import Collector, planned
 from pipeline.metrics._predictions import Predictions, are_probabilities

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.errors import UserError
 from pipeline.metrics import intra_class_frechet
 from pipeline.metrics._shared import Side, Statistics
-from pipeline.settings import UserError
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 1)
 METRIC = intra_class_frechet.Metric(intra_class_frechet.Config())

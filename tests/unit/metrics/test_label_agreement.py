@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.formats.extraction import ExtractorIdentity
+from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.metrics import label_agreement
 from pipeline.metrics._shared import Side, Statistics
 

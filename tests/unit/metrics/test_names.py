@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.formats.extraction import ExtractorIdentity, identity_of
+from pipeline.contract.extractor import ExtractorIdentity, identity_of
 from pipeline.metrics._shared import Kind, reported_name
 
 INCEPTION = {"weights_sha256": "ab" * 32, "published": True}

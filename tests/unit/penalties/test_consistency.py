@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from pipeline import plugins
+from pipeline.errors import SettingsError
 from pipeline.penalties._orthogonal import orthogonality
 from pipeline.penalties.consistency import Config, Penalty
-from pipeline.settings import SettingsError
 
 IMAGES = torch.arange(2 * 1 * 4 * 8, dtype=torch.float32).view(2, 1, 4, 8)
 

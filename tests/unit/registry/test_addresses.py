@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.redaction import redact
 from pipeline.registry.addresses import check_place, project_of, resolve
-from pipeline.settings import UserError
 
 
 def test_the_default_is_a_database_in_the_project(tmp_path: Path) -> None:

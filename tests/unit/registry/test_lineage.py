@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.formats import files
+from pipeline.errors import BrokenArtefact
 from pipeline.registry import lineage
+from pipeline.storage import files
 
 LOCK: dict[str, Any] = {
     "ingest": {
@@ -146,5 +147,5 @@ def test_the_key_ignores_the_commit_and_nothing_else() -> None:
 
 def test_a_broken_lock_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\na: [\n")
-    with pytest.raises(files.BrokenArtefact, match=r"dvc\.lock is not valid YAML"):
+    with pytest.raises(BrokenArtefact, match=r"dvc\.lock is not valid YAML"):
         lineage.gather(tmp_path)

@@ -14,9 +14,10 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
     found = packaging.closure(family)
     rooms = {name.split(".")[1] for name in found if "." in name}
     assert f"pipeline.families.{family}" in found
-    assert "pipeline.evaluation.samples" in found
+    assert "pipeline.sampling.samples" in found
     assert rooms <= {
-        "evaluation",
+        "sampling",
+        "storage",
         "families",
         "limits",
         "losses",
@@ -26,7 +27,8 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
         "formats",
         "registry",
         "plugins",
-        "messages",
+        "errors",
+        "error_messages",
         "settings",
         "types",
         "contract",

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import SettingsError
 from pipeline.formats.report import ExtractorIdentity, ScoreRecord
+from pipeline.params.register import RegisterSettings
 from pipeline.registry import promotion
-from pipeline.registry.settings import RegisterSettings
-from pipeline.settings import SettingsError, validate
+from pipeline.settings import validate
 
 SETTINGS = RegisterSettings()
 CHAMPION = ScoreRecord(

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from pipeline import params as whole
+from pipeline.errors import UserError
 from pipeline.registry import registering
 from pipeline.registry.addresses import RECEIPT, resolve
 from pipeline.registry.models import Registered, Work
 from pipeline.registry.store import Store
-from pipeline.settings import UserError
 
 MADE = Registered(name="to y", version=2, run_id="ab", aliases=["candidate"])
 

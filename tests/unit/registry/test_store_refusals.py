@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.registry import store
 from pipeline.registry.addresses import RECEIPT, SEEN, Address, resolve
 from pipeline.registry.store import opened
-from pipeline.settings import UserError
 
 
 @pytest.fixture(autouse=True)

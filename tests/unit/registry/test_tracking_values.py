@@ -22,7 +22,7 @@ def test_scores_leave_out_what_is_undefined(tmp_path: Path) -> None:
 
 
 def test_a_missing_report_names_who_makes_it(tmp_path: Path) -> None:
-    from pipeline.settings import UserError
+    from pipeline.errors import UserError
 
     with pytest.raises(UserError, match="the evaluate stage makes it"):
         tracking.scores(tmp_path)

@@ -21,7 +21,7 @@ pytestmark = [
 # What `dvc repro` starts, but for the cluster: the one who asks is a child of the one whom the terminal knows.
 SCRIPT = """
 import sys, time
-from pipeline.cluster.supervisor import supervise
+from pipeline.cluster.connect.supervisor import supervise
 from stages._remote import _asking
 
 class Jobs:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pipeline import params as whole
-from pipeline.settings import UserError, override
+from pipeline.errors import UserError
+from pipeline.settings import override
 from stages import _code, _project
 
 ROOT = Path(__file__).parents[3]
@@ -65,9 +66,9 @@ def before(project: Path) -> dict[str, dict[str, str]]:
         ("pipeline.losses.non_saturating", {*SCORED, "register"}),
         ("pipeline.losses.hinge", set[str]()),
         ("pipeline.training.loop", GAME),
-        ("pipeline.cluster.populations", {"tune"}),
-        ("pipeline.evaluation.report", {"evaluate"}),
-        ("pipeline.evaluation.report (report.html.j2)", {"evaluate"}),
+        ("pipeline.cluster.search.populations", {"tune"}),
+        ("pipeline.reporting.report", {"evaluate"}),
+        ("pipeline.reporting.report (report.html.j2)", {"evaluate"}),
         ("pipeline.registry.models", {"register"}),
         ("pipeline.registry.served_model", {"register"}),
         ("pipeline.cli.main", set[str]()),

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from pipeline import params as whole
-from pipeline.formats import files
-from pipeline.formats.files import BrokenArtefact
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.errors import BrokenArtefact, UserError
+from pipeline.storage import files
+from pipeline.storage.store import Store
 from stages import _code, _job, _project, _remote
 
 ROOT = Path(__file__).parents[3]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.formats.store import Store
-from pipeline.settings import UserError
+from pipeline.errors import UserError
+from pipeline.storage.store import Store
 from stages import _journal
 
 

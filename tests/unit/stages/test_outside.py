@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline import params as whole
 from pipeline.data import packing, parcels
-from pipeline.formats.store import Store
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
+from pipeline.storage.store import Store
 from stages import _outside, _remote
 
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.contract import MemoryReporter, Networks, World
+from pipeline.errors import TrainingFailed
 from pipeline.training import beside
-from pipeline.training.health import TrainingFailed
 
 
 def score(tensors: Mapping[str, Tensor]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from worlds import on_threads
 
 from pipeline.contract import LocalWorld, World
-from pipeline.settings import SettingsError
+from pipeline.errors import SettingsError
 from pipeline.training.lanes import Tree, my_lanes, sum_over_ranks
 
 FLOATS = st.floats(-1e6, 1e6, width=32)

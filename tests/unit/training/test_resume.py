@@ -28,9 +28,9 @@ from games import (
 )
 
 from pipeline.contract import MemoryReporter, Phase
+from pipeline.errors import TrainingFailed
 from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training.health import TrainingFailed
 
 TICKS = 4  # of 32 examples: 2 steps
 

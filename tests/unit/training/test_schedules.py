@@ -29,9 +29,9 @@ from games import (
 from worlds import on_processes
 
 from pipeline.contract import AnyFamily, LocalWorld, MemoryReporter, Optimiser, Phase, Ramp, Reporter, World
+from pipeline.errors import SettingsError
 from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.settings import SettingsError
 from pipeline.training import schedules
 from pipeline.training.loop import Outcome, Run, fit
 from pipeline.types import DataSpec

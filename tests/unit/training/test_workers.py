@@ -12,7 +12,7 @@ from games import GAMES, LIGHT, content, dcgan, train
 from worlds import on_processes
 
 from pipeline.contract import LocalWorld, MemoryReporter, State, World
-from pipeline.training.health import TrainingFailed
+from pipeline.errors import TrainingFailed
 from pipeline.training.worlds import TorchWorld
 
 

@@ -1,0 +1,138 @@
+"""Whether two inputs fit each other and a metric: every refusal of `zerosum score`, in a sentence, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.errors import UserError
+from pipeline.metrics._shared import LAST_TAP, Need
+from pipeline.scoring.bound_extractor import Viewer
+from pipeline.scoring.inputs import Input, Known, Pictures, Ready, classes, labels_of, size
+
+TRUSTED = "taken on trust to be of this extractor and resizing"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two opened inputs and who looks at them; alone: a single metric was asked for."""
+
+    real: Input | None
+    fake: Input
+    viewer: Viewer | None
+    alone: bool
+
+    @property
+    def sides(self) -> dict[str, Input | None]:
+        """By the options that named them."""
+        return {"--real": self.real, "--fake": self.fake}
+
+
+def fits(pair: Pair, identity: ExtractorIdentity) -> list[str]:
+    """What every record has to say of the two sides.
+
+    Raises:
+        UserError: for sides of unlike dimension or protocol, or of one example.
+    """
+    warnings: list[str] = []
+    for where, side in pair.sides.items():
+        if side is None:
+            continue
+        if isinstance(side, Pictures | Ready) and size(side) < 2:
+            raise UserError(f"{where} {side.name} holds {size(side)}; statistics need at least 2")
+        wide = dimension(side)
+        if wide is not None and wide != identity.dimension:
+            who = f"the extractor '{identity.name}' gives" if pair.viewer else "the other side has"
+            raise UserError(
+                f"{where} {side.name} has {wide} dimensions, and {who} {identity.dimension}: these are statistics of "
+                "another extractor"
+            )
+        if isinstance(side, Known) and pair.viewer is not None:
+            _agrees(where, side, pair.viewer)
+        if isinstance(side, Known | Ready) and pair.viewer is not None:
+            warnings.append(f"{where} is {Path(side.name).name}, {TRUSTED}")
+        if isinstance(side, Pictures):
+            warnings += side.said
+    return warnings
+
+
+def _agrees(where: str, side: Known, viewer: Viewer) -> None:
+    """What a file says of its extractor is held against the one that is used."""
+    mine = {"extractor": viewer.identity.name, "tap": str(viewer.identity.tap), "resize": viewer.resize}
+    for key, said in side.about.items():
+        if mine[key] != said:
+            raise UserError(f"{where} {side.name}: its statistics are of another {key}, {said} and not {mine[key]}")
+
+
+def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
+    """Why a metric of these needs cannot be had; None where it can."""
+    if "logits" in needs:
+        return _no_predictions(needs, pair)
+    if pair.real is None:
+        return "it compares with reals, and there is no --real"
+    if "labels" in needs and (absent := _absent(pair)):
+        return f"it needs the reals' classes on both sides, and the samples have no '{absent}'"
+    if "holdout" in needs and not has_holdout:
+        return "it needs a holdout beside the reals: give --real a folder of shards, or a reference"
+    for where, side in pair.sides.items():
+        assert side is not None  # both are there
+        if isinstance(side, Known) and needs & {"features", "labels"}:
+            return f"it needs the features themselves, and {where} {side.name} holds mean and covariance alone"
+        if isinstance(side, Ready) and side.rows is None:
+            return f"it needs features, and {where} {side.name} holds class predictions alone"
+        if "labels" in needs and labels_of(side) is None:
+            return f"it needs labels, and {where} {side.name} has none"
+    return None
+
+
+def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:
+    fake = pair.fake
+    if isinstance(fake, Ready):
+        if fake.predicted is None and not pair.alone:
+            return (
+                f"{fake.name} holds one table; where its rows are logits or probabilities, ask for this metric "
+                "alone, or put them in an .npz as `logits` or `probabilities` beside `features`"
+            )
+        return _no_labels(fake) if "labels" in needs else None
+    if isinstance(fake, Known) or pair.viewer is None:
+        return f"it needs class predictions, and {fake.name} holds mean and covariance alone"
+    identity = pair.viewer.identity
+    if identity.name == "inception" and identity.tap != LAST_TAP:
+        return f"it needs the network's logits, which come after tap {identity.tap}; take --tap {LAST_TAP}"
+    if identity.name not in {"inception", "classifier"}:
+        return f"it needs a classifier, and '{identity.name}' is none"
+    if "labels" in needs and (identity.name == "inception" or labels_of(fake) is None):
+        return "it needs a conditional model and the classifier of its classes"
+    return _no_labels(fake) if "labels" in needs else None
+
+
+def _no_labels(fake: Input) -> str | None:
+    """Why the labels of samples cannot be compared with what they are recognised as."""
+    labels = labels_of(fake)
+    if labels is None:
+        return "it needs labels, and --fake has none"
+    if (labels < 0).any():
+        return f"it needs a class of the reals for each sample, and {int((labels < 0).sum()):,} have none"
+    return None
+
+
+def _absent(pair: Pair) -> str | None:
+    """The first class that occurs among the reals and that the samples don't have."""
+    reals, fakes, labels = classes(pair.real), classes(pair.fake), labels_of(pair.real)
+    if reals is None or fakes is None or labels is None:
+        return None
+    occurring = [reals[index] for index in np.unique(labels[labels >= 0])]
+    return next((name for name in occurring if name not in fakes), None)
+
+
+def dimension(side: Input | None) -> int | None:
+    """The dimension of what is ready; None for what is yet to be seen."""
+    if isinstance(side, Known):
+        return side.gaussian.dimension
+    if isinstance(side, Ready) and side.rows is not None:
+        return side.rows.shape[1]
+    return None

@@ -1,0 +1,97 @@
+"""An opened input as one side of a measurement: read, seen by the extractor, or remembered from an earlier time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BrokenArtefact
+from pipeline.formats.moments import Moments
+from pipeline.formats.statistics import CARD, Seen, load_seen, save_seen
+from pipeline.metrics._collecting import Plan, planned
+from pipeline.metrics._shared import Metric, Side
+from pipeline.scoring.bound_extractor import Viewer
+from pipeline.scoring.extract import Mapped
+from pipeline.scoring.inputs import Input, Known, Measured, Pictures, Ready, predictions
+from pipeline.scoring.sizes import FILTER
+from pipeline.storage import files
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """How sides come about. cache: where reals are remembered by content; said: what a person is told besides."""
+
+    viewer: Viewer | None
+    cache: Path | None
+    progress: Callable[[str], Callable[[int, int], None]]
+    mapped: Mapped
+    said: list[str]
+
+    def side(self, which: str, side: Input, metrics: Sequence[Metric], seed: int) -> Side:
+        """What these metrics look at; which: real, fake or holdout."""
+        if isinstance(side, Known):
+            return Side(side.gaussian)
+        if isinstance(side, Measured):
+            found, split = side.reference, side.split
+            return Side(found.moments(split), found.features(split), None, found.labels(split))
+        if isinstance(side, Ready):
+            return _of_ready(side, metrics, seed if which == "fake" else None)
+        assert isinstance(side, Pictures)  # models were sampled
+        plan = planned(metrics, len(side.examples))
+        if which == "fake":
+            return self._look(which, side, plan, seed)
+        if any("holdout" in metric.needs for metric in metrics):
+            plan = replace(plan, rows=plan.count)
+        return self._remembered(which, side, plan)
+
+    def _look(self, which: str, side: Pictures, plan: Plan, seed: int) -> Side:
+        assert self.viewer is not None  # there are pictures
+        return self.viewer.look(side, plan, seed, self.mapped, self.progress(f"{which}: features"))
+
+    def _remembered(self, which: str, side: Pictures, plan: Plan) -> Side:
+        """Reals are seen once for each content, extractor and number of kept rows."""
+        folder = self._folder(side, plan)
+        if folder is None:
+            return self._look(which, side, plan, 0)
+        if (folder / CARD).is_file():
+            try:
+                found = load_seen(folder)
+                self.said.append(f"{which}: statistics of this very content were kept ({folder.name[:12]}…)")
+                return Side(found.moments, found.features, None, side.labels, found.kept)
+            except BrokenArtefact as error:
+                self.said.append(f"{which}: kept statistics are not used ({error})")
+        seen = self._look(which, side, plan, 0)
+        assert isinstance(seen.moments, Moments)  # of pictures
+        try:
+            save_seen(folder, Seen(seen.moments, seen.features, seen.kept, side.labels))
+        except OSError as error:
+            self.said.append(f"{which}: the statistics could not be kept ({error.strerror})")
+        return seen
+
+    def _folder(self, side: Pictures, plan: Plan) -> Path | None:
+        if self.cache is None or self.viewer is None:
+            return None
+        who = self.viewer
+        parts: dict[str, Any] = {
+            "content": side.content,
+            "extractor": who.identity.to_json(),
+            "resize": who.resize,
+            "rows": plan.rows,
+        }
+        if side.size is not None:
+            parts["size"] = [*side.size, FILTER]
+        return self.cache / files.sha256_json({**parts, "settings": who.settings})
+
+
+def _of_ready(side: Ready, metrics: Sequence[Metric], seed: int | None) -> Side:
+    """Rows as they are; class predictions where it is the samples (`seed` is theirs) and a metric looks at them."""
+    predicted = None
+    if seed is not None and any("logits" in metric.needs for metric in metrics):
+        splits = max(int(getattr(metric, "splits", 1)) for metric in metrics)
+        shuffle = any(bool(getattr(metric, "shuffle", False)) for metric in metrics)
+        predicted = predictions(side, splits, seed if shuffle else None)
+    if side.rows is None or all("logits" in metric.needs for metric in metrics):
+        return Side(None, None, predicted, side.labels)
+    return Side(Moments.of(side.rows), side.rows, predicted, side.labels)

@@ -1,0 +1,33 @@
+"""The actor between workers and driver."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from pipeline.cluster.training.progress_actor import Letters
+
+
+def test_letters_are_fetched_once_and_in_order() -> None:
+    letters = Letters()
+    letters.put("tick", {"examples_seen": 1})
+    letters.put("note", "two")
+    assert letters.fetch() == [("tick", {"examples_seen": 1}), ("note", "two")]
+    assert letters.fetch() == []
+    assert not letters.ended()
+
+
+def test_an_end_is_kept_for_good() -> None:
+    letters = Letters()
+    letters.end("UserError", "no such file")
+    assert letters.fetch() == [("UserError", "no such file")]
+    assert letters.ended()
+
+
+def test_its_process_starts_while_the_workers_do() -> None:
+    """What takes seconds to import would be imported beside each of them."""
+    asked = (
+        "import sys, pipeline.cluster.training.progress_actor; print({'torch', 'ray', 'pydantic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
