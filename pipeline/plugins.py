@@ -63,6 +63,12 @@ def module(room: str, name: str, where: str | None = None) -> ModuleType:
     return importlib.import_module(f"{__package__}.{room}.{name}")
 
 
+def class_of(room: str, name: str) -> type[Any]:
+    """The plug-in's class, for what it declares before anything is built."""
+    found: type[Any] = getattr(module(room, name), ROOMS[room])
+    return found
+
+
 def configure(room: str, settings: Mapping[str, Any], where: str | None = None) -> Settings:
     """The typed Config of `{"name": file, "preset": optional, …keys}`; a preset's values come first.
 
@@ -94,7 +100,7 @@ def configure(room: str, settings: Mapping[str, Any], where: str | None = None) 
 def load(room: str, settings: Mapping[str, Any], where: str | None = None) -> Any:
     """The plug-in itself, built from its Config: `load("families", {"name": "dcgan"})`."""
     config = configure(room, settings, where)
-    return getattr(module(room, str(settings["name"])), ROOMS[room])(config)
+    return class_of(room, str(settings["name"]))(config)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def key(seed: int, purpose: str, *counters: int) -> int:
@@ -24,3 +26,13 @@ def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
     Draw on the CPU and move: the same numbers then reach every device.
     """
     return torch.Generator().manual_seed(key(seed, purpose, *counters))
+
+
+def shuffled(total: int, seed: int, purpose: str, *counters: int) -> NDArray[np.int64]:
+    """A permutation of `total` positions, the same for the same key."""
+    return torch.randperm(total, generator=generator(seed, purpose, *counters)).numpy()
+
+
+def choose(total: int, count: int, seed: int, purpose: str, *counters: int) -> NDArray[np.int64]:
+    """`count` of `total` positions without repeats, sorted: the same for the same key."""
+    return np.sort(shuffled(total, seed, purpose, *counters)[:count])

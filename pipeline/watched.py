@@ -55,11 +55,9 @@ def named(params: Params, stage: str) -> dict[str, Path]:
         return {}
     settings = params.reference
     found = {"reference.statistics": Path(settings.statistics)} if settings.statistics else {}
-    own = getattr(plugins.module("extractors", str(settings.extractor["name"])), "files", None)
-    if own is not None:
-        config = plugins.configure("extractors", settings.extractor, "reference.extractor")
-        found |= {f"reference.extractor.{key}": path for key, path in own(config).items()}
-    return found
+    config = plugins.configure("extractors", settings.extractor, "reference.extractor")
+    own = plugins.class_of("extractors", str(settings.extractor["name"])).files(config)
+    return found | {f"reference.extractor.{key}": path for key, path in own.items()}
 
 
 def _is_word(value: str) -> bool:

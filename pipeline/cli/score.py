@@ -20,26 +20,7 @@ from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, dumps
 from pipeline.settings import suggest
 
-# What the field calls the files of metrics/, and what each of their values is asked for by.
-ALIASES = {
-    "fid": "frechet",
-    "kid": "kernel",
-    "is": "inception_score",
-    "isc": "inception_score",
-    "precision": "precision_recall",
-    "recall": "precision_recall",
-    "f1": "precision_recall",
-    "prc": "precision_recall",
-    "density": "density_coverage",
-    "coverage": "density_coverage",
-    "intra_fid": "intra_class_frechet",
-    "intra_class_fid": "intra_class_frechet",
-    "memorization": "memorisation",
-    "ppl": "path_length",
-}
-SPLITS = 10  # of the inception score, as everyone has it
 PATH_LENGTH = "path_length"
-LIMITED = ("precision_recall", "density_coverage", "memorisation")
 
 
 @dataclass(frozen=True)
@@ -109,12 +90,12 @@ def chosen(options: Options) -> list[dict[str, Any]]:
     """
     from pipeline.scoring.score import DEFAULT
 
-    known = [*plugins.names("metrics"), PATH_LENGTH]
+    known, called = [*plugins.names("metrics"), PATH_LENGTH], aliases()
     names: list[str] = []
     for word in (word.strip().lower() for given in options.metrics for word in given.split(",")):
-        name = ALIASES.get(word, word)
+        name = called.get(word, word)
         if name not in known:
-            raise UserError(f"--metrics {word}: there is no such metric{suggest(word, [*known, *ALIASES])}")
+            raise UserError(f"--metrics {word}: there is no such metric{suggest(word, [*known, *called])}")
         if name not in names:
             names.append(name)
     names = names or list(DEFAULT)
@@ -124,11 +105,20 @@ def chosen(options: Options) -> list[dict[str, Any]]:
     return [{"name": name, **_own(name, options)} for name in names]
 
 
+def aliases() -> dict[str, str]:
+    """What the field calls the files of metrics/, and what each of their values is asked for by."""
+    classes = {name: plugins.class_of("metrics", name) for name in plugins.names("metrics")}
+    return {alias: name for name, found in classes.items() for alias in found.aliases} | {"ppl": PATH_LENGTH}
+
+
 def _own(name: str, options: Options) -> dict[str, Any]:
     given = {key: value for (owner, key), value in options.keys.items() if owner == name and value is not None}
-    if options.limit is not None and name in LIMITED:
+    if name == PATH_LENGTH:
+        return given
+    metric = plugins.class_of("metrics", name)
+    if options.limit is not None and metric.neighbours:
         given["limit"] = options.limit
-    return {"splits": SPLITS, **given} if name == "inception_score" else given
+    return {**metric.usual, **given}
 
 
 def _path_length(settings: Mapping[str, Any]) -> Any:

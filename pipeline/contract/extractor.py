@@ -1,18 +1,21 @@
-"""Features: what an extractor looks at, what it has to offer, and how a score names it."""
+"""Extractors: the examples they see, the base class of every file in `extractors/`, and how a score names one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.settings import Settings
 from pipeline.types import DataSpec
 
-BLIND = "none"
+ExtractorConfig = TypeVar("ExtractorConfig", bound=Settings)
 
 
 class Examples(Protocol):
@@ -28,27 +31,103 @@ class Examples(Protocol):
         ...
 
 
-class Extractor(Protocol):
-    """Examples → features. A file in `extractors/` holds `Config` and a class `Extractor`."""
+class Extractor(ABC, Generic[ExtractorConfig]):
+    """Examples → features. A file in `extractors/` holds `Config` and a class `Extractor`.
+
+    looks: False where it sees nothing, so that no score that compares features is taken.
+    learns: `prepare` learns from the labels of the data.
+    predicts: whose classes its logits are of; "nothing" where it gives none.
+    any_size: `features_of_sizes` brings images of any size to its own.
+    incidental: keys of Config that change no number; they stay out of its identity.
+    """
+
+    looks: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
+    predicts: ClassVar[Literal["nothing", "its own classes", "the data's classes"]] = "nothing"
+    any_size: ClassVar[bool] = False
+    incidental: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: ExtractorConfig) -> None:
+        self.config = config
 
     @property
+    @abstractmethod
     def dimension(self) -> int:
         """Numbers in one feature vector."""
-        ...
 
+    @property
+    def resize(self) -> str:
+        """How images are brought to the network's size, for the records."""
+        return "none"
+
+    @abstractmethod
     def prepare(self, train: Examples, holdout: Examples, seed: int) -> dict[str, Any]:
-        """Get ready for this data (train, fetch, …); answers what is worth recording (`accuracy`)."""
-        ...
+        """Get ready for this data (train, read weights, …); returns what is worth recording, such as `accuracy`.
 
+        Raises:
+            SettingsError: for data it cannot see.
+            UserError: for weights that are missing or damaged, or a training that diverged.
+        """
+
+    @abstractmethod
     def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x (n, *shape) in [-1, 1] → features (n, dimension) and, if it classifies, logits (n, classes)."""
-        ...
+        """x (n, *shape) in [-1, 1] → features (n, dimension) and, if it predicts, logits (n, classes)."""
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def smooth(self, x: Tensor) -> Tensor:
+        """The features (n, dimension) of x (n, *shape) without rounding to pixels: for small differences."""
+        return self.features(x)[0]
 
+    def features_of_sizes(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """As `features`, of images (C, H, W) each of its own size; called only where `any_size`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that it is, as tensors."""
+
+    @abstractmethod
     def load(self, spec: DataSpec, state: Mapping[str, Tensor]) -> None:
         """Be again what `state_dict` was taken from."""
-        ...
+
+    @classmethod
+    def check(cls, spec: DataSpec) -> None:
+        """Refuse data that it cannot see.
+
+        Raises:
+            SettingsError: naming an extractor that would do.
+        """
+
+    @classmethod
+    def about(cls, config: ExtractorConfig) -> dict[str, Any] | None:
+        """What `prepare` would return of its weights (`weights_sha256`, `published`); None where it has none.
+
+        Raises:
+            UserError: if the weights are not here.
+        """
+        return None
+
+    @classmethod
+    def files(cls, config: ExtractorConfig) -> dict[str, Path]:
+        """Files outside the project that the settings name, by key."""
+        return {}
+
+    @classmethod
+    def variants(cls) -> tuple[dict[str, Any], ...]:
+        """Settings under which its scores go by different names."""
+        return ({},)
+
+    @classmethod
+    def published_as(cls, identity: ExtractorIdentity) -> Mapping[str, str] | None:
+        """The field's own names of `frechet`, `kernel` and `score` where these are the published weights."""
+        return None
+
+    @classmethod
+    def without_logits(cls, identity: ExtractorIdentity) -> str | None:
+        """Why it gives no logits under this identity, as part of a sentence; None where it does."""
+        return f"it needs a classifier, and '{identity.name}' is none" if cls.predicts == "nothing" else None
+
+
+AnyExtractor = Extractor[Any]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from pipeline.contract import Latent
 from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, fixed_threads, stored
+from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, stored
 from pipeline.settings import Settings
+from pipeline.threads import fixed_threads
 from pipeline.types import Array, Modality
 
 Labels = NDArray[np.int64]

@@ -13,8 +13,9 @@ from pipeline.errors import UserError
 from pipeline.explorations import _shared
 from pipeline.networks.layers import BATCH_NORMS
 from pipeline.networks.normalisation import gathered_statistics
-from pipeline.sampling.samples import CHUNK, SampleSource, fixed_threads
+from pipeline.sampling.samples import CHUNK, SampleSource
 from pipeline.settings import Settings
+from pipeline.threads import fixed_threads
 from pipeline.types import Batch
 
 

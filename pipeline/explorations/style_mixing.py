@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.sampling.samples import SampleSource, evaluating, fixed_threads, pixels
+from pipeline.sampling.samples import SampleSource, evaluating, pixels
+from pipeline.threads import fixed_threads
 
 
 class Config(_shared.Labelled):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.contract.extractor import Examples, Extractor
+from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.formats.reference import Features, Labels, Measured
 
 # Float bits depend on the size of a batch, so every batch is this long, padded where data ends.
@@ -26,7 +26,7 @@ def to_input(x: NDArray[Any] | Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def extract(extractor: Extractor, x: NDArray[Any] | Tensor) -> tuple[Features, Features | None]:
+def extract(extractor: AnyExtractor, x: NDArray[Any] | Tensor) -> tuple[Features, Features | None]:
     """Features (n, d) and logits (n, classes) of n ≤ BATCH examples, uint8 or float32.
 
     The network always sees BATCH rows, so an example's features don't depend on its company.
@@ -48,7 +48,7 @@ def batches(examples: Examples, size: int = BATCH) -> Iterator[tuple[NDArray[Any
         yield found["x"], label.astype(np.int64)
 
 
-def measure(extractor: Extractor, examples: Examples) -> Measured:
+def measure(extractor: AnyExtractor, examples: Examples) -> Measured:
     """The features and labels of a whole split."""
     features = np.empty((len(examples), extractor.dimension), dtype=np.float32)
     labels = np.empty(len(examples), dtype=np.int64)

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline import randomness
+from pipeline.contract import extractor as contract
 from pipeline.contract.extractor import Examples
 from pipeline.errors import SettingsError, UserError
 from pipeline.extractors._classifier_network import Classifier
@@ -37,16 +38,34 @@ class Config(Settings):
     smoothing: float = Field(default=0.05, ge=0, lt=1, description="label smoothing")
 
 
-class Extractor:
+class Extractor(contract.Extractor[Config]):
     """Features are the last hidden layer (after its ReLU), float32 (n, dimension)."""
 
+    learns = True
+    predicts = "the data's classes"
+
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.network: Classifier | None = None
 
     @property
     def dimension(self) -> int:
         return self.config.dimension
+
+    @classmethod
+    def check(cls, spec: DataSpec) -> None:
+        """Refuse data without classes to learn.
+
+        Raises:
+            SettingsError: naming an extractor that needs no labels.
+        """
+        if len(spec.classes) < 2:
+            found = f"one class, '{spec.classes[0]}'" if spec.classes else "no classes"
+            raise SettingsError(
+                f"reference.extractor: 'classifier' learns from labels, and the data has {found}; "
+                "label the data (class folders or a labels csv), or choose an extractor that needs none: "
+                "reference.extractor: {name: random_projection}, with register.metric: frechet_random_projection"
+            )
 
     def prepare(self, train: Examples, holdout: Examples, seed: int) -> dict[str, Any]:
         """Train on `train`, measure on `holdout`; the same seed and threads give the same bytes.
@@ -55,7 +74,7 @@ class Extractor:
             SettingsError: where nothing is labelled, or there is only one class.
             UserError: if the weights become non-finite.
         """
-        check(train.spec)
+        self.check(train.spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.key(seed, "classifier/weights"))
             network = Classifier(train.spec, self.config.width, self.config.dimension)
@@ -89,17 +108,6 @@ class Extractor:
         if self.network is None:
             raise RuntimeError("the classifier was neither prepared nor loaded")
         return self.network
-
-
-def check(spec: DataSpec) -> None:
-    """Raise a SettingsError for data this extractor cannot learn from."""
-    if len(spec.classes) < 2:
-        found = f"one class, '{spec.classes[0]}'" if spec.classes else "no classes"
-        raise SettingsError(
-            f"reference.extractor: 'classifier' learns from labels, and the data has {found}; "
-            "label the data (class folders or a labels csv), or choose an extractor that needs none: "
-            "reference.extractor: {name: random_projection}, with register.metric: frechet_random_projection"
-        )
 
 
 def _fit(network: Classifier, train: Examples, config: Config, seed: int) -> None:

@@ -10,13 +10,18 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from pipeline.contract.extractor import Examples
+from pipeline.contract import extractor as contract
+from pipeline.contract.extractor import Examples, ExtractorIdentity
 from pipeline.errors import SettingsError
 from pipeline.extractors import _inception_weights
 from pipeline.extractors._resizing import Resize, network_input
-from pipeline.networks.inception import Inception, Tap
+from pipeline.networks.inception import TAPS, Inception, Tap
 from pipeline.settings import LocalPath, Settings
 from pipeline.types import DataSpec
+
+# What the field calls the three of the published network at its last pool, or its logits.
+PUBLISHED = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+LAST_TAP = 2048
 
 
 class Config(Settings):
@@ -41,16 +46,15 @@ class Config(Settings):
         return value
 
 
-class Extractor:
-    """Features are the mean over positions at the tap, float32 (n, tap); logits (n, 1008) at 2048 alone.
+class Extractor(contract.Extractor[Config]):
+    """Features are the mean over positions at the tap, float32 (n, tap); logits (n, 1008) at 2048 alone."""
 
-    incidental: keys that decide no number, and stay out of the extractor's identity.
-    """
-
+    predicts = "its own classes"
+    any_size = True
     incidental = ("weights", "sha256", "batch_size")
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.network: Inception | None = None
 
     @property
@@ -62,6 +66,43 @@ class Extractor:
         """The way to 299×299, for the records."""
         return self.config.resize
 
+    @classmethod
+    def check(cls, spec: DataSpec) -> None:
+        """Refuse what is no image of 1, 3 or 4 channels."""
+        if spec.modality != "image":
+            raise SettingsError(f"reference.extractor: 'inception' sees images, and these shards hold {spec.modality}")
+        if spec.channels not in {1, 3, 4}:
+            raise SettingsError(
+                f"reference.extractor: 'inception' sees grey, RGB or RGBA images, and these have {spec.channels} "
+                "channels; choose another extractor, such as reference.extractor: {name: classifier}"
+            )
+
+    @classmethod
+    def about(cls, config: Config) -> dict[str, Any]:
+        weights = _inception_weights.load(_inception_weights.resolve(config.weights), config.tap, config.sha256)
+        return {"weights_sha256": weights.sha256, "published": weights.published}
+
+    @classmethod
+    def files(cls, config: Config) -> dict[str, Path]:
+        return {"weights": _inception_weights.place(config.weights)}
+
+    @classmethod
+    def variants(cls) -> tuple[dict[str, Any], ...]:
+        return tuple({"tap": tap} for tap in TAPS)
+
+    @classmethod
+    def published_as(cls, identity: ExtractorIdentity) -> Mapping[str, str] | None:
+        if not identity.published:
+            return None
+        lower = "" if identity.tap == LAST_TAP else f"_{identity.tap}"
+        return {kind: f"{name}{lower}" for kind, name in PUBLISHED.items()}
+
+    @classmethod
+    def without_logits(cls, identity: ExtractorIdentity) -> str | None:
+        if identity.tap == LAST_TAP:
+            return None
+        return f"it needs the network's logits, which come after tap {identity.tap}; take --tap {LAST_TAP}"
+
     def prepare(self, train: Examples, holdout: Examples, seed: int) -> dict[str, Any]:
         """Read the weights; nothing is learnt.
 
@@ -69,7 +110,7 @@ class Extractor:
             SettingsError: for data that are no images of 1, 3 or 4 channels.
             UserError: for weights that are missing, damaged, incomplete or of another network.
         """
-        check(train.spec)
+        self.check(train.spec)
         path = _inception_weights.resolve(self.config.weights)
         weights = _inception_weights.load(path, self.config.tap, self.config.sha256)
         self._take(weights.state)
@@ -131,35 +172,9 @@ class Extractor:
         return self.network
 
 
-def about(config: Config) -> dict[str, Any]:
-    """What `prepare` would answer of the file that the settings name.
-
-    Raises:
-        UserError: if it is not here, or no such file.
-    """
-    weights = _inception_weights.load(_inception_weights.resolve(config.weights), config.tap, config.sha256)
-    return {"weights_sha256": weights.sha256, "published": weights.published}
-
-
-def files(config: Config) -> dict[str, Path]:
-    """Where the files outside the project are to be that the settings stand for, by key."""
-    return {"weights": _inception_weights.place(config.weights)}
-
-
 def _joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
     logits = [part for _, part in parts if part is not None]
     return torch.cat([features for features, _ in parts]), torch.cat(logits) if logits else None
-
-
-def check(spec: DataSpec) -> None:
-    """Raise a SettingsError for data this network cannot see."""
-    if spec.modality != "image":
-        raise SettingsError(f"reference.extractor: 'inception' sees images, and these shards hold {spec.modality}")
-    if spec.channels not in {1, 3, 4}:
-        raise SettingsError(
-            f"reference.extractor: 'inception' sees grey, RGB or RGBA images, and these have {spec.channels} channels; "
-            "choose another extractor, such as reference.extractor: {name: classifier}"
-        )
 
 
 def to_pixels(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline import randomness
+from pipeline.contract import extractor as contract
 from pipeline.contract.extractor import Examples
 from pipeline.settings import Settings
 from pipeline.types import DataSpec
@@ -25,11 +26,11 @@ class Config(Settings):
     dimension: int = Field(default=64, ge=2, description="numbers in a feature vector")
 
 
-class Extractor:
+class Extractor(contract.Extractor[Config]):
     """Features are xᵀG/√d for one Gaussian G (size, d) drawn from the seed; there are no logits."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.directions = torch.empty(0)
 
     @property

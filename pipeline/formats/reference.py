@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.contract.extractor import BLIND, Extractor, ExtractorIdentity, identity_of
+from pipeline.contract.extractor import AnyExtractor, ExtractorIdentity, identity_of
+from pipeline.contract.moments import Gaussian, Moments
 from pipeline.errors import BrokenArtefact, Damaged
-from pipeline.formats.moments import Gaussian, Moments
 from pipeline.storage import arrays, files, forms, tensors
 from pipeline.storage.forms import Count, FileName, Form, Name, Sha256, SpecForm
 from pipeline.types import DataSpec
@@ -188,7 +188,7 @@ class Reference:
         self.folder = folder
         self.card = card
         self._moments: dict[str, Moments] = {}
-        self._extractor: Extractor | None = None
+        self._extractor: AnyExtractor | None = None
 
     @classmethod
     def load(cls, folder: Path, manifest_sha256: str | None = None) -> Reference:
@@ -225,7 +225,7 @@ class Reference:
     @property
     def blind(self) -> bool:
         """True if there is no feature extractor (`extractor: none`), for designs that measure themselves."""
-        return self.card.extractor == BLIND
+        return not plugins.class_of("extractors", self.card.extractor).looks
 
     def moments(self, split: Split) -> Moments:
         """Count, sum and outer product of one split's features."""
@@ -256,10 +256,10 @@ class Reference:
         path = self.folder / f"{split}_labels.npy"
         return _of(path, _array(path), np.int64, (self.card.counts.get(split, 0),))
 
-    def extractor(self) -> Extractor:
+    def extractor(self) -> AnyExtractor:
         """The extractor as it was when the reals were measured, in evaluation mode."""
         if self._extractor is None:
-            extractor: Extractor = plugins.load("extractors", {"name": self.card.extractor, **self.card.config})
+            extractor: AnyExtractor = plugins.load("extractors", {"name": self.card.extractor, **self.card.config})
             held = tensors.read(self.folder / "extractor.safetensors")
             with _readable(self.folder / "extractor.safetensors"):
                 extractor.load(self.card.spec, held)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact, Damaged
-from pipeline.formats.moments import Moments
 from pipeline.storage import arrays as arrays_of
 from pipeline.storage import files, forms, tensors
 from pipeline.storage.forms import FileName, Form, Sha256

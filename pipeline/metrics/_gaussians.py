@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.moments import Gaussian, Moments
+from pipeline.contract.moments import Gaussian, Moments
 
 Floats = NDArray[np.float64]
 

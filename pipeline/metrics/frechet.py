@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.formats.moments import Gaussian, Moments
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
+from pipeline.contract.moments import Gaussian, Moments
 from pipeline.metrics._gaussians import Spread, distance
-from pipeline.metrics._shared import Need, Score, Statistics, reported_name
+from pipeline.score_names import reported_name
 from pipeline.settings import Settings
 
 __all__ = ["Config", "Metric", "Spread", "distance"]
@@ -16,17 +18,11 @@ class Config(Settings):
     """Nothing to choose: the formula has no parameter."""
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """Samples against the reals; and, of the holdout's number, samples and holdout against train."""
 
-    needs: frozenset[Need] = frozenset({"moments"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return 0
+    needs = frozenset({"moments"})
+    aliases = ("fid",)
 
     def compute(self, statistics: Statistics) -> list[Score]:
         real, fake, holdout = statistics.real, statistics.fake, statistics.holdout

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Side, Statistics
+from pipeline.contract.predictions import Floats, Predictions
 from pipeline.errors import UserError
-from pipeline.metrics._predictions import Floats, Predictions
-from pipeline.metrics._shared import Need, Score, Side, Statistics, reported_name
+from pipeline.score_names import reported_name
 from pipeline.settings import Settings
 
 # Of as many pairs of neighbours as there are samples, one in millions of arbitrary orders is as far from chance.
@@ -28,20 +31,15 @@ class Config(Settings):
     shuffle: bool = Field(default=True, description="cut the parts from an order shuffled by the seed")
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """exp E KL(p(y|x) ‖ p(y)): 1 at worst, the number of classes at best. The reals play no part.
 
     Spread: the deviation of the parts (over n, as the paper's code has it).
     """
 
-    needs: frozenset[Need] = frozenset({"logits"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return 0
+    needs = frozenset({"logits"})
+    aliases = ("is", "isc")
+    usual: ClassVar[Mapping[str, Any]] = {"splits": 10}
 
     @property
     def splits(self) -> int:

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
+from pipeline.contract.moments import Moments
 from pipeline.errors import UserError
-from pipeline.formats.moments import Moments
 from pipeline.metrics._gaussians import distance
-from pipeline.metrics._shared import Need, Score, Statistics, fewer, reported_name
+from pipeline.metrics._shared import fewer
+from pipeline.score_names import reported_name
 from pipeline.settings import Settings
 
 
@@ -22,17 +25,11 @@ class Config(Settings):
     limit: int = Field(default=50_000, ge=8, description="at most this many samples, chosen by the seed")
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """Sees what the distance of the whole does not: a generator that ignores what it is asked for."""
 
-    needs: frozenset[Need] = frozenset({"features", "labels"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return self.config.limit
+    needs = frozenset({"features", "labels"})
+    aliases = ("intra_fid", "intra_class_fid")
 
     def compute(self, statistics: Statistics) -> list[Score]:
         real, fake = statistics.real, statistics.fake

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
 from pipeline.errors import UserError
-from pipeline.metrics._shared import Floats, Need, Score, Statistics, choose, fewer, reported_name
+from pipeline.metrics._shared import Floats, fewer
+from pipeline.randomness import choose
+from pipeline.score_names import reported_name
 from pipeline.settings import Settings
 
 # More subsets than show every row about so often tell nothing new.
@@ -29,17 +33,11 @@ class Config(Settings):
     )
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """The mean over subsets; unbiased, so near zero it may be negative. Spread: the deviation between subsets."""
 
-    needs: frozenset[Need] = frozenset({"features"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return self.config.limit
+    needs = frozenset({"features"})
+    aliases = ("kid",)
 
     def compute(self, statistics: Statistics) -> list[Score]:
         real = statistics.real.some(self.config.limit, 0, "kernel/reals")

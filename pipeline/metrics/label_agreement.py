@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
 from pipeline.errors import UserError
-from pipeline.metrics._shared import Need, Score, Statistics
 from pipeline.settings import Settings
 
 
@@ -14,17 +15,10 @@ class Config(Settings):
     """Nothing to choose."""
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """The classification accuracy score of samples; the worst class is named in the note."""
 
-    needs: frozenset[Need] = frozenset({"logits", "labels"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return 0
+    needs = frozenset({"logits", "labels", "classes"})
 
     def compute(self, statistics: Statistics) -> list[Score]:
         fake = statistics.fake

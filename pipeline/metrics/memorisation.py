@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
 from pipeline.metrics._neighbours import BLOCK, centred, nearest
-from pipeline.metrics._shared import Need, Score, Statistics, fewer
+from pipeline.metrics._shared import fewer
 from pipeline.settings import Settings
 
 
@@ -20,21 +22,16 @@ class Config(Settings):
     limit: int = Field(default=10_000, ge=8, description="at most this many samples and holdout examples")
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """The fraction of samples nearer to train than the holdout typically is, the holdout as control.
 
     Samples spread as the holdout give `quantile`; a generator that copies gives 1. Beside it the
     ratio of the median distances: 1 when spread alike, 0 for copies.
     """
 
-    needs: frozenset[Need] = frozenset({"features", "holdout"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return self.config.limit
+    needs = frozenset({"features", "holdout"})
+    aliases = ("memorization",)
+    neighbours = True
 
     def compute(self, statistics: Statistics) -> list[Score]:
         if statistics.holdout is None:

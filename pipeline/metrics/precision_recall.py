@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.contract import metric as contract
+from pipeline.contract.metric import Score, Statistics
 from pipeline.errors import UserError
 from pipeline.metrics._neighbours import BLOCK, centred, holding, kth_neighbour
-from pipeline.metrics._shared import Need, Score, Statistics, fewer
+from pipeline.metrics._shared import fewer
 from pipeline.settings import Settings
 
 
@@ -21,17 +23,12 @@ class Config(Settings):
     limit: int = Field(default=10_000, ge=8, description="maximum number of rows per side, chosen by the seed")
 
 
-class Metric:
+class Metric(contract.Metric[Config]):
     """Every row of either side up to the limit; unequal numbers are said, as the larger side covers more."""
 
-    needs: frozenset[Need] = frozenset({"features"})
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @property
-    def rows(self) -> int:
-        return self.config.limit
+    needs = frozenset({"features"})
+    aliases = ("precision", "recall", "f1", "prc")
+    neighbours = True
 
     def compute(self, statistics: Statistics) -> list[Score]:
         k, limit = self.config.k, self.config.limit

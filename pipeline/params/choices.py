@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline import plugins
-from pipeline.contract.extractor import BLIND, ExtractorIdentity, identity_of
+from pipeline.contract.extractor import ExtractorIdentity, identity_of
 from pipeline.errors import SettingsError
-from pipeline.metrics._shared import Kind, reported_name
-from pipeline.networks.inception import TAPS
+from pipeline.score_names import KINDS, extractor_class, reported_name
 from pipeline.settings import Settings, shown, suggest
 from pipeline.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pipeline.params import Params
 
-KINDS: tuple[Kind, ...] = ("frechet", "kernel", "score")
 ENDINGS = ("", "_at_holdout_n", "_holdout")
 
 
@@ -57,16 +55,15 @@ def configured(family: str, keys: Mapping[str, Any] | None) -> list[str]:
 def deciding(params: Params) -> list[str]:
     """Refuse a score to promote by that the chosen extractor does not measure; say which it does."""
     metric, settings = params.register.metric, params.reference.extractor
-    if settings["name"] == BLIND:
-        compares = metric.partition("_")[0] in {*KINDS, "fid", "kid", "inception"}
-        why = (
-            f"register.metric: '{metric}' compares features, and reference.extractor.name: none looks at nothing; take"
-        )
-        return [f"{why} '{params.load_family().objective}'"] if compares else []
+    if not extractor_class(str(settings["name"])).looks:
+        names = [reported_name(kind, each) for each in _every_identity() for kind in KINDS]
+        compares = metric.startswith(KINDS) or any(metric.startswith(name) for name in names)
+        why = f"'{metric}' compares features, and reference.extractor.name: {settings['name']} looks at nothing; take"
+        return [f"register.metric: {why} '{params.load_family().objective}'"] if compares else []
     chosen = _identities(str(settings["name"]), plugins.configure("extractors", settings, "reference.extractor"))
     right = [reported_name(kind, own) for kind in KINDS for own in chosen]
     for kind in KINDS:
-        for other in (each for name in plugins.names("extractors") for each in _identities(name)):
+        for other in _every_identity():
             wrong = reported_name(kind, other)
             if wrong in right or metric not in {f"{wrong}{ending}" for ending in ENDINGS}:
                 continue
@@ -83,7 +80,10 @@ def deciding(params: Params) -> list[str]:
 
 def _identities(name: str, config: Settings | None = None) -> list[ExtractorIdentity]:
     """Who the extractor may turn out to be: at its tap, or any, with the published weights or others."""
-    known = {} if config is None else config.model_dump(mode="json")
-    taps = [known.get("tap")] if config is not None else TAPS if name == "inception" else [None]
-    found = [identity_of(name, {"tap": tap}, 0, {"published": True}, "") for tap in taps]
-    return [*found, *(identity_of(name, {"tap": tap}, 0, {}, "") for tap in taps)]
+    settings = extractor_class(name).variants() if config is None else (config.model_dump(mode="json"),)
+    found = [identity_of(name, each, 0, {"published": True}, "") for each in settings]
+    return [*found, *(identity_of(name, each, 0, {}, "") for each in settings)]
+
+
+def _every_identity() -> list[ExtractorIdentity]:
+    return [each for name in plugins.names("extractors") for each in _identities(name)]

@@ -8,12 +8,12 @@ from pipeline import plugins
 from pipeline.cluster.training.resources import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.contract.checks import check_data, check_fields
-from pipeline.contract.extractor import BLIND
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.params.chosen import families
 from pipeline.params.space import unsteady
+from pipeline.score_names import extractor_class
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.store import Store
 from pipeline.types import DataSpec
@@ -42,10 +42,8 @@ def machine(params: Params) -> None:
 def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
     """Check the extractor, and every family that may be trained, against the data; or against its classes alone."""
     problems: list[str] = []
-    check = getattr(plugins.module("extractors", str(params.reference.extractor["name"])), "check", None)
     try:
-        if check is not None:
-            check(spec)
+        extractor_class(str(params.reference.extractor["name"])).check(spec)
     except UserError as error:
         problems.append(str(error))
     for searched, family in families(params):
@@ -79,7 +77,7 @@ def check_judge(params: Params, family: AnyFamily) -> None:
     Raises:
         SettingsError: naming the extractor that would do.
     """
-    blind = params.reference.extractor["name"] == BLIND
+    blind = not extractor_class(str(params.reference.extractor["name"])).looks
     if blind and family.objective == "frechet":
         raise SettingsError(
             f"reference.extractor.name: none looks at nothing, and {family.name} is scored by what an extractor sees; "

@@ -8,9 +8,8 @@ from pipeline import plugins
 from pipeline.contract.extractor import identity_of
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.reference import Reference
-from pipeline.metrics._shared import reported_name
 from pipeline.params import Params
-from pipeline.params.choices import KINDS
+from pipeline.score_names import KINDS, extractor_class, reported_name
 from pipeline.settings import Settings
 
 
@@ -22,17 +21,17 @@ def metric(params: Params) -> None:
         UserError: if the weights are not here.
     """
     name, config = _extractor(params)
-    answer = getattr(plugins.module("extractors", name), "about", None)
-    if answer is None:
+    about = extractor_class(name).about(config)
+    if about is None:
         return
-    identity, wanted = identity_of(name, config.model_dump(mode="json"), 0, answer(config), ""), params.register.metric
+    identity, wanted = identity_of(name, config.model_dump(mode="json"), 0, about, ""), params.register.metric
     for kind in KINDS:
         own = reported_name(kind, identity)
         other = reported_name(kind, replace(identity, published=not identity.published))
         if own != other and wanted.startswith(other) and not wanted.startswith(own):
             what = "the published" if identity.published else "not the published"
             raise SettingsError(
-                f"register.metric: the Inception network's weights are {what} ones, so that '{wanted}' is called "
+                f"register.metric: the weights of '{name}' are {what} ones, so that '{wanted}' is called "
                 f"'{wanted.replace(other, own)}'"
             )
 
@@ -47,9 +46,9 @@ def same_weights(params: Params, reference: Reference) -> None:
     """
     measured = str(reference.card.report.get("weights_sha256"))
     name, config = _extractor(params)
-    answer = getattr(plugins.module("extractors", name), "about", None)
     try:
-        now = measured if answer is None else str(answer(config)["weights_sha256"])
+        about = extractor_class(name).about(config)
+        now = measured if about is None else str(about["weights_sha256"])
     except UserError:
         return  # the artefact holds the weights that it was measured with
     if now != measured:

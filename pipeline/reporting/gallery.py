@@ -18,11 +18,11 @@ from pipeline.contract.extractor import Examples
 from pipeline.extractors import _shared as extractors
 from pipeline.formats.reference import Reference
 from pipeline.metrics._neighbours import centred, nearest
-from pipeline.metrics._shared import one_blas_thread
 from pipeline.sampling.pictures import as_images, field_images, wav
-from pipeline.sampling.samples import CHUNK, Labels, Pixels, SampleSource, fixed_threads, stored
+from pipeline.sampling.samples import CHUNK, Labels, Pixels, SampleSource, stored
 from pipeline.scoring.settings import EvaluateSettings, GallerySettings
 from pipeline.storage import files
+from pipeline.threads import fixed_threads, one_blas_thread
 
 GUTTER = 2
 GREY = 205

@@ -24,22 +24,12 @@ from pipeline.contract import AnyFamily, LatentSpec, draw_latents
 from pipeline.contract.planned import planned
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard, load_card, load_states
+from pipeline.threads import fixed_threads
 from pipeline.types import Batch, DataSpec, FieldSpec
 
 CHUNK = 64
 Labels = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
-
-
-@contextmanager
-def fixed_threads(count: int) -> Generator[None, None, None]:
-    """Torch at `count` threads inside, as before outside: bits may depend on the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -10,16 +10,17 @@ from typing import Any
 from safetensors.torch import save, save_file
 
 from pipeline import plugins
-from pipeline.contract.extractor import BLIND, Examples, Extractor, ExtractorIdentity, identity_of
+from pipeline.contract.extractor import AnyExtractor, Examples, ExtractorIdentity, identity_of
+from pipeline.contract.metric import Side
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.reference import Reference
-from pipeline.metrics._collecting import Collector, Plan
-from pipeline.metrics._shared import Side, one_blas_thread
-from pipeline.sampling.samples import fixed_threads
+from pipeline.score_names import extractor_class
+from pipeline.scoring.collecting import Collector, Plan
 from pipeline.scoring.extract import Handle, Mapped, look_at
 from pipeline.scoring.inputs import Pictures
 from pipeline.scoring.sizes import written
 from pipeline.storage import files
+from pipeline.threads import fixed_threads, one_blas_thread
 from pipeline.types import DataSpec
 
 FEATURES = "features"
@@ -33,7 +34,7 @@ class Viewer:
     reference's, which has seen the reals already.
     """
 
-    extractor: Extractor
+    extractor: AnyExtractor
     identity: ExtractorIdentity
     resize: str
     threads: int
@@ -46,7 +47,7 @@ class Viewer:
     @property
     def any_size(self) -> bool:
         """Whether it brings images of any shape to its own."""
-        return hasattr(self.extractor, "features_of_sizes")
+        return self.extractor.any_size
 
     def check(self, *sides: Pictures | None) -> None:
         """Refuse pictures that it cannot see.
@@ -59,7 +60,10 @@ class Viewer:
         if not self.any_size and shapes - {own}:
             other = min(shapes - {own}, key=lambda shape: (shape[0] == own[0], shape))
             # A reference holds its reals as its own extractor saw them.
-            instead = "" if self.measured else ", or take --extractor inception, which brings each to its own"
+            able = [each for each in plugins.names("extractors") if extractor_class(each).any_size]
+            instead = (
+                "" if self.measured else f", or take --extractor {' or '.join(able)}, which brings each to its own"
+            )
             if any(shape[0] != own[0] for shape in shapes):
                 what = "bring all to as many channels first"
             elif self.spec.modality != "image":
@@ -70,10 +74,9 @@ class Viewer:
                 f"the extractor '{name}' sees examples of one shape, {'×'.join(map(str, own))}, and there are ones of "
                 f"{'×'.join(map(str, other))}; {what}{instead}"
             )
-        check = getattr(plugins.module("extractors", name), "check", None)
-        if self.any_size and check is not None:
+        if self.any_size:
             for shape in sorted(shapes):
-                check(replace(self.spec, shape=shape))
+                self.extractor.check(replace(self.spec, shape=shape))
 
     def look(self, side: Pictures, plan: Plan, seed: int, mapped: Mapped, advance: Any) -> Side:
         """One side as this extractor sees it; `advance` is told of the rows that have come.
@@ -81,7 +84,7 @@ class Viewer:
         Raises:
             UserError: if samples hold NaN or infinite values.
         """
-        looked: Handle | Extractor = self.extractor
+        looked: Handle | AnyExtractor = self.extractor
         if self.travels and self.state is not None:
             looked = Handle.of(self.settings, self.spec, self.state)
         collector, nonfinite, done = Collector(plan, seed), 0, 0
@@ -106,14 +109,17 @@ def prepare(settings: Mapping[str, Any], real: Pictures | None, fake: Pictures, 
     train = fake if real is None else real
     config = plugins.configure("extractors", settings, "--extractor")
     name = str(settings["name"])
-    if name == BLIND:
-        raise UserError("--extractor none looks at nothing, and nothing can be compared; take classifier or inception")
-    extractor: Extractor = plugins.load("extractors", settings, "--extractor")
+    if not extractor_class(name).looks:
+        seeing = [each for each in plugins.names("extractors") if extractor_class(each).looks]
+        raise UserError(
+            f"--extractor {name} looks at nothing, so nothing can be compared; take one of {', '.join(seeing)}"
+        )
+    extractor: AnyExtractor = plugins.load("extractors", settings, "--extractor")
     holdout: Examples = train.examples
-    if name == "classifier":
+    if extractor.learns:
         if train.holdout is None:
             raise UserError(
-                "--extractor classifier is trained on labelled shards: give --real a folder of shards, or a reference "
+                f"--extractor {name} is trained on labelled shards: give --real a folder of shards, or a reference "
                 "(artifacts/reference), which holds a trained one"
             )
         holdout = train.holdout
@@ -123,16 +129,15 @@ def prepare(settings: Mapping[str, Any], real: Pictures | None, fake: Pictures, 
         except SettingsError as error:
             # Here it is an option, not a key of params.yaml.
             raise UserError(str(error).replace("reference.extractor: '", "--extractor '")) from None
-    kept = config.model_dump(mode="json", exclude=set(getattr(extractor, "incidental", ())))
+    kept = config.model_dump(mode="json", exclude=set(extractor.incidental))
     sha256 = report.get("weights_sha256") or _of_state(name, kept, extractor)
     identity = identity_of(name, kept, extractor.dimension, report, sha256)
-    resize = getattr(extractor, "resize", "none")
-    found = Viewer(extractor, identity, resize, threads, {"name": name, **kept}, train.examples.spec)
+    found = Viewer(extractor, identity, extractor.resize, threads, {"name": name, **kept}, train.examples.spec)
     found.check(real, fake)
     return found
 
 
-def _of_state(name: str, config: Mapping[str, Any], extractor: Extractor) -> str:
+def _of_state(name: str, config: Mapping[str, Any], extractor: AnyExtractor) -> str:
     """The sha256 that a reference measured with this extractor would name."""
     weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in extractor.state_dict().items()})
     return files.sha256_json({"name": name, "config": dict(config), "weights": files.sha256_bytes(weights)})

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import Need
 from pipeline.errors import UserError
-from pipeline.metrics._shared import LAST_TAP, Need
+from pipeline.score_names import extractor_class
 from pipeline.scoring.bound_extractor import Viewer
 from pipeline.scoring.inputs import Input, Known, Pictures, Ready, classes, labels_of, size
 
@@ -101,11 +102,10 @@ def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:
     if isinstance(fake, Known) or pair.viewer is None:
         return f"it needs class predictions, and {fake.name} holds mean and covariance alone"
     identity = pair.viewer.identity
-    if identity.name == "inception" and identity.tap != LAST_TAP:
-        return f"it needs the network's logits, which come after tap {identity.tap}; take --tap {LAST_TAP}"
-    if identity.name not in {"inception", "classifier"}:
-        return f"it needs a classifier, and '{identity.name}' is none"
-    if "labels" in needs and (identity.name == "inception" or labels_of(fake) is None):
+    seen_by = extractor_class(identity.name)
+    if (reason := seen_by.without_logits(identity)) is not None:
+        return reason
+    if "classes" in needs and (seen_by.predicts != "the data's classes" or labels_of(fake) is None):
         return "it needs a conditional model and the classifier of its classes"
     return _no_labels(fake) if "labels" in needs else None
 

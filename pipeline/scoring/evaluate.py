@@ -13,17 +13,19 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.contract import World
+from pipeline.contract.metric import AnyMetric, Need, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord
-from pipeline.metrics._collecting import Collector, planned
-from pipeline.metrics._shared import LAST_TAP, Metric, Need, Score, Side, Statistics, one_blas_thread
 from pipeline.sampling.samples import Labels, SampleSource, open_model
+from pipeline.score_names import extractor_class
+from pipeline.scoring.collecting import Collector, planned
 from pipeline.scoring.extract import Block, Handle, Mapped, SampleExamples, ShardInputs, look_at, one_by_one
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
+from pipeline.threads import one_blas_thread
 
 MOMENTS: frozenset[Need] = frozenset({"moments"})
 WITHOUT_DATA = 4096
@@ -74,18 +76,19 @@ def evaluate(
     return Evaluation(summarise(repeats, settings, reference, averaged=card.averaged), first)
 
 
-def applicable(settings: EvaluateSettings, reference: Reference, conditional: bool) -> list[Metric]:
+def applicable(settings: EvaluateSettings, reference: Reference, conditional: bool) -> list[AnyMetric]:
     """The metrics whose needs this extractor and this model can meet, in the settings' order."""
     if reference.blind:
         return []
     identity = reference.card.identity
-    missing: set[str] = set()
-    if identity.accuracy is None:
-        # The Inception network has logits, of its own classes and not of the data's.
-        missing |= {"labels"} if identity.tap == LAST_TAP else {"logits", "labels"}
+    seen_by, missing = extractor_class(identity.name), set[str]()
+    if seen_by.without_logits(identity) is not None:
+        missing.add("logits")
+    if seen_by.predicts != "the data's classes":
+        missing.add("classes")
     if not conditional:
         missing.add("labels")
-    found = [cast(Metric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
+    found = [cast(AnyMetric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
     return [metric for metric in found if not metric.needs & missing]
 
 
@@ -137,7 +140,7 @@ class Sampler:
         )
         return look_at(handle(self.reference), samples, self.reference.card.threads, mapped)
 
-    def side(self, metrics: Sequence[Metric], seed: int, blocks: Iterable[Block]) -> Side:
+    def side(self, metrics: Sequence[AnyMetric], seed: int, blocks: Iterable[Block]) -> Side:
         """What the metrics look at.
 
         Raises:
@@ -163,7 +166,7 @@ class Sampler:
         extractor, identity = reference.extractor(), reference.card.identity
         return [path_length(self.generator, extractor, identity, settings.path_length, seed, **told)]
 
-    def statistics(self, metric: Metric, fake: Side, seed: int) -> Statistics:
+    def statistics(self, metric: AnyMetric, fake: Side, seed: int) -> Statistics:
         """The reals of the reference and one repeat's samples, side by side; foreign reals where moments suffice."""
         reference = self.reference
         real, holdout = (

@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 
 from pipeline import plugins
 from pipeline.contract import AnyFamily
-from pipeline.contract.extractor import Examples, Extractor
+from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.data.batches import Reader
 from pipeline.errors import UserError
 from pipeline.extractors import _shared as extractors
 from pipeline.formats.reference import Features
-from pipeline.sampling.samples import CHUNK, Labels, SampleSource, as_stored, fixed_threads, open_model
+from pipeline.sampling.samples import CHUNK, Labels, SampleSource, as_stored, open_model
+from pipeline.threads import fixed_threads
 from pipeline.types import DataSpec
 
 # Rows of one task: their features (2 MB at 2048-d) are what travels.
@@ -91,14 +92,14 @@ class Handle:
         """`settings` is the plug-in's name and keys."""
         return cls(json.dumps(settings, sort_keys=True), spec, state)
 
-    def open(self) -> Extractor:
+    def open(self) -> AnyExtractor:
         """The extractor, one for each process."""
         return _opened(self)
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(handle: Handle) -> Extractor:
-    extractor: Extractor = plugins.load("extractors", json.loads(handle.settings))
+def _opened(handle: Handle) -> AnyExtractor:
+    extractor: AnyExtractor = plugins.load("extractors", json.loads(handle.settings))
     extractor.load(handle.spec, load_file(handle.state))
     return extractor
 
@@ -107,7 +108,7 @@ def _opened(handle: Handle) -> Extractor:
 class Look:
     """A span of examples → a Block, on a fixed number of threads."""
 
-    extractor: Handle | Extractor
+    extractor: Handle | AnyExtractor
     examples: Examples
     threads: int
 
@@ -123,7 +124,7 @@ class Look:
             sum(part.nonfinite for part in parts),
         )
 
-    def _chunk(self, extractor: Extractor, begin: int, end: int) -> Block:
+    def _chunk(self, extractor: AnyExtractor, begin: int, end: int) -> Block:
         found = self.examples.examples(np.arange(begin, end, dtype=np.int64))
         labelled = "label" in found and bool(self.examples.spec.classes)
         labels = found["label"].astype(np.int64) if labelled else np.full(end - begin, -1, dtype=np.int64)
@@ -131,7 +132,7 @@ class Look:
         return Block(features, logits, labels, int(found["nonfinite"].sum()) if "nonfinite" in found else 0)
 
 
-def measured(extractor: Extractor, x: NDArray[Any]) -> tuple[Features, Features | None]:
+def measured(extractor: AnyExtractor, x: NDArray[Any]) -> tuple[Features, Features | None]:
     """Features and logits of at most 64 examples; `x` of dtype object holds images each of its own size."""
     if x.dtype != object:
         return extractors.extract(extractor, x)
@@ -147,7 +148,7 @@ def spans(total: int, rows: int = ROWS) -> list[Span]:
 
 
 def look_at(
-    extractor: Handle | Extractor, examples: Examples, threads: int, mapped: Mapped = one_by_one
+    extractor: Handle | AnyExtractor, examples: Examples, threads: int, mapped: Mapped = one_by_one
 ) -> Iterator[Block]:
     """Every example in order, block by block; blocks that travel, to workers with a handle, are larger."""
     rows = ROWS if isinstance(extractor, Handle) and mapped is not one_by_one else CHUNK

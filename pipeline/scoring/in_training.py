@@ -11,14 +11,15 @@ from torch import Tensor
 
 from pipeline import randomness
 from pipeline.contract import AnyFamily, Networks, World
-from pipeline.contract.extractor import Extractor
+from pipeline.contract.extractor import AnyExtractor
+from pipeline.contract.moments import Moments
 from pipeline.extractors import _shared as extractors
-from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Features, Reference
 from pipeline.metrics import frechet, precision_recall
-from pipeline.metrics._shared import choose, one_blas_thread, shuffled
-from pipeline.sampling.samples import CHUNK, Inputs, Labels, SampleSource, as_stored, evaluating, fixed_threads
+from pipeline.randomness import choose, shuffled
+from pipeline.sampling.samples import CHUNK, Inputs, Labels, SampleSource, as_stored, evaluating
 from pipeline.scoring.extract import Block
+from pipeline.threads import fixed_threads, one_blas_thread
 from pipeline.types import DataSpec
 
 # What a broken generator scores: finite, so that a search can rank it, and worse than any real score.
@@ -178,7 +179,7 @@ def see(make: Callable[[int], tuple[Tensor, Labels]], n: int, reference: Referen
             yield Block(table[:, :dimension], logits, table[:, -2].astype(np.int64), int(table[:, -1].sum()))
 
 
-def _measured(extractor: Extractor, spec: DataSpec, made: Tensor, labels: Labels) -> tuple[Tensor, int]:
+def _measured(extractor: AnyExtractor, spec: DataSpec, made: Tensor, labels: Labels) -> tuple[Tensor, int]:
     """One chunk's row block (64, d + classes + 2): features, logits, label, 1 where non-finite."""
     broken = ~made.flatten(1).isfinite().all(dim=1)
     features, logits = extractors.extract(extractor, as_stored(torch.nan_to_num(made), spec))

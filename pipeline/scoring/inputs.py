@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.contract.extractor import Examples
+from pipeline.contract.moments import Gaussian
+from pipeline.contract.predictions import Predictions, are_probabilities
 from pipeline.data.source import USUAL, Limits
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
-from pipeline.formats.moments import Gaussian
 from pipeline.formats.reference import Reference
-from pipeline.metrics._predictions import Predictions, are_probabilities
-from pipeline.metrics._shared import choose, shuffled
+from pipeline.randomness import choose, shuffled
 from pipeline.sampling.labels import renumbering
 from pipeline.sampling.samples import SampleSource, open_model
 from pipeline.scoring.extract import SampleExamples, ShardExamples

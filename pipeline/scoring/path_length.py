@@ -17,18 +17,19 @@ from torch import Tensor
 
 from pipeline import randomness
 from pipeline.contract import Latent, draw_latents
-from pipeline.contract.extractor import Extractor, ExtractorIdentity
+from pipeline.contract.extractor import AnyExtractor, ExtractorIdentity
+from pipeline.contract.metric import Score
 from pipeline.errors import UserError
-from pipeline.metrics._shared import Score
-from pipeline.sampling.samples import CHUNK, SampleSource, fixed_threads
+from pipeline.sampling.samples import CHUNK, SampleSource
 from pipeline.scoring.settings import PathLengthSettings
+from pipeline.threads import fixed_threads
 
 MOVING = ("normal", "uniform")
 
 
 def path_length(
     source: SampleSource,
-    extractor: Extractor,
+    extractor: AnyExtractor,
     identity: ExtractorIdentity,
     settings: PathLengthSettings,
     seed: int,
@@ -42,9 +43,8 @@ def path_length(
         UserError: for latents that cannot be moved by a little.
     """
     # Features of pixels that were not rounded: a step is far smaller than a shade of grey.
-    see: Callable[[Tensor], Tensor] = getattr(extractor, "smooth", lambda x: extractor.features(x)[0])
     with fixed_threads(threads):
-        found = path_lengths(source, see, settings, seed, truncation)
+        found = path_lengths(source, extractor.smooth, settings, seed, truncation)
     low, high = np.quantile(found, [settings.trim, 1 - settings.trim], method="inverted_cdf")
     kept = found[(found >= low) & (found <= high)]
     note = f"squared feature distance over ε², ε = {settings.epsilon:g}; not LPIPS"

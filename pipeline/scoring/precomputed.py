@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import limits
+from pipeline.contract.moments import Gaussian
 from pipeline.errors import Damaged, UserError
-from pipeline.formats.moments import Gaussian
 from pipeline.storage import arrays, files
 
 COUNTS = ("n", "count", "n_samples", "num_samples")

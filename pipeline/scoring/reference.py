@@ -10,13 +10,14 @@ from typing import Any
 from safetensors.torch import save_file
 
 from pipeline import plugins
-from pipeline.contract.extractor import BLIND, Examples, Extractor
+from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.errors import SettingsError
 from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
-from pipeline.sampling.samples import fixed_threads
+from pipeline.score_names import extractor_class
 from pipeline.scoring.extract import Handle, Mapped, look_at, one_by_one
 from pipeline.scoring.precomputed import read_statistics
 from pipeline.scoring.settings import ReferenceSettings
+from pipeline.threads import fixed_threads
 
 
 def measure(
@@ -36,14 +37,15 @@ def measure(
     Raises:
         SettingsError: if the extractor cannot learn from this data, or a split is too small.
     """
+    looks = extractor_class(str(settings.extractor["name"])).looks
     for split, examples in {"train": train, "holdout": holdout}.items():
-        if len(examples) < 2 and settings.extractor["name"] != BLIND:
+        if len(examples) < 2 and looks:
             raise SettingsError(
                 f"statistics need at least 2 examples, and {split} holds {len(examples)}; see ingest.holdout_fraction"
             )
     config = plugins.configure("extractors", settings.extractor, "reference.extractor")
     name = str(settings.extractor["name"])
-    extractor: Extractor = plugins.load("extractors", settings.extractor, "reference.extractor")
+    extractor: AnyExtractor = plugins.load("extractors", settings.extractor, "reference.extractor")
     foreign = None
     if settings.statistics is not None:
         foreign = read_statistics(Path(settings.statistics), "reference.statistics", extractor.dimension)
@@ -58,10 +60,10 @@ def measure(
         spec=train.spec,
         extractor=name,
         # The path of the weights and the batch size do not affect results: they stay out of the card.
-        config=config.model_dump(mode="json", exclude=set(getattr(extractor, "incidental", ()))),
+        config=config.model_dump(mode="json", exclude=set(extractor.incidental)),
         extractor_sha256="",
         dimension=extractor.dimension,
-        resize=getattr(extractor, "resize", "none"),
+        resize=extractor.resize,
         seed=settings.seed,
         threads=settings.threads,
         counts={"train": len(train), "holdout": len(holdout)},
@@ -71,7 +73,7 @@ def measure(
     out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the artefact, as other nodes see that folder too.
     with tempfile.TemporaryDirectory(prefix=".extractor-", dir=out.parent) as folder:
-        looked: Handle | Extractor = extractor
+        looked: Handle | AnyExtractor = extractor
         if mapped is not one_by_one:
             path = Path(folder) / "extractor.safetensors"
             save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, path)

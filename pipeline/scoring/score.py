@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import AnyMetric, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord
-from pipeline.metrics._shared import Metric, Score, Side, Statistics, one_blas_thread
 from pipeline.scoring import bound_extractor
 from pipeline.scoring.bound_extractor import Viewer
 from pipeline.scoring.compatibility import Pair, dimension, fits, hindrance
@@ -41,6 +41,7 @@ from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import PathLengthSettings
 from pipeline.scoring.side_builder import Seeing
 from pipeline.scoring.sizes import FILTER, Size
+from pipeline.threads import one_blas_thread
 
 DEFAULT = ("frechet", "kernel", "precision_recall", "density_coverage", "inception_score")
 
@@ -102,8 +103,8 @@ def score(request: Request, work: Work) -> Scored:
     return table.scored()
 
 
-def _metric(settings: Mapping[str, Any]) -> Metric:
-    found: Metric = plugins.load("metrics", settings, "--metrics")
+def _metric(settings: Mapping[str, Any]) -> AnyMetric:
+    found: AnyMetric = plugins.load("metrics", settings, "--metrics")
     return found
 
 
@@ -111,7 +112,7 @@ class Table:
     """Two opened inputs on one table: sized alike, seen by one extractor, measured."""
 
     def __init__(
-        self, request: Request, work: Work, metrics: dict[str, Metric], real: Input | None, fake: Input
+        self, request: Request, work: Work, metrics: dict[str, AnyMetric], real: Input | None, fake: Input
     ) -> None:
         self.request, self.work, self.metrics = request, work, metrics
         self.said: list[str] = []
@@ -228,7 +229,7 @@ class Table:
             raise UserError(f"nothing could be scored: {'; '.join(self.said)}")
         return Scored([self._record(each) for each in found], self.said)
 
-    def _possible(self) -> dict[str, Metric]:
+    def _possible(self) -> dict[str, AnyMetric]:
         """The metrics that these two sides can be measured by.
 
         Raises:
@@ -236,7 +237,7 @@ class Table:
         """
         pair = Pair(self.real, self.fake, self.viewer, alone=len(self.metrics) == 1)
         self.warnings += fits(pair, self.identity)
-        kept: dict[str, Metric] = {}
+        kept: dict[str, AnyMetric] = {}
         for name, metric in self.metrics.items():
             why = hindrance(metric.needs, pair, self._holdout() is not None)
             if why is None:
@@ -268,7 +269,7 @@ class Table:
 
     # --- what is seen -----------------------------------------------------------------------------
 
-    def _statistics(self, metrics: Mapping[str, Metric]) -> Statistics:
+    def _statistics(self, metrics: Mapping[str, AnyMetric]) -> Statistics:
         chosen, seed = list(metrics.values()), self.request.seed
         blind = all("logits" in metric.needs for metric in chosen)
         seeing = Seeing(self.viewer, self.request.cache, self.work.opening.progress, self.work.mapped, self.said)

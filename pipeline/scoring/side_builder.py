@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.metric import AnyMetric, Side
+from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact
-from pipeline.formats.moments import Moments
 from pipeline.formats.statistics import CARD, Seen, load_seen, save_seen
-from pipeline.metrics._collecting import Plan, planned
-from pipeline.metrics._shared import Metric, Side
 from pipeline.scoring.bound_extractor import Viewer
+from pipeline.scoring.collecting import Plan, planned
 from pipeline.scoring.extract import Mapped
 from pipeline.scoring.inputs import Input, Known, Measured, Pictures, Ready, predictions
 from pipeline.scoring.sizes import FILTER
@@ -29,7 +29,7 @@ class Seeing:
     mapped: Mapped
     said: list[str]
 
-    def side(self, which: str, side: Input, metrics: Sequence[Metric], seed: int) -> Side:
+    def side(self, which: str, side: Input, metrics: Sequence[AnyMetric], seed: int) -> Side:
         """What these metrics look at; which: real, fake or holdout."""
         if isinstance(side, Known):
             return Side(side.gaussian)
@@ -85,12 +85,12 @@ class Seeing:
         return self.cache / files.sha256_json({**parts, "settings": who.settings})
 
 
-def _of_ready(side: Ready, metrics: Sequence[Metric], seed: int | None) -> Side:
+def _of_ready(side: Ready, metrics: Sequence[AnyMetric], seed: int | None) -> Side:
     """Rows as they are; class predictions where it is the samples (`seed` is theirs) and a metric looks at them."""
     predicted = None
     if seed is not None and any("logits" in metric.needs for metric in metrics):
-        splits = max(int(getattr(metric, "splits", 1)) for metric in metrics)
-        shuffle = any(bool(getattr(metric, "shuffle", False)) for metric in metrics)
+        splits = max(metric.splits for metric in metrics)
+        shuffle = any(metric.shuffle for metric in metrics)
         predicted = predictions(side, splits, seed if shuffle else None)
     if side.rows is None or all("logits" in metric.needs for metric in metrics):
         return Side(None, None, predicted, side.labels)

@@ -18,9 +18,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from pipeline.formats.moments import Moments
+from pipeline.contract.moments import Moments
 from pipeline.metrics import frechet
-from pipeline.metrics._shared import one_blas_thread
+from pipeline.threads import one_blas_thread
 
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 POOL3 = DATA / "flowers-inception-pool3-f16.npz"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pipeline import plugins
-from pipeline.contract.extractor import Extractor
+from pipeline.contract.extractor import AnyExtractor
 from pipeline.extractors import _shared
 from pipeline.networks.inception import shapes
 from pipeline.settings import Settings
@@ -45,9 +45,9 @@ class Noise:
         return {"x": self.x[indices], "label": indices % 2}
 
 
-def ready(name: str, seed: int = 0) -> Extractor:
+def ready(name: str, seed: int = 0) -> AnyExtractor:
     torch.set_num_threads(1)
-    extractor: Extractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
+    extractor: AnyExtractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
     report = extractor.prepare(Noise(80), Noise(20), seed)
     assert all(isinstance(value, float | int | str) for value in report.values())
     return extractor
@@ -67,7 +67,7 @@ def test_it_has_a_config_and_gives_features_of_its_dimension(name: str) -> None:
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_its_state_is_all_it_is(name: str) -> None:
     extractor = ready(name)
-    again: Extractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
+    again: AnyExtractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
     again.load(Noise.spec, extractor.state_dict())
     x = Noise(64).x
     assert np.array_equal(_shared.extract(extractor, x)[0], _shared.extract(again, x)[0])

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.metrics._shared import Metric, Need, Side, Statistics
+from pipeline.contract.metric import AnyMetric, Need, Side, Statistics
 from pipeline.settings import Settings
 
 METRICS = plugins.names("metrics")
@@ -32,7 +32,7 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
 def test_it_has_a_config_and_names_its_needs(name: str) -> None:
     module = plugins.module("metrics", name)
     assert issubclass(module.Config, Settings)
-    metric: Metric = plugins.load("metrics", {"name": name})
+    metric: AnyMetric = plugins.load("metrics", {"name": name})
     assert metric.needs <= set(get_args(Need))
     assert metric.needs
     assert metric.rows >= 0
@@ -40,7 +40,7 @@ def test_it_has_a_config_and_names_its_needs(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_it_gives_finite_named_scores_that_repeat(name: str) -> None:
-    metric: Metric = plugins.load("metrics", {"name": name})
+    metric: AnyMetric = plugins.load("metrics", {"name": name})
     scores = metric.compute(statistics())
     assert scores
     assert scores == metric.compute(statistics())
@@ -54,7 +54,7 @@ def test_it_gives_finite_named_scores_that_repeat(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_its_names_don_t_claim_to_be_inception_s(name: str) -> None:
-    metric: Metric = plugins.load("metrics", {"name": name})
+    metric: AnyMetric = plugins.load("metrics", {"name": name})
     for score in metric.compute(statistics()):
         assert score.name not in {"fid", "kid", "inception_score"}
 

@@ -398,7 +398,7 @@ def _scores(data: bytes, folder: Path) -> None:
 
 
 def _save_seen(folder: Path) -> None:
-    from pipeline.formats.moments import Moments
+    from pipeline.contract.moments import Moments
 
     seen = statistics.Seen(Moments.empty(3), np.ones((2, 3), np.float32), np.arange(2), np.zeros(2, np.int64))
     statistics.save_seen(folder / "seen", seen)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipeline.contract.moments import Moments
 from pipeline.extractors import _shared, inception
-from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.networks.inception import Tap
 from pipeline.types import DataSpec

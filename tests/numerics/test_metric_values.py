@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from pipeline.formats.moments import Moments
+from pipeline.contract.moments import Moments
 from pipeline.metrics import frechet
 
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

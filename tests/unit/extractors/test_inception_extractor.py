@@ -152,7 +152,7 @@ def test_pixels_come_back_exactly() -> None:
 @pytest.mark.parametrize(("modality", "shape"), [("waveform", (1, 800)), ("image", (2, 8, 8))])
 def test_what_it_cannot_see_is_refused(modality: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingsError, match=r"reference\.extractor: 'inception' sees"):
-        inception.check(DataSpec(modality, shape))
+        inception.Extractor.check(DataSpec(modality, shape))
 
 
 @pytest.mark.parametrize(

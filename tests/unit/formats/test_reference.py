@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact, UserError
-from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
 from pipeline.types import DataSpec
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact
-from pipeline.formats.moments import Moments
 from pipeline.formats.statistics import Seen, load_seen, save_seen
 
 ROWS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)

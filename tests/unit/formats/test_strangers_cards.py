@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact
 from pipeline.formats import checkpoint, model, reference, report, search, shards, statistics
 from pipeline.formats.checkpoint import Checkpoint, CheckpointStore
 from pipeline.formats.model import ModelCard
-from pipeline.formats.moments import Moments
 from pipeline.storage.files import sha256_file
 from pipeline.types import DataSpec, Example
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.formats.moments import Moments
+from pipeline.contract.metric import Side, Statistics
+from pipeline.contract.moments import Moments
 from pipeline.metrics import frechet
-from pipeline.metrics._shared import Side, Statistics
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 

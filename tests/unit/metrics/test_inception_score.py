@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import Score, Side, Statistics
+from pipeline.contract.predictions import Predictions, are_probabilities
 from pipeline.metrics import inception_score
-from pipeline.metrics._collecting import Collector, planned
-from pipeline.metrics._predictions import Predictions, are_probabilities
-from pipeline.metrics._shared import Score, Side, Statistics
+from pipeline.scoring.collecting import Collector, planned
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 

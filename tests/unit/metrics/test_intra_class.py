@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import Side, Statistics
 from pipeline.errors import UserError
 from pipeline.metrics import intra_class_frechet
-from pipeline.metrics._shared import Side, Statistics
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 1)
 METRIC = intra_class_frechet.Metric(intra_class_frechet.Config())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import Side, Statistics
 from pipeline.metrics import kernel
-from pipeline.metrics._shared import Side, Statistics
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 

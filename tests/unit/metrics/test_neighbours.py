@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.metric import Side, Statistics
 from pipeline.errors import UserError
 from pipeline.metrics import density_coverage, memorisation, precision_recall
 from pipeline.metrics._neighbours import centred, kth_neighbour, nearest, spans, squared_distances
-from pipeline.metrics._shared import Side, Statistics
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 

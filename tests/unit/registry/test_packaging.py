@@ -18,6 +18,7 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
     assert rooms <= {
         "sampling",
         "storage",
+        "threads",
         "families",
         "limits",
         "losses",

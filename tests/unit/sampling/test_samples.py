@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from pipeline import plugins
 from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.model import ModelCard, load_card, save_model
-from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, fixed_threads, open_model, pixels, quantise
+from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, open_model, pixels, quantise
+from pipeline.threads import fixed_threads
 from pipeline.types import DataSpec
 
 FAMILY = Toy()

@@ -9,8 +9,8 @@ from measured_toys import SPEC, Toy, on_ranks, toy_networks
 from torch import nn
 
 from pipeline.contract import LocalWorld
+from pipeline.contract.moments import Moments
 from pipeline.extractors import _shared as extractors
-from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Reference
 from pipeline.metrics import frechet
 from pipeline.sampling.samples import SampleSource

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Player
 from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.errors import UserError
+from pipeline.extractors import none
 from pipeline.sampling.samples import SampleSource
 from pipeline.scoring.path_length import on_the_way, path_length, path_lengths
 from pipeline.scoring.settings import PathLengthSettings
@@ -78,22 +79,22 @@ def test_normal_latents_move_on_the_sphere() -> None:
     assert torch.allclose(alike, a)
 
 
-class Plain:
+class Plain(none.Extractor):
     """Features are the samples; rounded ones are far coarser than a step."""
 
-    def features(self, x: Tensor) -> tuple[Tensor, None]:
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return x, None
 
 
 class Coarse(Plain):
-    def features(self, x: Tensor) -> tuple[Tensor, None]:
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return (x / 100).round(), None
 
 
 def test_it_is_named_for_its_extractor_and_repeats() -> None:
     settings = PathLengthSettings(samples=128)
     who = ExtractorIdentity("classifier", "ab", 5)
-    plain: Any = Plain()
+    plain = Plain(none.Config())
     score = path_length(source("normal"), plain, who, settings, 0)
     assert (score.name, score.n_real, score.n_fake, score.split) == ("path_length_classifier", 0, 128, None)
     assert score == path_length(source("normal"), plain, who, settings, 0)
@@ -104,8 +105,8 @@ def test_it_is_named_for_its_extractor_and_repeats() -> None:
 
 def test_what_cannot_be_walked_or_seen_is_refused() -> None:
     who = ExtractorIdentity("classifier", "ab", 5)
-    plain: Any = Plain()
-    coarse: Any = Coarse()
+    plain = Plain(none.Config())
+    coarse = Coarse(none.Config())
     with pytest.raises(UserError, match="'z' jumps"):
         path_length(source("bits"), plain, who, PathLengthSettings(), 0)
     with pytest.raises(UserError, match="raise its epsilon"):

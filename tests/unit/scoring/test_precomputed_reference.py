@@ -8,8 +8,8 @@ from measured_toys import Halves
 from test_evaluate import publish
 
 from pipeline.contract import LocalWorld
+from pipeline.contract.moments import Moments
 from pipeline.errors import UserError
-from pipeline.formats.moments import Moments
 from pipeline.metrics import frechet
 from pipeline.scoring import reference as measuring
 from pipeline.scoring.evaluate import evaluate

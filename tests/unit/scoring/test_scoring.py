@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_evaluate import publish
 
+from pipeline.contract.moments import Moments
 from pipeline.errors import UserError
 from pipeline.formats.model import load_card, load_states, save_model
-from pipeline.formats.moments import Moments
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord, dumps, parse, unlike
 from pipeline.metrics import frechet

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.formats.moments import Moments
+from pipeline.contract.metric import AnyMetric, Side, Statistics
+from pipeline.contract.moments import Moments
 from pipeline.metrics import frechet, inception_score
-from pipeline.metrics._collecting import Collector, Plan, planned
-from pipeline.metrics._shared import Metric, Side, Statistics
+from pipeline.scoring.collecting import Collector, Plan, planned
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 4)
 FEATURES = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
@@ -65,7 +65,7 @@ def test_the_order_of_samples_does_not_matter(seed: int) -> None:
 
 
 def test_only_what_the_metrics_look_at_is_kept() -> None:
-    def loaded(*names: str) -> list[Metric]:
+    def loaded(*names: str) -> list[AnyMetric]:
         return [plugins.load("metrics", {"name": name}) for name in names]
 
     assert planned(loaded("frechet", "inception_score", "label_agreement"), 300).rows == 0

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.moments import Moments
-from pipeline.metrics._predictions import Predictions, log_softmax
-from pipeline.metrics._shared import Metric, Side, choose, shuffled
+from pipeline.contract.metric import AnyMetric, Side
+from pipeline.contract.moments import Moments
+from pipeline.contract.predictions import Predictions, log_softmax
+from pipeline.randomness import choose, shuffled
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Plan:
     head: int = 0
 
 
-def planned(metrics: Sequence[Metric], count: int, head: int = 0) -> Plan:
+def planned(metrics: Sequence[AnyMetric], count: int, head: int = 0) -> Plan:
     """What these metrics together want of `count` samples."""
     return Plan(
         count,
         rows=min(max((metric.rows for metric in metrics), default=0), count),
-        splits=min(max((int(getattr(metric, "splits", 1)) for metric in metrics), default=1), count),
-        shuffle=any(bool(getattr(metric, "shuffle", False)) for metric in metrics),
+        splits=min(max((metric.splits for metric in metrics), default=1), count),
+        shuffle=any(metric.shuffle for metric in metrics),
         head=min(head, count),
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.contract.extractor import ExtractorIdentity, identity_of
-from pipeline.metrics._shared import Kind, reported_name
+from pipeline.score_names import Kind, reported_name
 
 INCEPTION = {"weights_sha256": "ab" * 32, "published": True}
 

@@ -1,0 +1,166 @@
+"""Metrics: the two sides they compare, the scores they give, and the base class of every file in `metrics/`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import randomness
+from pipeline.contract.extractor import ExtractorIdentity
+from pipeline.contract.moments import Gaussian, Moments
+from pipeline.contract.predictions import Predictions
+from pipeline.errors import UserError
+from pipeline.settings import Settings
+
+Need = Literal["features", "moments", "logits", "labels", "classes", "holdout"]
+"""What a metric looks at; "classes": class predictions that are of the data's own classes."""
+MetricConfig = TypeVar("MetricConfig", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One set of examples or samples, as an extractor saw it.
+
+    moments: of all of them; None where there are predictions alone. features (m, d): those rows that
+    the metrics asked for, `kept` (m,) their positions, None = all. predictions: what a classifier made
+    of all of them. labels (n,): -1 = none. head: the moments of the first of them, for comparisons at
+    a smaller number.
+    """
+
+    moments: Moments | Gaussian | None
+    features: NDArray[Any] | None = None
+    predictions: Predictions | None = None
+    labels: NDArray[np.int64] | None = None
+    kept: NDArray[np.int64] | None = None
+    head: Moments | None = None
+
+    @classmethod
+    def of(
+        cls,
+        features: NDArray[Any],
+        logits: NDArray[Any] | None = None,
+        labels: NDArray[np.int64] | None = None,
+        splits: int = 1,
+    ) -> Side:
+        """A set that is whole in memory, or mapped into it."""
+        predictions = None if logits is None else Predictions.of(logits, splits)
+        return cls(Moments.of(features), features, predictions, labels)
+
+    @property
+    def count(self) -> int | None:
+        """How many there are; None where foreign statistics don't tell."""
+        if self.moments is not None:
+            return self.moments.count
+        return len(self.predictions) if self.predictions is not None else None
+
+    def __len__(self) -> int:
+        return self.count or 0
+
+    def rows(self) -> NDArray[Any]:
+        """The features that were kept, (m, d)."""
+        if self.features is None:
+            raise UserError("a metric of single features was asked of statistics alone; give images or features (.npy)")
+        return self.features
+
+    def gaussian(self) -> Moments | Gaussian:
+        """Mean and covariance of all."""
+        if self.moments is None:
+            raise UserError("a metric of features was asked of class predictions alone")
+        return self.moments
+
+    def row_labels(self) -> NDArray[np.int64] | None:
+        """The labels of `rows()`."""
+        return self.labels if self.labels is None or self.kept is None else self.labels[self.kept]
+
+    def some(self, count: int, seed: int, purpose: str) -> NDArray[Any]:
+        """A seeded choice of `count` kept rows, in their order; all of them where there are no more."""
+        rows = self.rows()
+        return rows if count >= len(rows) else rows[randomness.choose(len(rows), count, seed, purpose)]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
+
+    conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
+    reals are; None where they are something else.
+    """
+
+    real: Side
+    fake: Side
+    holdout: Side | None
+    extractor: ExtractorIdentity
+    seed: int
+    conditional: bool = False
+    classes: tuple[str, ...] = ()
+    split: Literal["train", "holdout"] | None = "train"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One named value of one repeat; `note` says what a reader must know to judge it.
+
+    spread: of the parts that the metric averages, in one repeat. n_real, n_fake: how many of either
+    side it looked at; 0 = the side plays no part. warnings: what makes it less than it seems.
+    """
+
+    name: str
+    value: float
+    n_real: int | None
+    n_fake: int | None
+    split: Literal["train", "holdout"] | None = "train"
+    note: str = ""
+    spread: float | None = None
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=lambda: {})
+
+
+class Metric(ABC, Generic[MetricConfig]):
+    """A file in `metrics/` holds `Config` and a class `Metric`: pure mathematics in float64.
+
+    needs: what must be there; where it is not (no logits, no labels), the metric is left out of a stage's scores and
+        refused by `zerosum score`.
+    aliases: what else `zerosum score --metrics` calls it.
+    usual: settings that `zerosum score` gives it where the command line says nothing, as the field has them.
+    neighbours: it looks for nearest neighbours, so that its cost grows with the square of its `limit`, which
+        `zerosum score --limit` sets.
+    """
+
+    needs: ClassVar[frozenset[Need]]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[Mapping[str, Any]] = {}
+    neighbours: ClassVar[bool] = False
+
+    def __init__(self, config: MetricConfig) -> None:
+        self.config = config
+
+    @property
+    def rows(self) -> int:
+        """At most so many rows of features are looked at: `limit` of its Config; 0 = moments or predictions alone."""
+        return int(getattr(self.config, "limit", 0))
+
+    @property
+    def splits(self) -> int:
+        """Into how many parts the class predictions are summed."""
+        return 1
+
+    @property
+    def shuffle(self) -> bool:
+        """Whether those parts are of a shuffled order."""
+        return False
+
+    @abstractmethod
+    def compute(self, statistics: Statistics) -> list[Score]:
+        """One repeat's scores.
+
+        Raises:
+            UserError: if the sides are too small, or hold less than the metric needs.
+        """
+
+
+AnyMetric = Metric[Any]
