@@ -1,8 +1,8 @@
 """Plug-ins are found by file name: one file in a room adds one thing, nothing else is edited.
 
 A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
-`Source`, `Transform`, `Family`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`. Files whose name begins with
-`_` are shared by their room and are no plug-ins.
+`Source`, `Transform`, `Family`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`, `Exploration`. Files
+whose name begins with `_` are shared by their room and are no plug-ins.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ ROOMS: dict[str, str] = {
     "data.sources": "Source",
     "data.transforms": "Transform",
     "families": "Family",
+    "assets": "Asset",
     "extractors": "Extractor",
     "metrics": "Metric",
     "losses": "Loss",

@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-weights = typer.Typer(help="The networks that scores are measured with.", no_args_is_help=True)
+weights = typer.Typer(help="Pretrained networks, for scores and perceptual losses.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
 
 Name = Annotated[str | None, typer.Option(help="Registered model; else register.name of params.yaml.")]
@@ -337,9 +337,19 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@weights.command("list")
+def list_weights() -> None:
+    """List the networks, whether they are here, and under which licence they are published."""
+    from pipeline.cli import weights as work
+    from pipeline.console import Column, show_table
+
+    columns = [Column("name"), Column("here"), Column("licence", folds=True), Column("page", folds=True)]
+    show_table(columns, work.listed())
+
+
 @weights.command("fetch")
 def fetch_weights(
-    name: Annotated[str, typer.Argument(help="Which network: inception.")],
+    name: Annotated[str, typer.Argument(help="Which network; `zerosum weights list` shows them.")],
     source: Annotated[str | None, typer.Option("--from", help="Another URL, or a file, of the same bytes.")] = None,
     to: Annotated[Path | None, typer.Option(help="Folder; else the cache ($ZEROSUM_CACHE, ~/.cache/zerosum).")] = None,
     sha256: Annotated[str | None, typer.Option(help="Of the file, where it is not the public one.")] = None,
@@ -348,11 +358,12 @@ def fetch_weights(
     import json
     import re
 
+    from pipeline import plugins
     from pipeline.cli import weights as work
 
     fetched = work.fetch(name, source, None if to is None else Path(home(str(to))), sha256)
     print(f"{'written' if fetched.new else 'here already'}: {fetched.path.resolve()}")
-    if to is not None or sha256 is not None:
+    if (to is not None or sha256 is not None) and name in plugins.names("extractors"):
         path = str(fetched.path.resolve())
         # In a flow mapping of YAML a comma, a colon or a # would end it.
         quoted = path if re.fullmatch(r"[\w./-]+", path) else json.dumps(path, ensure_ascii=False)

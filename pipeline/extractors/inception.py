@@ -10,10 +10,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from pipeline.assets import inception as published
 from pipeline.contract import extractor as contract
 from pipeline.contract.extractor import Examples, ExtractorIdentity
 from pipeline.errors import SettingsError
-from pipeline.extractors import _inception_weights
 from pipeline.extractors._resizing import Resize, network_input
 from pipeline.networks.inception import TAPS, Inception, Tap
 from pipeline.settings import LocalPath, Settings
@@ -79,12 +79,12 @@ class Extractor(contract.Extractor[Config]):
 
     @classmethod
     def about(cls, config: Config) -> dict[str, Any]:
-        weights = _inception_weights.load(_inception_weights.resolve(config.weights), config.tap, config.sha256)
+        weights = published.load(published.resolve(config.weights), config.tap, config.sha256)
         return {"weights_sha256": weights.sha256, "published": weights.published}
 
     @classmethod
     def files(cls, config: Config) -> dict[str, Path]:
-        return {"weights": _inception_weights.place(config.weights)}
+        return {"weights": published.place(config.weights)}
 
     @classmethod
     def variants(cls) -> tuple[dict[str, Any], ...]:
@@ -111,8 +111,8 @@ class Extractor(contract.Extractor[Config]):
             UserError: for weights that are missing, damaged, incomplete or of another network.
         """
         self.check(train.spec)
-        path = _inception_weights.resolve(self.config.weights)
-        weights = _inception_weights.load(path, self.config.tap, self.config.sha256)
+        path = published.resolve(self.config.weights)
+        weights = published.load(path, self.config.tap, self.config.sha256)
         self._take(weights.state)
         return {"weights_sha256": weights.sha256, "published": weights.published}
 

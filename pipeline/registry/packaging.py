@@ -21,7 +21,7 @@ from pipeline.storage import files
 
 TOP = "pipeline"
 ENTRY = ("pipeline.sampling.samples", "pipeline.sampling.labels")
-STAYING = frozenset({"data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
+STAYING = frozenset({"assets", "data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 
 

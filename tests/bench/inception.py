@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from plain_inception import features
 from torch import Tensor
 
-from pipeline.extractors import _inception_weights
+from pipeline.assets import inception
 from pipeline.extractors._shared import extract
 from pipeline.extractors.inception import Config, Extractor
 from pipeline.networks.inception import shapes
@@ -36,7 +36,7 @@ TAP = 768
 def weights() -> tuple[str, dict[str, Tensor]]:
     """The published layers where they are; else random ones: speed is the same."""
     if PARTIAL.is_file():
-        return "published weights", _inception_weights.load(PARTIAL, TAP).state
+        return "published weights", inception.load(PARTIAL, TAP).state
     draw = torch.Generator().manual_seed(0)
     state = {name: torch.randn(shape, generator=draw) * 0.02 for name, shape in shapes(TAP).items()}
     return "random weights", state

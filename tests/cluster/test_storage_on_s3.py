@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from processes import Running, examples_seen, finished, stage
 
-from pipeline.extractors import _inception_weights
+from pipeline.assets import inception, save
 from pipeline.formats.shards import Manifest
 from pipeline.storage.store import Store
 
@@ -194,7 +194,7 @@ def own_files(project: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
     weights = project / "weights.safetensors"
-    _inception_weights.save(weights, _inception_weights.folded(weights, inceptions.random_state(), 64), "")
+    save(weights, inception.folded(weights, inceptions.random_state(), 64), "")
     np.savez(project / "statistics.npz", mu=np.zeros(64), sigma=np.eye(64))
 
 

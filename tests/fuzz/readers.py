@@ -24,12 +24,12 @@ from PIL import Image
 from safetensors.torch import save
 
 from pipeline import params
+from pipeline.assets import inception
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
 from pipeline.errors import Rejected, UserError
-from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
 from pipeline.scoring import inputs, precomputed

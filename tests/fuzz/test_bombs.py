@@ -19,12 +19,12 @@ import readers
 import torch
 from bombs import MIB
 
+from pipeline.assets import inception
 from pipeline.data import images, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
 from pipeline.data.sources import cifar10, idx, wav_folder
 from pipeline.errors import UserError
-from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import search, shards
 from pipeline.scoring import precomputed
 from pipeline.scoring.folders import open_folder

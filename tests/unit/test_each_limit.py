@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from pipeline import limits, plugins
-from pipeline.cli.download import Download
+from pipeline.assets import inception
 from pipeline.contract import AnyFamily
 from pipeline.contract.planned import planned
 from pipeline.data import images, listing, parcels, waves
@@ -31,7 +31,6 @@ from pipeline.data.source import Limits
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
-from pipeline.extractors import _inception_weights as inception
 from pipeline.formats import model, shards
 from pipeline.limits import LIMITS
 from pipeline.registry import travelling
@@ -39,6 +38,7 @@ from pipeline.sampling import samples
 from pipeline.scoring import precomputed
 from pipeline.storage import files, tables, tensors, yaml_text
 from pipeline.storage.damage import parse_json
+from pipeline.storage.download import Download
 from pipeline.types import DataSpec
 
 SERVED = {"SERVED_ROWS", "SERVED_TEXT"}  # a registered model's own tests try these

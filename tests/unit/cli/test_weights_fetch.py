@@ -16,11 +16,11 @@ import yaml
 from inceptions import random_state
 from safetensors.torch import load_file
 
+from pipeline.assets import inception
 from pipeline.cli import main, weights
-from pipeline.cli.download import Download
 from pipeline.errors import UserError
-from pipeline.extractors import _inception_weights as inception
 from pipeline.networks.inception import fold
+from pipeline.storage.download import Download
 
 pytestmark = pytest.mark.slow  # whole sets of weights are built, and sent over a socket
 
@@ -230,12 +230,12 @@ def test_they_are_fetched_converted_and_accounted_for(server: Server, public: by
 def test_the_public_file_is_pinned_and_named_for_what_it_is(
     server: Server, public: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert inception.PUBLIC_URL.endswith(f"-{inception.PUBLIC_SHA256[:8]}.pth")
+    assert inception.Asset.url.endswith(f"-{inception.Asset.sha256[:8]}.pth")
     server.content = public
     with pytest.raises(UserError, match="and 6726825d0af5f729… is wanted"):
         weights.fetch("inception", server.url, tmp_path, download=once)
     monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(inception, "PUBLIC_SHA256", sha256(public))
+    monkeypatch.setattr(inception.Asset, "sha256", sha256(public))
     fetched = weights.fetch("inception", server.url, download=once)
     assert fetched.path == inception.resolve("auto")
 

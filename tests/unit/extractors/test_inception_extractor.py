@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline import plugins
+from pipeline.assets import inception as weights
 from pipeline.errors import SettingsError, UserError
-from pipeline.extractors import _inception_weights as weights
 from pipeline.extractors import _shared, inception
 from pipeline.networks.inception import LAYERS, Tap, fold
 from pipeline.storage.files import write_json

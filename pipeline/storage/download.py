@@ -28,6 +28,7 @@ Progress = Callable[[int, int | None], None]
 class Download:
     """Where from and what must come.
 
+    sha256: hexadecimal, whole, or as many of its first digits as are known.
     attempts: tries before giving up, each going on where the last one ended, `pause` seconds longer apart
     each time. timeout: seconds of silence. limit: more bytes than this are refused.
     """
@@ -54,12 +55,12 @@ class Download:
         resumed = part.is_file() and part.stat().st_size > 0
         self._complete(part, progress)
         found = _sha256(part)
-        if found != self.sha256 and resumed:
+        if not found.startswith(self.sha256) and resumed:
             # The beginning may be of another try at another file: once more, from nothing.
             part.unlink()
             self._complete(part, progress)
             found = _sha256(part)
-        if found != self.sha256:
+        if not found.startswith(self.sha256):
             size = part.stat().st_size
             part.unlink()
             raise UserError(

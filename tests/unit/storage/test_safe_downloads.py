@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.download import Download, _Redirects
 from pipeline.errors import UserError
+from pipeline.storage.download import Download, _Redirects
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

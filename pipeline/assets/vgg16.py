@@ -1,0 +1,33 @@
+"""VGG16, trained on ImageNet: the features of perceptual losses (LPIPS, image analogies)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from pipeline.assets import _vgg
+from pipeline.contract import asset as contract
+from pipeline.networks.vgg import shapes
+from pipeline.settings import Settings
+
+
+class Config(Settings):
+    """Nothing to set."""
+
+
+class Asset(contract.Asset):
+    """torchvision's IMAGENET1K_V1 weights (Simonyan & Zisserman 2015), of which the convolutions are kept."""
+
+    # The publisher gives the first eight digits of the sum, in the file's name.
+    url = "https://download.pytorch.org/models/vgg16-397923af.pth"
+    sha256 = "397923af"
+    cached = "vgg16-imagenet.safetensors"
+    licence = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms are non-commercial research"
+    page = "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.vgg16.html"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return shapes(16)
+
+    def converted(self, path: Path) -> dict[str, Tensor]:
+        return _vgg.converted(path, 16)
