@@ -18,7 +18,7 @@ class Vgg(nn.Module):
     """x (n, 3, h, w) in [0, 1], normalised by ImageNet's statistics → maps at `taps`, by name.
 
     taps: `conv<block>_<layer>` for the maps before the rectifier, `relu<block>_<layer>` for those after it; `relu5_4`
-    of VGG19 is what SRGAN's paper calls VGG54. Layers beyond the last tap are not run. Sides are 16 or more for block 5.
+    of VGG19 is what SRGAN's paper calls VGG54. Layers beyond the last tap are not run. Block 5 needs sides of 16.
 
     Raises:
         ValueError: for a tap that the network does not have.
