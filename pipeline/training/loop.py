@@ -16,7 +16,8 @@ from pipeline.errors import NonFinite, TrainingFailed
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.training import beside, health, lanes, schedules, ticks
 from pipeline.training.averaging import Average
-from pipeline.training.resume import Snapshots
+from pipeline.training.checkpointing import Checkpointer
+from pipeline.training.run_state import RunState
 from pipeline.training.settings import TrainSettings
 from pipeline.training.step import Stepper
 from pipeline.types import Batch, DataSpec
@@ -106,23 +107,26 @@ class Game:
         settings = run.settings
         self.run = run
         self.family = run.family
-        self.state = State(seed=settings.seed)
-        self.networks = build(run.family, run.spec, self.state, run.world.device)
+        state = State(seed=settings.seed)
+        networks = build(run.family, run.spec, state, run.world.device)
         fast = settings.reduction == "fast"
-        self.stepper = Stepper(run.family, self.networks, run.world, settings.lanes, settings.batch_size, fast)
+        self.stepper = Stepper(run.family, networks, run.world, settings.lanes, settings.batch_size, fast)
         self.stepper.latents = run.family.latents_for(run.spec)
-        self.average = Average(self.networks, run.family.averaged, settings.averaging)
-        self.snapshots = Snapshots(run.store, run.world, run.reporter)
-        self.history: list[Record] = []
-        self.scores: Mapping[str, float] = {}
+        self.average = Average(networks, run.family.averaged, settings.averaging)
+        self.kept = RunState(networks, self.average, self.stepper, state)
+        self.checkpointer = Checkpointer(run.store, run.world, run.reporter, run.family.objective)
         self.reason: str | None = None
-        self.began = 0
         self.segments = run.family.segments()
         self._reals: list[Batch] = []
 
+    @property
+    def state(self) -> State:
+        """The clock and the family's own tensors, as they are now."""
+        return self.kept.state
+
     def start(self) -> None:
         """From the newest checkpoint, or from the beginning."""
-        if not self.snapshots.restore(self):
+        if not self.checkpointer.restore(self.kept, self.run.settings):
             self.begin(attempt=0)
         else:
             if self.run.world.rank == 0:
@@ -132,24 +136,15 @@ class Game:
 
     def begin(self, attempt: int) -> None:
         """A fresh start in place: new weights, empty optimisers, empty history."""
-        run = self.run
-        self.state = State(seed=run.settings.seed, attempt=attempt)
-        fresh = build(run.family, run.spec, self.state, run.world.device)
-        for name, network in self.networks.items():
-            network.load_state_dict(fresh[name].state_dict())
-        for name, averaged in self.average.networks.items():
-            averaged.load_state_dict(fresh[name].state_dict())
-        for optimiser in self.stepper.optimisers.values():
-            optimiser.reset()
-        self.snapshots.best = None
-        self.scores = {}
-        self.history = []
-        self.state.tensors = {k: v.to(run.world.device) for k, v in run.family.state(run.spec).items()}
-        lane_size = self.stepper.lane_size
-        self.stepper.lane_state = [
-            {k: v.to(run.world.device) for k, v in run.family.lane_state(run.spec, lane_size).items()}
+        family, spec, device = self.run.family, self.run.spec, self.run.world.device
+        state = State(seed=self.run.settings.seed, attempt=attempt)
+        fresh = build(family, spec, state, device)
+        state.tensors = {name: value.to(device) for name, value in family.state(spec).items()}
+        lanes = [
+            {name: value.to(device) for name, value in family.lane_state(spec, self.stepper.lane_size).items()}
             for _ in self.stepper.mine
         ]
+        self.kept.begin(fresh, state, lanes)
 
     def step(self) -> ticks.Tick | None:
         """One step of the current segment; the tick it completed, if it did.
@@ -158,7 +153,7 @@ class Game:
             NonFinite: if a gradient or a part of an objective is not finite.
         """
         state, before = self.state, self.state.examples_seen
-        self.began = before
+        self.kept.began = before
         self._retune()
         self.stepper.begin()
         self._reals = []
@@ -172,7 +167,7 @@ class Game:
         # A step that reads no data (bits drawn from counters) still moves the clock by its batch.
         if state.examples_seen == before:
             state.examples_seen += self.run.settings.batch_size
-        self.family.after_step(self.networks, state, observed)
+        self.family.after_step(self.kept.networks, state, observed)
         self.average.update(state.examples_seen, state.examples_seen - before)
         state.step += 1
         return self._clock.count(observed, before, state.examples_seen, self.run.settings.tick)
@@ -191,11 +186,11 @@ class Game:
         if due and run.beside:
             run.beside.submit(self.average.networks, self.state.attempt, seen)
         elif due and run.scorer and not run.beside:
-            self.scores = run.scorer(self.average.networks, run.world)
-            record.update(self.scores)
-            collapsed = health.collapse(self.scores, seen, settings.health)
-        self.snapshots.check_parity(self)
-        self.history.append(record)
+            self.kept.scores = run.scorer(self.average.networks, run.world)
+            record.update(self.kept.scores)
+            collapsed = health.collapse(self.kept.scores, seen, settings.health)
+        self.checkpointer.check_parity(self.kept)
+        self.kept.history.append(record)
         if run.world.rank == 0:
             late = self._collect(wait=last)
             self._report(record, tick, collapsed, late)
@@ -204,7 +199,7 @@ class Game:
             self.reason = collapsed
             return True
         if last or ticks.crossed(tick.before, seen, settings.checkpoint) or self._leaving():
-            self.snapshots.save(self)
+            self.checkpointer.save(self.kept)
         return False
 
     def _leaving(self) -> bool:
@@ -225,7 +220,7 @@ class Game:
                 f"{where} is not finite at {self.state.examples_seen:,} examples, after "
                 f"{attempt - 1} returns to a checkpoint; lower the learning rates or raise the penalty"
             )
-        if self.snapshots.restore(self):
+        if self.checkpointer.restore(self.kept, self.run.settings):
             self.state.attempt = attempt
         else:
             self.begin(attempt)
@@ -240,8 +235,8 @@ class Game:
         """What the caller gets: the averaged networks as they are now, or as they scored best."""
         state = self.state
         if self.run.settings.publish == "best":
-            state = self.snapshots.best_average(self) or state
-        return Outcome(status, state, self.average.networks, self.history, self.scores, self.reason)
+            state = self.checkpointer.take_best(self.kept) or state
+        return Outcome(status, state, self.average.networks, self.kept.history, self.kept.scores, self.reason)
 
     def _retune(self) -> None:
         """Go over to the settings of this point of the clock: forwards, or back after a roll-back."""
@@ -269,7 +264,7 @@ class Game:
         """Fresh weights, and averages, for networks that begin a segment again."""
         fresh = build(self.run.family, self.run.spec, self.state, self.run.world.device) if names else {}
         for name in names:
-            self.networks[name].load_state_dict(fresh[name].state_dict())
+            self.kept.networks[name].load_state_dict(fresh[name].state_dict())
             if name in self.average.networks:
                 self.average.networks[name].load_state_dict(fresh[name].state_dict())
 
@@ -288,7 +283,7 @@ class Game:
     def _ask_again(self) -> None:
         """Only for the scores that the history at hand still lacks."""
         if self.run.beside:
-            self.run.beside.resume(self.history)
+            self.run.beside.resume(self.kept.history)
 
     def _collect(self, wait: bool) -> Record:
         """Scores that were made beside training, into the records they belong to; those of earlier ticks are returned.
@@ -298,10 +293,10 @@ class Game:
         late: Record = {}
         if self.run.beside is None:
             return late
-        records = {beside.key_of(record): record for record in self.history}
+        records = {beside.key_of(record): record for record in self.kept.history}
         for key, scores in self.run.beside.arrived(wait):
             records[key].update(scores)
-            self.scores = scores
+            self.kept.scores = scores
             if key[1] != self.state.examples_seen:
                 late.update({f"{name}@{key[1]}": value for name, value in scores.items()})
             if collapsed := health.collapse(scores, key[1], self.run.settings.health):

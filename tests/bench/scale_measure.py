@@ -38,7 +38,7 @@ from pipeline.data.settings import IngestSettings
 from pipeline.errors import UserError
 from pipeline.formats.checkpoint import Checkpoint, CheckpointStore, load
 from pipeline.storage import files
-from pipeline.training.resume import _checksum
+from pipeline.training.run_state import checksum
 from pipeline.training.worlds import TorchWorld
 from pipeline.types import DataSpec
 
@@ -105,7 +105,7 @@ def rates(folder: Path, size: int = 2**27) -> dict[str, float]:
         lambda: torch.randn(2**21, generator=source),
         lambda: Ordering(EXAMPLES, next(orders)).epoch(0),
         lambda: files.sha256_file(path),
-        lambda: _checksum(weights),
+        lambda: checksum(weights),
         lambda: store.save(Checkpoint(tensors, {"examples_seen": next(clock)}, [])),
         lambda: load(store.numbered()[-1]),
         rounds=21,
