@@ -97,7 +97,7 @@ def score(
         )
         opened = Opening(lambda uri: opening.folder_at(uri, Path.cwd(), Path(scratch)), lambda _: lambda *_: None)
         mapped = in_threads(threads or os.cpu_count() or 1)
-        found = scoring.score(request, scoring.Work(opened, mapped))
+        found = scoring.score(request, scoring.Execution(opened, mapped))
     return Scores(found.records, found.said)
 
 

@@ -78,7 +78,7 @@ def score(options: Options) -> tuple[list[ScoreRecord], list[str]]:
         fetch = stack.enter_context(_registered(options, scratch))
         opening = Opening(fetch, progress, options.skip_broken, 1, Limits(max_pixels=options.max_pixels))
         mapped = stack.enter_context(_spread(options))
-        found = scoring.score(request, scoring.Work(opening, mapped, scratch if options.workers > 1 else None))
+        found = scoring.score(request, scoring.Execution(opening, mapped, scratch if options.workers > 1 else None))
     return found.records, found.said
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats import shards
 from pipeline.formats.shards import Split
 from pipeline.storage import files
-from pipeline.storage.node_cache import Blobs, Elsewhere
+from pipeline.storage.node_cache import Blobs, RemoteShards
 
 OPEN_SHARDS = 64
 AHEAD = 4  # shards fetched side by side, while those before them are read
@@ -44,7 +44,7 @@ def opened(folder: Path, split: Split) -> ShardFiles:
     Raises:
         BrokenArtefact: if they belong in the folder, and one is missing or cut short.
     """
-    elsewhere = Elsewhere.load(folder)
+    elsewhere = RemoteShards.load(folder)
     if elsewhere is not None:
         return Streamed(elsewhere.blobs(), split)
     shards.check_sizes(folder, split)

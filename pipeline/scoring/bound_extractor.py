@@ -15,9 +15,9 @@ from pipeline.contract.metric import Side
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.reference import Reference
 from pipeline.score_names import extractor_class
-from pipeline.scoring.collecting import Collector, Plan
-from pipeline.scoring.extract import Handle, Mapped, look_at
-from pipeline.scoring.inputs import Pictures
+from pipeline.scoring.collecting import CollectionPlan, FeatureAccumulator
+from pipeline.scoring.extract import Handle, Mapped, extract_features
+from pipeline.scoring.inputs import ImageSet
 from pipeline.scoring.sizes import written
 from pipeline.storage import files
 from pipeline.threads import fixed_threads, one_blas_thread
@@ -27,7 +27,7 @@ FEATURES = "features"
 
 
 @dataclass(frozen=True)
-class Viewer:
+class BoundExtractor:
     """An extractor that is ready, its identity and protocol.
 
     state: the file of its weights. travels: workers of other processes are to open it from there. measured: it is a
@@ -49,7 +49,7 @@ class Viewer:
         """Whether it brings images of any shape to its own."""
         return self.extractor.any_size
 
-    def check(self, *sides: Pictures | None) -> None:
+    def check(self, *sides: ImageSet | None) -> None:
         """Refuse pictures that it cannot see.
 
         Raises:
@@ -78,7 +78,7 @@ class Viewer:
             for shape in sorted(shapes):
                 self.extractor.check(replace(self.spec, shape=shape))
 
-    def look(self, side: Pictures, plan: Plan, seed: int, mapped: Mapped, advance: Any) -> Side:
+    def look(self, side: ImageSet, plan: CollectionPlan, seed: int, mapped: Mapped, advance: Any) -> Side:
         """One side as this extractor sees it; `advance` is told of the rows that have come.
 
         Raises:
@@ -87,9 +87,9 @@ class Viewer:
         looked: Handle | AnyExtractor = self.extractor
         if self.travels and self.state is not None:
             looked = Handle.of(self.settings, self.spec, self.state)
-        collector, nonfinite, done = Collector(plan, seed), 0, 0
+        collector, nonfinite, done = FeatureAccumulator(plan, seed), 0, 0
         with one_blas_thread():
-            for block in look_at(looked, side.examples, self.threads, mapped):
+            for block in extract_features(looked, side.examples, self.threads, mapped):
                 nonfinite += block.nonfinite
                 for chunk in block.chunks():
                     collector.take(chunk.features, chunk.logits, chunk.labels)
@@ -100,7 +100,9 @@ class Viewer:
         return replace(collector.side(), labels=side.labels)
 
 
-def prepare(settings: Mapping[str, Any], real: Pictures | None, fake: Pictures, seed: int, threads: int) -> Viewer:
+def prepare(
+    settings: Mapping[str, Any], real: ImageSet | None, fake: ImageSet, seed: int, threads: int
+) -> BoundExtractor:
     """The plug-in extractor, ready for these examples.
 
     Raises:
@@ -132,7 +134,7 @@ def prepare(settings: Mapping[str, Any], real: Pictures | None, fake: Pictures, 
     kept = config.model_dump(mode="json", exclude=set(extractor.incidental))
     sha256 = report.get("weights_sha256") or _of_state(name, kept, extractor)
     identity = identity_of(name, kept, extractor.dimension, report, sha256)
-    found = Viewer(extractor, identity, extractor.resize, threads, {"name": name, **kept}, train.examples.spec)
+    found = BoundExtractor(extractor, identity, extractor.resize, threads, {"name": name, **kept}, train.examples.spec)
     found.check(real, fake)
     return found
 
@@ -143,17 +145,17 @@ def _of_state(name: str, config: Mapping[str, Any], extractor: AnyExtractor) -> 
     return files.sha256_json({"name": name, "config": dict(config), "weights": files.sha256_bytes(weights)})
 
 
-def of_reference(reference: Reference) -> Viewer:
+def of_reference(reference: Reference) -> BoundExtractor:
     """The extractor that measured a reference."""
     card = reference.card
     settings = {"name": card.extractor, **card.config}
     state = reference.folder / "extractor.safetensors"
-    return Viewer(
+    return BoundExtractor(
         reference.extractor(), card.identity, card.resize, card.threads, settings, card.spec, state, measured=True
     )
 
 
-def travelling(viewer: Viewer, folder: Path) -> Viewer:
+def travelling(viewer: BoundExtractor, folder: Path) -> BoundExtractor:
     """The same, to be opened by workers from a file of its weights; where there is none yet, in `folder`."""
     path = viewer.state or folder / "extractor.safetensors"
     if viewer.state is None:

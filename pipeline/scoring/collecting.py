@@ -16,7 +16,7 @@ from pipeline.randomness import choose, shuffled
 
 
 @dataclass(frozen=True)
-class Plan:
+class CollectionPlan:
     """What is kept of `count` rows.
 
     rows: features of so many, chosen by the seed. splits: parts of the class probabilities, over a
@@ -30,9 +30,9 @@ class Plan:
     head: int = 0
 
 
-def planned(metrics: Sequence[AnyMetric], count: int, head: int = 0) -> Plan:
+def planned(metrics: Sequence[AnyMetric], count: int, head: int = 0) -> CollectionPlan:
     """What these metrics together want of `count` samples."""
-    return Plan(
+    return CollectionPlan(
         count,
         rows=min(max((metric.rows for metric in metrics), default=0), count),
         splits=min(max((metric.splits for metric in metrics), default=1), count),
@@ -41,10 +41,10 @@ def planned(metrics: Sequence[AnyMetric], count: int, head: int = 0) -> Plan:
     )
 
 
-class Collector:
+class FeatureAccumulator:
     """Takes blocks in order and becomes a Side; float32 rows kept: at most `plan.rows`, whatever the count."""
 
-    def __init__(self, plan: Plan, seed: int) -> None:
+    def __init__(self, plan: CollectionPlan, seed: int) -> None:
         self.plan = plan
         whole = plan.rows >= plan.count
         self._kept = np.arange(plan.count) if whole else choose(plan.count, plan.rows, seed, "features/kept")

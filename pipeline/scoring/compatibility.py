@@ -12,8 +12,8 @@ from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.contract.metric import Need
 from pipeline.errors import UserError
 from pipeline.score_names import extractor_class
-from pipeline.scoring.bound_extractor import Viewer
-from pipeline.scoring.inputs import Input, Known, Pictures, Ready, classes, labels_of, size
+from pipeline.scoring.bound_extractor import BoundExtractor
+from pipeline.scoring.inputs import GivenFeatures, GivenStatistics, ImageSet, Input, classes, labels_of, size
 
 TRUSTED = "taken on trust to be of this extractor and resizing"
 
@@ -24,7 +24,7 @@ class Pair:
 
     real: Input | None
     fake: Input
-    viewer: Viewer | None
+    viewer: BoundExtractor | None
     alone: bool
 
     @property
@@ -43,7 +43,7 @@ def fits(pair: Pair, identity: ExtractorIdentity) -> list[str]:
     for where, side in pair.sides.items():
         if side is None:
             continue
-        if isinstance(side, Pictures | Ready) and size(side) < 2:
+        if isinstance(side, ImageSet | GivenFeatures) and size(side) < 2:
             raise UserError(f"{where} {side.name} holds {size(side)}; statistics need at least 2")
         wide = dimension(side)
         if wide is not None and wide != identity.dimension:
@@ -52,16 +52,16 @@ def fits(pair: Pair, identity: ExtractorIdentity) -> list[str]:
                 f"{where} {side.name} has {wide} dimensions, and {who} {identity.dimension}: these are statistics of "
                 "another extractor"
             )
-        if isinstance(side, Known) and pair.viewer is not None:
+        if isinstance(side, GivenStatistics) and pair.viewer is not None:
             _agrees(where, side, pair.viewer)
-        if isinstance(side, Known | Ready) and pair.viewer is not None:
+        if isinstance(side, GivenStatistics | GivenFeatures) and pair.viewer is not None:
             warnings.append(f"{where} is {Path(side.name).name}, {TRUSTED}")
-        if isinstance(side, Pictures):
+        if isinstance(side, ImageSet):
             warnings += side.said
     return warnings
 
 
-def _agrees(where: str, side: Known, viewer: Viewer) -> None:
+def _agrees(where: str, side: GivenStatistics, viewer: BoundExtractor) -> None:
     """What a file says of its extractor is held against the one that is used."""
     mine = {"extractor": viewer.identity.name, "tap": str(viewer.identity.tap), "resize": viewer.resize}
     for key, said in side.about.items():
@@ -81,9 +81,9 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
         return "it needs a holdout beside the reals: give --real a folder of shards, or a reference"
     for where, side in pair.sides.items():
         assert side is not None  # both are there
-        if isinstance(side, Known) and needs & {"features", "labels"}:
+        if isinstance(side, GivenStatistics) and needs & {"features", "labels"}:
             return f"it needs the features themselves, and {where} {side.name} holds mean and covariance alone"
-        if isinstance(side, Ready) and side.rows is None:
+        if isinstance(side, GivenFeatures) and side.rows is None:
             return f"it needs features, and {where} {side.name} holds class predictions alone"
         if "labels" in needs and labels_of(side) is None:
             return f"it needs labels, and {where} {side.name} has none"
@@ -92,14 +92,14 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
 
 def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:
     fake = pair.fake
-    if isinstance(fake, Ready):
+    if isinstance(fake, GivenFeatures):
         if fake.predicted is None and not pair.alone:
             return (
                 f"{fake.name} holds one table; where its rows are logits or probabilities, ask for this metric "
                 "alone, or put them in an .npz as `logits` or `probabilities` beside `features`"
             )
         return _no_labels(fake) if "labels" in needs else None
-    if isinstance(fake, Known) or pair.viewer is None:
+    if isinstance(fake, GivenStatistics) or pair.viewer is None:
         return f"it needs class predictions, and {fake.name} holds mean and covariance alone"
     identity = pair.viewer.identity
     seen_by = extractor_class(identity.name)
@@ -131,8 +131,8 @@ def _absent(pair: Pair) -> str | None:
 
 def dimension(side: Input | None) -> int | None:
     """The dimension of what is ready; None for what is yet to be seen."""
-    if isinstance(side, Known):
+    if isinstance(side, GivenStatistics):
         return side.gaussian.dimension
-    if isinstance(side, Ready) and side.rows is not None:
+    if isinstance(side, GivenFeatures) and side.rows is not None:
         return side.rows.shape[1]
     return None

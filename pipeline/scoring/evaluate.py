@@ -20,8 +20,16 @@ from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord
 from pipeline.sampling.samples import Labels, SampleSource, open_model
 from pipeline.score_names import extractor_class
-from pipeline.scoring.collecting import Collector, planned
-from pipeline.scoring.extract import Block, Handle, Mapped, SampleExamples, ShardInputs, look_at, one_by_one
+from pipeline.scoring.collecting import FeatureAccumulator, planned
+from pipeline.scoring.extract import (
+    FeatureBlock,
+    Handle,
+    Mapped,
+    SampleExamples,
+    ShardInputs,
+    extract_features,
+    one_by_one,
+)
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
@@ -117,7 +125,7 @@ class Sampler:
             for name, value in summed(family, scores).items()
         ]
 
-    def blocks(self, seed: int, world: World, mapped: Mapped) -> Iterable[Block]:
+    def blocks(self, seed: int, world: World, mapped: Mapped) -> Iterable[FeatureBlock]:
         """One repeat's samples, seen by the extractor; ranks share them, or workers if there is one rank."""
         if world.size > 1:
             wanted = asked_labels(self.reference, self.generator, seed)
@@ -138,15 +146,15 @@ class Sampler:
             self.card.weights_sha256,
             self.inputs,
         )
-        return look_at(handle(self.reference), samples, self.reference.card.threads, mapped)
+        return extract_features(handle(self.reference), samples, self.reference.card.threads, mapped)
 
-    def side(self, metrics: Sequence[AnyMetric], seed: int, blocks: Iterable[Block]) -> Side:
+    def side(self, metrics: Sequence[AnyMetric], seed: int, blocks: Iterable[FeatureBlock]) -> Side:
         """What the metrics look at.
 
         Raises:
             UserError: if any number of a sample is none.
         """
-        collector = Collector(planned(metrics, self.count, self.reference.card.counts["holdout"]), seed)
+        collector = FeatureAccumulator(planned(metrics, self.count, self.reference.card.counts["holdout"]), seed)
         nonfinite = 0
         with one_blas_thread():
             for block in blocks:

@@ -36,7 +36,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Block:
+class FeatureBlock:
     """Rows as an extractor saw them: features (n, d), logits (n, classes) or None, labels (n,), -1 = none.
 
     nonfinite: how many samples held NaN or infinite values.
@@ -47,17 +47,19 @@ class Block:
     labels: Labels
     nonfinite: int = 0
 
-    def chunks(self) -> Iterator[Block]:
+    def chunks(self) -> Iterator[FeatureBlock]:
         """The same in pieces of 64, in which all sums are taken."""
         for begin in range(0, len(self.labels), CHUNK):
             rows = slice(begin, begin + CHUNK)
-            yield Block(self.features[rows], None if self.logits is None else self.logits[rows], self.labels[rows])
+            yield FeatureBlock(
+                self.features[rows], None if self.logits is None else self.logits[rows], self.labels[rows]
+            )
 
 
-Mapped = Callable[[Callable[[Span], Block], Sequence[Span]], Iterable[Block]]
+Mapped = Callable[[Callable[[Span], FeatureBlock], Sequence[Span]], Iterable[FeatureBlock]]
 
 
-def one_by_one(look: Callable[[Span], Block], spans: Sequence[Span]) -> Iterator[Block]:
+def one_by_one(look: Callable[[Span], FeatureBlock], spans: Sequence[Span]) -> Iterator[FeatureBlock]:
     """The plain way of mapping; `cluster.spread.in_order` is the other."""
     return map(look, spans)
 
@@ -65,7 +67,7 @@ def one_by_one(look: Callable[[Span], Block], spans: Sequence[Span]) -> Iterator
 def in_threads(count: int) -> Mapped:
     """As `one_by_one`, over threads of this process, each of which computes alone: any count gives the same bits."""
 
-    def mapped(look: Callable[[Span], Block], spans: Sequence[Span]) -> Iterator[Block]:
+    def mapped(look: Callable[[Span], FeatureBlock], spans: Sequence[Span]) -> Iterator[FeatureBlock]:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting = deque(pool.submit(look, span) for span in spans[: 2 * count])
             following = iter(spans[2 * count :])
@@ -105,31 +107,31 @@ def _opened(handle: Handle) -> AnyExtractor:
 
 
 @dataclass(frozen=True)
-class Look:
-    """A span of examples → a Block, on a fixed number of threads."""
+class FeatureTask:
+    """A span of examples → a FeatureBlock, on a fixed number of threads."""
 
     extractor: Handle | AnyExtractor
     examples: Examples
     threads: int
 
-    def __call__(self, span: Span) -> Block:
+    def __call__(self, span: Span) -> FeatureBlock:
         extractor = self.extractor.open() if isinstance(self.extractor, Handle) else self.extractor
         with fixed_threads(self.threads):
             parts = [self._chunk(extractor, begin, min(begin + CHUNK, span[1])) for begin in range(*span, CHUNK)]
         logits = [part.logits for part in parts if part.logits is not None]
-        return Block(
+        return FeatureBlock(
             np.concatenate([part.features for part in parts]),
             np.concatenate(logits) if logits else None,
             np.concatenate([part.labels for part in parts]),
             sum(part.nonfinite for part in parts),
         )
 
-    def _chunk(self, extractor: AnyExtractor, begin: int, end: int) -> Block:
+    def _chunk(self, extractor: AnyExtractor, begin: int, end: int) -> FeatureBlock:
         found = self.examples.examples(np.arange(begin, end, dtype=np.int64))
         labelled = "label" in found and bool(self.examples.spec.classes)
         labels = found["label"].astype(np.int64) if labelled else np.full(end - begin, -1, dtype=np.int64)
         features, logits = measured(extractor, found["x"])
-        return Block(features, logits, labels, int(found["nonfinite"].sum()) if "nonfinite" in found else 0)
+        return FeatureBlock(features, logits, labels, int(found["nonfinite"].sum()) if "nonfinite" in found else 0)
 
 
 def measured(extractor: AnyExtractor, x: NDArray[Any]) -> tuple[Features, Features | None]:
@@ -147,12 +149,12 @@ def spans(total: int, rows: int = ROWS) -> list[Span]:
     return [(begin, min(begin + rows, total)) for begin in range(0, total, rows)]
 
 
-def look_at(
+def extract_features(
     extractor: Handle | AnyExtractor, examples: Examples, threads: int, mapped: Mapped = one_by_one
-) -> Iterator[Block]:
+) -> Iterator[FeatureBlock]:
     """Every example in order, block by block; blocks that travel, to workers with a handle, are larger."""
     rows = ROWS if isinstance(extractor, Handle) and mapped is not one_by_one else CHUNK
-    yield from mapped(Look(extractor, examples, threads), spans(len(examples), rows))
+    yield from mapped(FeatureTask(extractor, examples, threads), spans(len(examples), rows))
 
 
 # --- examples that travel -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pipeline.formats.reference import Features, Reference
 from pipeline.metrics import frechet, precision_recall
 from pipeline.randomness import choose, shuffled
 from pipeline.sampling.samples import CHUNK, Inputs, Labels, SampleSource, as_stored, evaluating
-from pipeline.scoring.extract import Block
+from pipeline.scoring.extract import FeatureBlock
 from pipeline.threads import fixed_threads, one_blas_thread
 from pipeline.types import DataSpec
 
@@ -159,7 +159,9 @@ def stratified(labels: Labels, seed: int) -> Labels:
     return np.repeat(classes, counts)[np.argsort(places, kind="stable")].astype(np.int64)
 
 
-def see(make: Callable[[int], tuple[Tensor, Labels]], n: int, reference: Reference, world: World) -> Iterator[Block]:
+def see(
+    make: Callable[[int], tuple[Tensor, Labels]], n: int, reference: Reference, world: World
+) -> Iterator[FeatureBlock]:
     """Have the ranks make and measure n samples between them; every rank gets all, in order, a chunk at a time.
 
     make: chunk index → float samples (64, *shape) and their labels (64,). Rank r makes chunks r,
@@ -176,7 +178,7 @@ def see(make: Callable[[int], tuple[Tensor, Labels]], n: int, reference: Referen
         for index, part in enumerate(parts[: chunks - first], first):
             table = part.cpu().numpy()[: n - index * CHUNK]
             logits = table[:, dimension : dimension + width] if width else None
-            yield Block(table[:, :dimension], logits, table[:, -2].astype(np.int64), int(table[:, -1].sum()))
+            yield FeatureBlock(table[:, :dimension], logits, table[:, -2].astype(np.int64), int(table[:, -1].sum()))
 
 
 def _measured(extractor: AnyExtractor, spec: DataSpec, made: Tensor, labels: Labels) -> tuple[Tensor, int]:

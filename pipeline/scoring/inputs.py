@@ -38,7 +38,7 @@ Split = Literal["train", "holdout"]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """Examples that an extractor has to see.
 
     content: what they are known by. labels (n,): indices into the classes of their spec, -1 = none. said: what a record
@@ -71,7 +71,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Ready:
+class GivenFeatures:
     """Rows that someone else extracted (n, d), and what the same file holds of labels and predictions.
 
     labels (n,): indices of classes, whose names such a file does not tell; -1 = none.
@@ -86,7 +86,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Known:
+class GivenStatistics:
     """Statistics without rows. about: what the file says of its extractor."""
 
     name: str
@@ -95,7 +95,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ReferenceSplit:
     """A reference artefact: reals that were seen already, and who saw them."""
 
     name: str
@@ -103,7 +103,7 @@ class Measured:
     split: Split
 
 
-Input = Pictures | Model | Ready | Known | Measured
+Input = ImageSet | Model | GivenFeatures | GivenStatistics | ReferenceSplit
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
     if (path / "manifest.json").is_file():
         return _shards(path, split or "train")
     if (path / "reference.json").is_file():
-        return Measured(str(path), Reference.load(path), split or "train")
+        return ReferenceSplit(str(path), Reference.load(path), split or "train")
     if (path / "model.json").is_file():
         return _model(address, path, opening)
     for name, what in NO_SAMPLES.items():
@@ -155,7 +155,7 @@ def open_input(where: str, address: str, opening: Opening) -> Input:
         )
         said.append(f"{where} holds images of {what}: each is resized by itself")
     labels = folder.labels if folder.spec.classes else None
-    return Pictures(str(path), folder, folder.sha256, labels, said=tuple(said))
+    return ImageSet(str(path), folder, folder.sha256, labels, said=tuple(said))
 
 
 def _path(address: str) -> tuple[Path, Split | None]:
@@ -167,11 +167,11 @@ def _path(address: str) -> tuple[Path, Split | None]:
     return Path(home(address)), None
 
 
-def _shards(path: Path, split: Split) -> Pictures:
+def _shards(path: Path, split: Split) -> ImageSet:
     examples = ShardExamples(path, split)
     other = ShardExamples(path, "holdout") if split == "train" else None
     labels = examples.labels
-    return Pictures(f"{path}:{split}", examples, f"{examples.manifest_sha256}:{split}", labels, split, other)
+    return ImageSet(f"{path}:{split}", examples, f"{examples.manifest_sha256}:{split}", labels, split, other)
 
 
 def _model(address: str, folder: Path, opening: Opening) -> Model:
@@ -179,11 +179,11 @@ def _model(address: str, folder: Path, opening: Opening) -> Model:
     return Model(address, folder, source, card)
 
 
-def _arrays(path: Path, where: str) -> Ready | Known:
+def _arrays(path: Path, where: str) -> GivenFeatures | GivenStatistics:
     found, name = read_table(path, where), str(path)
     if {"mu", "sigma"} <= set(found):
         about = {key: str(found[key]) for key in ("extractor", "tap", "resize") if key in found}
-        return Known(name, gaussian(found, path, where), about)
+        return GivenStatistics(name, gaussian(found, path, where), about)
     predicted = next((key for key in PREDICTED if key in found), None)
     rows = next((found[key] for key in ("rows", "features") if key in found), None)
     if rows is None and predicted is None:
@@ -197,7 +197,7 @@ def _arrays(path: Path, where: str) -> Ready | Known:
     if len({len(table) for table in tables}) > 1:
         raise UserError(f"{where} {path} holds {' and '.join(str(len(table)) for table in tables)} rows in its tables")
     first = rows if rows is not None else found[predicted or ""]
-    return Ready(
+    return GivenFeatures(
         name,
         rows,
         files.sha256_file(path),
@@ -230,7 +230,7 @@ def _labels(found: NDArray[Any], count: int, path: Path, where: str) -> NDArray[
     return found.astype(np.int64)
 
 
-def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predictions:
+def predictions(ready: GivenFeatures, splits: int, shuffle: int | None = None) -> Predictions:
     """The class predictions of a file: its own table of them, or else its rows.
 
     shuffle: a seed, by which the parts are cut from a shuffled order; None = as they come.
@@ -244,7 +244,7 @@ def predictions(ready: Ready, splits: int, shuffle: int | None = None) -> Predic
     return Predictions.of(table, min(splits, len(table)), probabilities=probabilities, order=order)
 
 
-def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like | None) -> Pictures:
+def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like | None) -> ImageSet:
     """`count` samples of the model; of classes as frequent as among the reals, or else balanced."""
     source, card = model.source, model.card
     if source.conditional and reals is not None:
@@ -259,7 +259,7 @@ def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like 
         model.folder, labels, seed, truncation, source.threads, weights_sha256=card.weights_sha256
     )
     content = files.sha256_json({"weights": card.weights_sha256, "seed": seed, "n": count, "truncation": truncation})
-    return Pictures(model.name, examples, content, labels if source.conditional else None)
+    return ImageSet(model.name, examples, content, labels if source.conditional else None)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class Like:
     numbering: NDArray[np.int64]
 
 
-def like(reals: Pictures | Measured, own: Sequence[str]) -> Like | None:
+def like(reals: ImageSet | ReferenceSplit, own: Sequence[str]) -> Like | None:
     """The reals for a model of the classes `own`, by name; None where one of them has no label or another class."""
     names, labels = classes(reals), labels_of(reals)
     if names is None or labels is None or (labels < 0).any():
@@ -282,23 +282,23 @@ def like(reals: Pictures | Measured, own: Sequence[str]) -> Like | None:
 def aligned(fake: Input, real: Input | None) -> Input:
     """The samples, labelled as the reals number their classes: by name, -1 for a class that the reals don't have."""
     mine, others = classes(fake), classes(real)
-    if not isinstance(fake, Pictures) or fake.labels is None or mine is None or others is None or mine == others:
+    if not isinstance(fake, ImageSet) or fake.labels is None or mine is None or others is None or mine == others:
         return fake
     return replace(fake, labels=np.where(fake.labels < 0, -1, renumbering(mine, others)[fake.labels]))
 
 
 def classes(side: Input | None) -> tuple[str, ...] | None:
     """The names of its classes, where it has any."""
-    if isinstance(side, Pictures):
+    if isinstance(side, ImageSet):
         return side.examples.spec.classes or None
-    return side.reference.card.spec.classes or None if isinstance(side, Measured) else None
+    return side.reference.card.spec.classes or None if isinstance(side, ReferenceSplit) else None
 
 
 def labels_of(side: Input | None) -> NDArray[np.int64] | None:
     """Each row's class (n,), where they are known."""
-    if isinstance(side, Pictures | Ready):
+    if isinstance(side, ImageSet | GivenFeatures):
         return side.labels
-    return side.reference.labels(side.split) if isinstance(side, Measured) else None
+    return side.reference.labels(side.split) if isinstance(side, ReferenceSplit) else None
 
 
 # --- of one size ----------------------------------------------------------------------------------
@@ -310,13 +310,13 @@ def of_size(side: Input | None, size: Size, where: str) -> Input | None:
     Raises:
         UserError: for what is no image, or a reference of another size.
     """
-    if isinstance(side, Measured) and side.reference.card.spec.resolution != size:
+    if isinstance(side, ReferenceSplit) and side.reference.card.spec.resolution != size:
         own = side.reference.card.spec.resolution
         raise UserError(
             f"{where} {side.name} was measured of examples of {'×'.join(map(str, own))}; "
             + (f"take --size {written(own)}" if len(own) == 2 else "leave --size out")
         )
-    if not isinstance(side, Pictures):
+    if not isinstance(side, ImageSet):
         return side
     spec = side.examples.spec
     if spec.modality != "image" or spec.dtype != "uint8":
@@ -354,15 +354,15 @@ class Chosen:
         return self.whole.examples(self.indices[indices])
 
 
-def size(found: Pictures | Ready) -> int:
+def size(found: ImageSet | GivenFeatures) -> int:
     """How many examples, or rows, there are."""
-    if isinstance(found, Pictures):
+    if isinstance(found, ImageSet):
         return len(found.examples)
     table = found.predicted if found.rows is None else found.rows
     return 0 if table is None else len(table)
 
 
-def limited(found: Pictures | Ready, n: int | None, seed: int) -> Pictures | Ready:
+def limited(found: ImageSet | GivenFeatures, n: int | None, seed: int) -> ImageSet | GivenFeatures:
     """At most `n` of a set, chosen by the seed."""
     total = size(found)
     if n is None or n >= total:
@@ -370,7 +370,7 @@ def limited(found: Pictures | Ready, n: int | None, seed: int) -> Pictures | Rea
     index = choose(total, n, seed, "score/chosen")
     content = files.sha256_json({"content": found.content, "n": n, "seed": seed})
     labels = None if found.labels is None else found.labels[index]
-    if isinstance(found, Pictures):
+    if isinstance(found, ImageSet):
         return replace(found, examples=Chosen(found.examples, index), content=content, labels=labels)
     rows, predicted = (None if table is None else table[index] for table in (found.rows, found.predicted))
-    return Ready(found.name, rows, content, labels, predicted, found.probabilities)
+    return GivenFeatures(found.name, rows, content, labels, predicted, found.probabilities)

@@ -14,7 +14,7 @@ from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.errors import SettingsError
 from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
 from pipeline.score_names import extractor_class
-from pipeline.scoring.extract import Handle, Mapped, look_at, one_by_one
+from pipeline.scoring.extract import Handle, Mapped, extract_features, one_by_one
 from pipeline.scoring.precomputed import read_statistics
 from pipeline.scoring.settings import ReferenceSettings
 from pipeline.threads import fixed_threads
@@ -80,7 +80,7 @@ def measure(
             looked = Handle.of({"name": name, **card.config}, card.spec, path)
 
         def pieces(examples: Examples) -> Iterator[Measured]:
-            for block in look_at(looked, examples, settings.threads, mapped):
+            for block in extract_features(looked, examples, settings.threads, mapped):
                 yield Measured(block.features, block.labels)
 
         splits = {"train": pieces(train), "holdout": pieces(holdout)}

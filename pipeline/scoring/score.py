@@ -13,19 +13,19 @@ from pipeline.contract.metric import AnyMetric, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord
 from pipeline.scoring import bound_extractor
-from pipeline.scoring.bound_extractor import Viewer
+from pipeline.scoring.bound_extractor import BoundExtractor
 from pipeline.scoring.compatibility import Pair, dimension, fits, hindrance
 from pipeline.scoring.evaluate import library_version
 from pipeline.scoring.extract import Mapped, one_by_one
 from pipeline.scoring.inputs import (
+    GivenFeatures,
+    GivenStatistics,
+    ImageSet,
     Input,
-    Known,
     Like,
-    Measured,
     Model,
     Opening,
-    Pictures,
-    Ready,
+    ReferenceSplit,
     Split,
     aligned,
     classes,
@@ -39,7 +39,7 @@ from pipeline.scoring.inputs import (
 )
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import PathLengthSettings
-from pipeline.scoring.side_builder import Seeing
+from pipeline.scoring.side_builder import SideBuilder
 from pipeline.scoring.sizes import FILTER, Size
 from pipeline.threads import one_blas_thread
 
@@ -79,7 +79,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Work:
+class Execution:
     """How it is done: opening inputs with progress, and how blocks are spread.
 
     scratch: where workers of other processes find weights; None = all is done in this one.
@@ -90,7 +90,7 @@ class Work:
     scratch: Path | None = None
 
 
-def score(request: Request, work: Work) -> Scored:
+def score(request: Request, work: Execution) -> Scored:
     """Every metric that was asked for, of `fake` against `real`.
 
     Raises:
@@ -99,7 +99,7 @@ def score(request: Request, work: Work) -> Scored:
     metrics = {str(each["name"]): _metric(each) for each in request.metrics}
     real = None if request.real is None else open_input("--real", request.real, work.opening)
     fake = open_input("--fake", request.fake, work.opening)
-    table = Table(request, work, metrics, real, fake)
+    table = Comparison(request, work, metrics, real, fake)
     return table.scored()
 
 
@@ -108,18 +108,18 @@ def _metric(settings: Mapping[str, Any]) -> AnyMetric:
     return found
 
 
-class Table:
+class Comparison:
     """Two opened inputs on one table: sized alike, seen by one extractor, measured."""
 
     def __init__(
-        self, request: Request, work: Work, metrics: dict[str, AnyMetric], real: Input | None, fake: Input
+        self, request: Request, work: Execution, metrics: dict[str, AnyMetric], real: Input | None, fake: Input
     ) -> None:
         self.request, self.work, self.metrics = request, work, metrics
         self.said: list[str] = []
         self.warnings: list[str] = []
         self.model = fake if isinstance(fake, Model) else None
         self.real, self.fake = self._of_one_size(*self._counted(real, fake))
-        self.split: Split | None = real.split if isinstance(real, Pictures | Measured) else None
+        self.split: Split | None = real.split if isinstance(real, ImageSet | ReferenceSplit) else None
         self.viewer = self._viewer()
 
     # --- what is compared -------------------------------------------------------------------------
@@ -127,9 +127,9 @@ class Table:
     def _counted(self, real: Input | None, fake: Input) -> tuple[Input | None, Input]:
         """Both with as many rows as are wanted; models sampled, their classes numbered as the reals'."""
         request = self.request
-        if isinstance(real, Pictures | Ready):
+        if isinstance(real, ImageSet | GivenFeatures):
             real = limited(real, request.n, request.seed)
-        if isinstance(fake, Pictures | Ready):
+        if isinstance(fake, ImageSet | GivenFeatures):
             fake = limited(fake, request.n, request.seed)
         reals = self._like(real, fake) if isinstance(fake, Model) else None
         if isinstance(real, Model):
@@ -140,7 +140,7 @@ class Table:
 
     def _like(self, real: Input | None, fake: Model) -> Like | None:
         """The reals' classes, which the model is asked for as often as they occur."""
-        if not isinstance(real, Pictures | Measured) or not fake.source.conditional or labels_of(real) is None:
+        if not isinstance(real, ImageSet | ReferenceSplit) or not fake.source.conditional or labels_of(real) is None:
             return None
         found = like(real, fake.card.spec.classes)
         if found is None and classes(real) is not None:
@@ -152,7 +152,7 @@ class Table:
         size = self.request.size
         if size is None:
             return real, fake
-        if not any(isinstance(side, Pictures) for side in (real, fake)):
+        if not any(isinstance(side, ImageSet) for side in (real, fake)):
             raise UserError("--size: neither side holds images that are yet to be seen")
         if self.request.path_length is not None:
             raise UserError("--metrics path_length: it walks through a model's own images; leave --size out")
@@ -163,18 +163,18 @@ class Table:
     def _count(self, other: Input | None) -> int:
         if self.request.n is not None:
             return self.request.n
-        if isinstance(other, Pictures | Ready):
+        if isinstance(other, ImageSet | GivenFeatures):
             return size(other)
-        if isinstance(other, Measured):
+        if isinstance(other, ReferenceSplit):
             return other.reference.card.counts[other.split]
-        if isinstance(other, Known) and other.gaussian.count:
+        if isinstance(other, GivenStatistics) and other.gaussian.count:
             return other.gaussian.count
         raise UserError("--n: say how many samples of the model are to be scored; the other side does not tell")
 
-    def _viewer(self) -> Viewer | None:
+    def _viewer(self) -> BoundExtractor | None:
         """Whoever has to look; None where nothing has to be looked at."""
         real, fake, wanted = self.real, self.fake, self.request.extractor
-        if isinstance(real, Measured):
+        if isinstance(real, ReferenceSplit):
             card = real.reference.card
             if wanted is not None and str(wanted["name"]) != card.extractor:
                 raise UserError(
@@ -185,14 +185,14 @@ class Table:
             if tap is not None and tap != card.identity.tap:
                 raise UserError(f"--real {real.name} holds statistics of tap {card.identity.tap}, and --tap says {tap}")
             found = bound_extractor.of_reference(real.reference)
-            if isinstance(fake, Pictures):
+            if isinstance(fake, ImageSet):
                 found.check(fake)
             return found
-        pictures = [side for side in (real, fake) if isinstance(side, Pictures)]
+        pictures = [side for side in (real, fake) if isinstance(side, ImageSet)]
         if not pictures:
             return None
         extractor = wanted or {"name": "inception"}
-        shown = real if isinstance(real, Pictures) else None
+        shown = real if isinstance(real, ImageSet) else None
         return bound_extractor.prepare(extractor, shown, pictures[-1], self.request.seed, self.request.threads)
 
     @property
@@ -248,12 +248,12 @@ class Table:
             raise UserError("no metric can be had from these two sides; see `zerosum score --help` for what can")
         return kept
 
-    def _holdout(self) -> Pictures | Measured | None:
+    def _holdout(self) -> ImageSet | ReferenceSplit | None:
         real = self.real
-        if isinstance(real, Measured):
+        if isinstance(real, ReferenceSplit):
             return replace(real, split="holdout")
-        if isinstance(real, Pictures) and real.holdout is not None:
-            return Pictures(f"{real.name}, holdout", real.holdout, f"{real.content}:holdout")
+        if isinstance(real, ImageSet) and real.holdout is not None:
+            return ImageSet(f"{real.name}, holdout", real.holdout, f"{real.content}:holdout")
         return None
 
     def _walked(self) -> list[Score]:
@@ -272,7 +272,7 @@ class Table:
     def _statistics(self, metrics: Mapping[str, AnyMetric]) -> Statistics:
         chosen, seed = list(metrics.values()), self.request.seed
         blind = all("logits" in metric.needs for metric in chosen)
-        seeing = Seeing(self.viewer, self.request.cache, self.work.opening.progress, self.work.mapped, self.said)
+        seeing = SideBuilder(self.viewer, self.request.cache, self.work.opening.progress, self.work.mapped, self.said)
         held_out = self._holdout() if any("holdout" in metric.needs for metric in chosen) else None
         return Statistics(
             real=Side(None) if blind or self.real is None else seeing.side("real", self.real, chosen, 0),
@@ -289,7 +289,7 @@ class Table:
     def _record(self, found: Score) -> ScoreRecord:
         card = None if self.model is None else self.model.card
         sides = {"the reals": self.real, "the samples": self.fake}
-        foreign = {who: side for who, side in sides.items() if isinstance(side, Known)}
+        foreign = {who: side for who, side in sides.items() if isinstance(side, GivenStatistics)}
         return ScoreRecord(
             name=found.name,
             value=found.value,
@@ -318,8 +318,8 @@ class Table:
 
 
 def _content(side: Input | None) -> str:
-    if isinstance(side, Known):
+    if isinstance(side, GivenStatistics):
         return side.gaussian.sha256
-    if isinstance(side, Pictures | Ready):
+    if isinstance(side, ImageSet | GivenFeatures):
         return side.content.removesuffix(":train")
-    return side.reference.card.manifest_sha256 if isinstance(side, Measured) else ""
+    return side.reference.card.manifest_sha256 if isinstance(side, ReferenceSplit) else ""

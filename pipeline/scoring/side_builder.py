@@ -11,19 +11,19 @@ from pipeline.contract.metric import AnyMetric, Side
 from pipeline.contract.moments import Moments
 from pipeline.errors import BrokenArtefact
 from pipeline.formats.statistics import CARD, Seen, load_seen, save_seen
-from pipeline.scoring.bound_extractor import Viewer
-from pipeline.scoring.collecting import Plan, planned
+from pipeline.scoring.bound_extractor import BoundExtractor
+from pipeline.scoring.collecting import CollectionPlan, planned
 from pipeline.scoring.extract import Mapped
-from pipeline.scoring.inputs import Input, Known, Measured, Pictures, Ready, predictions
+from pipeline.scoring.inputs import GivenFeatures, GivenStatistics, ImageSet, Input, ReferenceSplit, predictions
 from pipeline.scoring.sizes import FILTER
 from pipeline.storage import files
 
 
 @dataclass(frozen=True)
-class Seeing:
+class SideBuilder:
     """How sides come about. cache: where reals are remembered by content; said: what a person is told besides."""
 
-    viewer: Viewer | None
+    viewer: BoundExtractor | None
     cache: Path | None
     progress: Callable[[str], Callable[[int, int], None]]
     mapped: Mapped
@@ -31,14 +31,14 @@ class Seeing:
 
     def side(self, which: str, side: Input, metrics: Sequence[AnyMetric], seed: int) -> Side:
         """What these metrics look at; which: real, fake or holdout."""
-        if isinstance(side, Known):
+        if isinstance(side, GivenStatistics):
             return Side(side.gaussian)
-        if isinstance(side, Measured):
+        if isinstance(side, ReferenceSplit):
             found, split = side.reference, side.split
             return Side(found.moments(split), found.features(split), None, found.labels(split))
-        if isinstance(side, Ready):
+        if isinstance(side, GivenFeatures):
             return _of_ready(side, metrics, seed if which == "fake" else None)
-        assert isinstance(side, Pictures)  # models were sampled
+        assert isinstance(side, ImageSet)  # models were sampled
         plan = planned(metrics, len(side.examples))
         if which == "fake":
             return self._look(which, side, plan, seed)
@@ -46,11 +46,11 @@ class Seeing:
             plan = replace(plan, rows=plan.count)
         return self._remembered(which, side, plan)
 
-    def _look(self, which: str, side: Pictures, plan: Plan, seed: int) -> Side:
+    def _look(self, which: str, side: ImageSet, plan: CollectionPlan, seed: int) -> Side:
         assert self.viewer is not None  # there are pictures
         return self.viewer.look(side, plan, seed, self.mapped, self.progress(f"{which}: features"))
 
-    def _remembered(self, which: str, side: Pictures, plan: Plan) -> Side:
+    def _remembered(self, which: str, side: ImageSet, plan: CollectionPlan) -> Side:
         """Reals are seen once for each content, extractor and number of kept rows."""
         folder = self._folder(side, plan)
         if folder is None:
@@ -70,7 +70,7 @@ class Seeing:
             self.said.append(f"{which}: the statistics could not be kept ({error.strerror})")
         return seen
 
-    def _folder(self, side: Pictures, plan: Plan) -> Path | None:
+    def _folder(self, side: ImageSet, plan: CollectionPlan) -> Path | None:
         if self.cache is None or self.viewer is None:
             return None
         who = self.viewer
@@ -85,7 +85,7 @@ class Seeing:
         return self.cache / files.sha256_json({**parts, "settings": who.settings})
 
 
-def _of_ready(side: Ready, metrics: Sequence[AnyMetric], seed: int | None) -> Side:
+def _of_ready(side: GivenFeatures, metrics: Sequence[AnyMetric], seed: int | None) -> Side:
     """Rows as they are; class predictions where it is the samples (`seed` is theirs) and a metric looks at them."""
     predicted = None
     if seed is not None and any("logits" in metric.needs for metric in metrics):

@@ -69,7 +69,7 @@ class NodeCache:
                     self.pull(store, key, temporary)
             for card in path.rglob(ELSEWHERE):
                 # This run's budget, not that of the run which pulled it.
-                if Elsewhere.load(card.parent) != (now := Elsewhere(store.uri, self.budget)):
+                if RemoteShards.load(card.parent) != (now := RemoteShards(store.uri, self.budget)):
                     now.save(card.parent)
             os.utime(path)
             _trim(inputs, path, self.budget)
@@ -87,7 +87,7 @@ class NodeCache:
         left = {name for name in index if _is_shard(name, index)}
         store.pull(key, root, left_out=left, within=within)
         for folder in {str(PurePosixPath(name).parent) for name in left}:
-            Elsewhere(store.uri, self.budget).save(root / folder)
+            RemoteShards(store.uri, self.budget).save(root / folder)
 
 
 class _ElsewhereForm(Form):
@@ -98,7 +98,7 @@ class _ElsewhereForm(Form):
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteShards:
     """Beside a manifest whose shards are in a store: which one, and how many bytes this machine keeps of it."""
 
     store: str
@@ -109,7 +109,7 @@ class Elsewhere:
         files.write_json(folder / ELSEWHERE, asdict(self))
 
     @classmethod
-    def load(cls, folder: Path) -> Elsewhere | None:
+    def load(cls, folder: Path) -> RemoteShards | None:
         """The folder's; None where the shards are in the folder itself.
 
         Raises:

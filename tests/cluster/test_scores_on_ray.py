@@ -23,7 +23,7 @@ from pipeline.run.settings import RunSettings
 from pipeline.scoring.extract import ShardExamples
 from pipeline.scoring.inputs import Opening
 from pipeline.scoring.reference import measure
-from pipeline.scoring.score import Request, Work, score
+from pipeline.scoring.score import Execution, Request, score
 from pipeline.scoring.settings import ReferenceSettings
 
 
@@ -36,12 +36,12 @@ def test_a_reference_and_scores_are_the_same_on_two_workers(tmp_path: Path) -> N
     request = Request(str(shards), f"{shards}:holdout", {"name": "random_projection", "dimension": 8})
     opening = Opening(lambda uri: Path(uri), lambda name: lambda done, total: None)
     alone = measure(settings, train, holdout, tmp_path / "alone", train.manifest_sha256)
-    by_one = score(request, Work(opening))
+    by_one = score(request, Execution(opening))
     with session(RunSettings(num_workers=2), 2):
         spread_out = measure(
             settings, train, holdout, tmp_path / "spread", train.manifest_sha256, mapped=map_tasks.in_order
         )
-        by_two = score(request, Work(opening, map_tasks.in_order, tmp_path))
+        by_two = score(request, Execution(opening, map_tasks.in_order, tmp_path))
         afar = tmp_path / "afar"
         ingest(IngestSettings(source={"name": "digits"}, resolution=8, limit=900), afar, map_shards=carried)
         assert [most_under_way(megabytes * 2**20) for megabytes in (0, 50, 200)] == [4, 2, 1]

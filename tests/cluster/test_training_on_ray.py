@@ -77,7 +77,7 @@ def test_killed_workers_are_replaced(trained: tuple[Path, str], unsearched: Path
     running = stage(project, "train")
     running.until(lambda: examples_seen(project) >= 320)
     time.sleep(random.SystemRandom().uniform(0, 0.5))
-    assert kill_one(running.descendants(), "ray::Letters")
+    assert kill_one(running.descendants(), "ray::ProgressActor")
     assert kill_one(running.descendants(), "ray::RayTrainWorker", "ray::_RayTrainWorker")
     assert running.wait() == 0, running.output
     assert running.survivors() == []

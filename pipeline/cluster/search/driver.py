@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC, name_of, run_trial
+from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE, name_of, run_trial
 from pipeline.cluster.search.tune_setup import Found, Start, kept, placed, side_by_side, watching
 from pipeline.cluster.training.launch import last_line
-from pipeline.cluster.training.progress_channel import Mailbox
-from pipeline.cluster.training.start_watchdog import Building, patience, watch
+from pipeline.cluster.training.progress_channel import ProgressChannel
+from pipeline.cluster.training.start_watchdog import StartWatchdog, patience, watch
 from pipeline.contract import Record
 from pipeline.errors import TrainingFailed
 from pipeline.formats.search import Best, Journal
@@ -70,8 +70,8 @@ def _watched(params: Params, note: Callable[[str], None]) -> Generator[Any]:
     if params.tune.workers_per_trial == 1:
         yield None
         return
-    building, reporter = Building(patience(params.run)), Notes(note)
-    with Mailbox(reporter, on_begun=building.has_begun) as mailbox, watch(building, reporter, params.run):
+    building, reporter = StartWatchdog(patience(params.run)), Notes(note)
+    with ProgressChannel(reporter, on_begun=building.has_begun) as mailbox, watch(building, reporter, params.run):
         yield mailbox.actor
 
 
@@ -194,7 +194,7 @@ def _found(tuning: TuneSettings, configs: list[dict[str, Any]], journal: Journal
         row = {"trial": number, METRIC: last[METRIC], "status": status, CLOCK: last[CLOCK]}
         rows.append({**row, **config, "reason": last["reason"]})
         readings += [{"trial": number, CLOCK: entry[CLOCK], METRIC: entry[METRIC]} for entry in known]
-    whole = [row for row in rows if row["status"] == "finished" and row[METRIC] < BAD]
+    whole = [row for row in rows if row["status"] == "finished" and row[METRIC] < WORST_SCORE]
     if not whole:
         reasons = sorted({str(row["reason"] or row["status"]) for row in rows})
         raise TrainingFailed(f"no trial of {len(rows)} came to a usable score: {'; '.join(reasons)}")

@@ -124,7 +124,7 @@ def _trained(params: Params, line: Line, number: int, setup: Mapping[str, Any]) 
 def experiment_of(params: Params, line: Line, number: int, setup: Mapping[str, Any]) -> Experiment:
     """A line's training to the end of a round: on from its newest checkpoint, or from nothing with the same result."""
     tuning, name = params.tune, name_of(line)
-    train = trial.shortened(params)
+    train = trial.trial_settings(params)
     train |= {"examples": end_of(params, number), "checkpoint": tuning.interval, "grid": tuning.interval, "keep": KEPT}
     train["score"] = {**train["score"], "every": tuning.interval}
     return Experiment(

@@ -19,8 +19,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
 from pipeline.cluster.search.members import ROUND, clear_mirrors, end_of, rounds, run_member, schedule_of, sick
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC
-from pipeline.cluster.search.trial_semaphore import Turnstile
+from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
+from pipeline.cluster.search.trial_semaphore import TrialSemaphore
 from pipeline.cluster.search.tune_setup import Found, Start, kept, placed, side_by_side, watching
 from pipeline.errors import TrainingFailed
 from pipeline.formats.search import Best, Journal
@@ -43,7 +43,7 @@ def evolve(
     # A private Ray is started with exactly the CPUs that we may use.
     limited = tuning.workers_per_trial > 1 or resolve(params.run.address).kind != "private"
     places = side_by_side(params, int(ray.cluster_resources().get("CPU", 1)))
-    setup = {**setup, "turnstile": Turnstile(places) if limited and places < tuning.trials else None}
+    setup = {**setup, "turnstile": TrialSemaphore(places) if limited and places < tuning.trials else None}
     # Tune would hold some of a large population back, and the first round begins with all of it.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.trials)
     tuner = tune.Tuner(
@@ -217,7 +217,7 @@ class Population(PopulationBasedTraining):
         Raises:
             TrainingFailed: if no member came to a usable score.
         """
-        usable = {member: end for member, end in self._ends.items() if not sick(end) and end[METRIC] < BAD}
+        usable = {member: end for member, end in self._ends.items() if not sick(end) and end[METRIC] < WORST_SCORE}
         if not usable:
             reasons = sorted({str(end["reason"] or end["status"]) for end in self._ends.values()})
             raise TrainingFailed(f"no member of {len(self._ends)} came to a usable score: {'; '.join(reasons)}")

@@ -17,7 +17,7 @@ from pipeline.run.settings import RunSettings
 from pipeline.settings import override
 from pipeline.storage.files import sha256_json
 
-BAD = 1e6  # finite, and worse than any distance: NaN would only be warned about by the sampler
+WORST_SCORE = 1e6  # finite, and worse than any distance: NaN would only be warned about by the sampler
 METRIC = "score"
 CLOCK = "examples_seen"
 
@@ -27,7 +27,7 @@ def name_of(config: Mapping[str, Any]) -> str:
     return sha256_json(dict(config))[:12]
 
 
-def shortened(params: Params) -> dict[str, Any]:
+def trial_settings(params: Params) -> dict[str, Any]:
     """`train` for a trial: its budget, a reading at every rung's step, no way back from NaN."""
     tune, train = params.tune, params.train.model_dump()
     train["examples"] = tune.examples
@@ -49,19 +49,19 @@ def reading(
 ) -> dict[str, Any]:
     """A line of the journal and a report to Tune: only what repeats, no times."""
     value = record.get(objective)
-    score = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else BAD
+    score = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else WORST_SCORE
     return {
         "trial": name_of(config),
         "reading": number,
         "config": dict(config),
         CLOCK: int(record.get(CLOCK) or 0),
-        METRIC: score if status in {"running", "finished"} else BAD,
+        METRIC: score if status in {"running", "finished"} else WORST_SCORE,
         "status": status,
         "reason": str(record.get("reason") or ""),
     }
 
 
-class Readings:
+class TrialReporter:
     """Hands readings on in order, each once; a replay's are already known and cost nothing."""
 
     def __init__(self, config: Mapping[str, Any], known: list[dict[str, Any]], report: Callable[..., None], end: int):
@@ -117,14 +117,14 @@ def run_trial(
     Raises:
         UserError: if the data is at fault, which no other configuration would mend.
     """
-    readings = Readings(config, known, report, setup["examples"])
+    readings = TrialReporter(config, known, report, setup["examples"])
     if readings.ended:
         return
     try:
         params = whole.check(unsearched(setup["raw"], config))
         readings.objective = params.load_family().objective
         experiment = Experiment(
-            train=shortened(params),
+            train=trial_settings(params),
             family=params.family,
             scratch=str(setup["scratch"]),
             stop_on_collapse=True,
@@ -151,7 +151,7 @@ def unsearched(raw: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
     return override(raw, {"tune.space": {}, **config})
 
 
-def _distributed(experiment: Experiment, params: Params, readings: Readings, at_work: Any) -> None:
+def _distributed(experiment: Experiment, params: Params, readings: TrialReporter, at_work: Any) -> None:
     """Ray Train inside the trial; ticks come back through the mailbox's thread."""
     from pipeline.cluster.training import launch
 

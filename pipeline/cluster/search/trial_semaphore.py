@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 
-class Turnstile:
+class TrialSemaphore:
     """Handed to trials. A trial that dies never releases its slot; that attempt of the search is then aborted."""
 
     def __init__(self, places: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC
+from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.formats.search import Best, Journal
 from pipeline.params import Params
 
@@ -96,7 +96,7 @@ def watching(
             settings = ", ".join(f"{key} {short(value)}" for key, value in config.items())
             early = "" if last.get("status") != "running" else " (stopped early)"
             bad = f": {last['reason']}" if last.get("reason") else ""
-            note(f"{who}: score {last.get(METRIC, BAD):.4g}{early}{bad}   {settings}")
+            note(f"{who}: score {last.get(METRIC, WORST_SCORE):.4g}{early}{bad}   {settings}")
 
     return Watcher()
 

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from pipeline.cluster.training import ray_snapshot, validation
-from pipeline.cluster.training.progress_channel import Mailbox, MailboxReporter
+from pipeline.cluster.training.progress_channel import ChannelReporter, ProgressChannel
 from pipeline.cluster.training.resources import use_cuda
-from pipeline.cluster.training.start_watchdog import Building, patience, watch
+from pipeline.cluster.training.start_watchdog import StartWatchdog, patience, watch
 from pipeline.contract import Record, Reporter, World
 from pipeline.errors import Collapsed, ScratchRemoved, TrainingFailed, UserError
 from pipeline.experiment import PUBLISHED, Experiment, fit_and_score, publish_run
@@ -77,7 +77,7 @@ def train(
     if cuda:
         resources["GPU"] = run.gpus_per_worker
     scored_beside = scores_beside(experiment, run)
-    building = Building(patience(run))
+    building = StartWatchdog(patience(run))
 
     def ticked(record: Record) -> None:
         building.has_ticked()
@@ -85,7 +85,7 @@ def train(
             on_tick(record)
 
     watching = watch(building, reporter, run)
-    with Mailbox(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watching:
+    with ProgressChannel(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watching:
         trainer = Trainer(
             worker,
             train_loop_config={
@@ -157,9 +157,9 @@ def worker(config: dict[str, Any]) -> None:
     from ray.util import get_current_placement_group
 
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
-    reporter = MailboxReporter(config["mailbox"])
+    reporter = ChannelReporter(config["mailbox"])
     if group := get_current_placement_group():
-        for told in (reporter, MailboxReporter(config["at_work"]) if config["at_work"] else None):
+        for told in (reporter, ChannelReporter(config["at_work"]) if config["at_work"] else None):
             if told is not None:
                 told.begun(group.id.hex())
     if reporter.ended():
@@ -190,7 +190,7 @@ def worker(config: dict[str, Any]) -> None:
         raise
 
 
-def _tell_if_removed(config: dict[str, Any], reporter: MailboxReporter) -> None:
+def _tell_if_removed(config: dict[str, Any], reporter: ChannelReporter) -> None:
     """Say why a file is not there, where all of the folder is not: a restart would begin in another."""
     try:
         Experiment(**config["experiment"]).intact()

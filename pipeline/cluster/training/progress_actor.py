@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Letters:
+class ProgressActor:
     """Keeps letters until they are fetched; once a worker has said its end, no other start does better."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from pipeline.cluster.training.progress_actor import Letters
+from pipeline.cluster.training.progress_actor import ProgressActor
 from pipeline.contract import Record, Reporter
 from pipeline.errors import Collapsed, TrainingFailed, UserError
 
@@ -16,7 +16,7 @@ BEGUN = "begun"
 ENDS: dict[str, type[Exception]] = {each.__name__: each for each in (UserError, TrainingFailed, Collapsed)}
 
 
-class MailboxReporter:
+class ChannelReporter:
     """A `Reporter` on a worker: posts and forgets, so that progress never stalls training."""
 
     def __init__(self, mailbox: Any) -> None:
@@ -45,7 +45,7 @@ class MailboxReporter:
         return bool(ray.get(self._mailbox.ended.remote()))
 
 
-class Mailbox:
+class ProgressChannel:
     """The driver's end: a thread that hands letters to a reporter while the block runs."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Mailbox:
         self._ray: Any = ray
         self._errors = RayError
         # Should its process be killed, another takes over; what was on the way is progress only.
-        self.actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Letters).remote()
+        self.actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(ProgressActor).remote()
         self.failure: Exception | None = None
         self._reporter = reporter
         self._on_tick = on_tick
@@ -70,7 +70,7 @@ class Mailbox:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
-    def __enter__(self) -> Mailbox:
+    def __enter__(self) -> ProgressChannel:
         self._thread.start()
         return self
 

@@ -23,7 +23,7 @@ LEAST = 60.0  # seconds for processes to start and to import, however short the 
 Table = Mapping[str, Mapping[str, Any]]
 
 
-class Building:
+class StartWatchdog:
     """Which groups have waited too long for their workers."""
 
     def __init__(self, patience: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +61,7 @@ def _of_workers(group: Mapping[str, Any]) -> bool:
     return all("CPU" in bundle for bundle in group["bundles"].values())
 
 
-def watch(building: Building, reporter: Reporter, run: RunSettings) -> Watch:
+def watch(building: StartWatchdog, reporter: Reporter, run: RunSettings) -> Watch:
     """A `Watch` that suits the Ray of `run`."""
     address = resolve(run.address)
     if address.kind == "private":
@@ -82,7 +82,7 @@ class Watch:
     """
 
     def __init__(
-        self, building: Building, reporter: Reporter, every: float = 1.0, there: Callable[[], bool] = lambda: True
+        self, building: StartWatchdog, reporter: Reporter, every: float = 1.0, there: Callable[[], bool] = lambda: True
     ) -> None:
         """every: seconds between two looks; there: whether the cluster's head answers, asked before each."""
         self._building = building

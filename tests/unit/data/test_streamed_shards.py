@@ -23,7 +23,7 @@ from pipeline.data.settings import IngestSettings
 from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.storage import files
-from pipeline.storage.node_cache import Elsewhere, NodeCache
+from pipeline.storage.node_cache import NodeCache, RemoteShards
 from pipeline.storage.store import Store
 
 BIG = 10**9
@@ -115,7 +115,7 @@ def test_of_two_that_come_at_once_one_stays(node: Node, tmp_path: Path, monkeypa
         both.wait()
 
     monkeypatch.setattr(Store, "fetch", fetch)
-    there = Elsewhere.load(folder)
+    there = RemoteShards.load(folder)
     assert there
     for _ in range(5):
         with ThreadPoolExecutor(2) as pool:
@@ -130,7 +130,7 @@ def test_what_was_read_while_others_are_dropped_stays(
 ) -> None:
     """Another reader comes between the list of what may go and the going."""
     (first, size), (second, _), (third, _), *_ = tars(node())
-    there, real = Elsewhere(str(tmp_path / "store"), 2 * size).blobs(), FileLock.acquire
+    there, real = RemoteShards(str(tmp_path / "store"), 2 * size).blobs(), FileLock.acquire
     for sha256 in (first, second, third):
         files.write_bytes(tmp_path / "node/blobs" / sha256, bytes(size))
         time.sleep(0.01)

@@ -7,7 +7,7 @@ from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.contract.metric import Score, Side, Statistics
 from pipeline.contract.predictions import Predictions, are_probabilities
 from pipeline.metrics import inception_score
-from pipeline.scoring.collecting import Collector, planned
+from pipeline.scoring.collecting import FeatureAccumulator, planned
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 2)
 
@@ -41,7 +41,7 @@ def test_a_hand_counted_mixture() -> None:
 def scored(logits: np.ndarray, seed: int = 0, labels: np.ndarray | None = None, **keys: int | bool) -> Score:
     """The metric of a set that is collected block by block, as evaluate and score do."""
     metric = inception_score.Metric(inception_score.Config.model_validate(keys))
-    collector = Collector(planned([metric], len(logits)), seed)
+    collector = FeatureAccumulator(planned([metric], len(logits)), seed)
     for begin in range(0, len(logits), 64):
         rows = slice(begin, begin + 64)
         collector.take(np.zeros((len(logits[rows]), 2)), logits[rows], None if labels is None else labels[rows])

@@ -12,7 +12,7 @@ from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.contract.metric import AnyMetric, Side, Statistics
 from pipeline.contract.moments import Moments
 from pipeline.metrics import frechet, inception_score
-from pipeline.scoring.collecting import Collector, Plan, planned
+from pipeline.scoring.collecting import CollectionPlan, FeatureAccumulator, planned
 
 WHO = ExtractorIdentity("classifier", "ab" * 32, 4)
 FEATURES = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
@@ -20,8 +20,8 @@ LOGITS = (np.random.default_rng(1).normal(size=(300, 6)) * 2).astype(np.float32)
 LABELS = np.arange(300) % 3
 
 
-def collected(plan: Plan, cuts: list[int], seed: int = 0) -> Side:
-    collector = Collector(plan, seed)
+def collected(plan: CollectionPlan, cuts: list[int], seed: int = 0) -> Side:
+    collector = FeatureAccumulator(plan, seed)
     edges = [0, *sorted(set(cuts)), plan.count]
     for begin, end in itertools.pairwise(edges):
         collector.take(FEATURES[begin:end], LOGITS[begin:end], LABELS[begin:end])
@@ -31,7 +31,7 @@ def collected(plan: Plan, cuts: list[int], seed: int = 0) -> Side:
 @given(st.lists(st.integers(1, 299), max_size=12), st.sampled_from([0, 10, 300]), st.integers(1, 10))
 @settings(deadline=None, max_examples=40)
 def test_how_blocks_are_cut_changes_nothing_beyond_rounding(cuts: list[int], rows: int, splits: int) -> None:
-    plan = Plan(300, rows=rows, splits=splits, head=70)
+    plan = CollectionPlan(300, rows=rows, splits=splits, head=70)
     found, whole = collected(plan, cuts), collected(plan, [])
     assert isinstance(found.moments, Moments)
     assert isinstance(whole.moments, Moments)
@@ -78,7 +78,7 @@ def test_only_what_the_metrics_look_at_is_kept() -> None:
 
 
 def test_more_or_fewer_rows_than_planned_are_a_mistake_of_ours() -> None:
-    collector = Collector(Plan(10), 0)
+    collector = FeatureAccumulator(CollectionPlan(10), 0)
     with pytest.raises(RuntimeError, match="more came"):
         collector.take(FEATURES[:11], None, None)
     with pytest.raises(RuntimeError, match="0 came"):

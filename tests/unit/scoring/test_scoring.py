@@ -23,7 +23,7 @@ from pipeline.metrics import frechet
 from pipeline.networks.inception import fold
 from pipeline.scoring.extract import Mapped, in_threads, one_by_one
 from pipeline.scoring.inputs import Model, Opening, open_input, sampled
-from pipeline.scoring.score import Request, Scored, Work, score
+from pipeline.scoring.score import Execution, Request, Scored, score
 from pipeline.scoring.settings import PathLengthSettings
 
 DRAW = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def run(real: Path | str | None, fake: Path | str, *metrics: str, mapped: Mapped
     if metrics:
         keys = {"metrics": [{"name": name} for name in metrics], "strict": True, **keys}
     request = Request(None if real is None else str(real), str(fake), **keys)
-    return score(request, Work(opening(), mapped))
+    return score(request, Execution(opening(), mapped))
 
 
 def by_name(found: Scored) -> dict[str, ScoreRecord]:

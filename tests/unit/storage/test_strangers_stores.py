@@ -20,7 +20,7 @@ from pipeline.formats.checkpoint import Checkpoint
 from pipeline.formats.remote_checkpoints import MirroredStore
 from pipeline.formats.shards import Manifest
 from pipeline.storage import files, node_cache
-from pipeline.storage.node_cache import Blobs, Elsewhere, NodeCache
+from pipeline.storage.node_cache import Blobs, NodeCache, RemoteShards
 from pipeline.storage.store import Store
 
 CONTENT = b"content"
@@ -93,7 +93,7 @@ def test_nor_by_way_of_a_link_out_of_the_cache(shards_of_a_stranger: Path, cache
     inputs.mkdir(parents=True)
     (inputs / "link").symlink_to(shards_of_a_stranger)
     with pytest.raises(BrokenArtefact, match=r"elsewhere\.json"):
-        Elsewhere.load(inputs / "link")
+        RemoteShards.load(inputs / "link")
 
 
 def test_a_bundle_brings_no_such_word_into_the_cache(store: Store, cache: Path) -> None:

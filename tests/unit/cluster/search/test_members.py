@@ -12,7 +12,7 @@ from games import content
 from pipeline import params as whole
 from pipeline.cluster.search import members
 from pipeline.cluster.search.members import ROUND, name_of, run_member, schedule_of
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC
+from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.contract import LocalWorld, MemoryReporter
 from pipeline.data import packing
 from pipeline.data.batches import Reader
@@ -103,7 +103,7 @@ def test_a_round_tells_one_reading(trained: tuple[dict[str, Any], list[Any]]) ->
         (2, 96, "finished"),
     ]
     assert [each["trial"] for each in told] == [name_of(DONOR), name_of(LINE), name_of(LINE)]
-    assert all(0 < each[METRIC] < BAD and each["reason"] == "" for each in told)
+    assert all(0 < each[METRIC] < WORST_SCORE and each["reason"] == "" for each in told)
 
 
 @pytest.mark.slow
@@ -207,14 +207,14 @@ def test_a_line_that_came_to_an_end_says_so_again(data: dict[str, Any], tmp_path
     config = {"member": 1, "line": DONOR, ROUND: 1, "seen": 25, "sick": ended}
     run_member(config, setup(data, tmp_path), [], told.append)
     (entry,) = told
-    assert (entry["status"], entry["reason"], entry[METRIC], entry[CLOCK]) == (*ended.values(), BAD, 25)
+    assert (entry["status"], entry["reason"], entry[METRIC], entry[CLOCK]) == (*ended.values(), WORST_SCORE, 25)
     assert not Path(setup(data, tmp_path)["trials"]).exists()
 
 
 def test_what_the_settings_cause_is_a_bad_score(data: dict[str, Any], tmp_path: Path) -> None:
     wild = [{"from": 0, "member": 1, "settings": {RATE: 1e30, GAMMA: 1.0}}]
     entry = leg(wild, 0, setup(data, tmp_path))
-    assert (entry["status"], entry[METRIC]) == ("failed", BAD)
+    assert (entry["status"], entry[METRIC]) == ("failed", WORST_SCORE)
     assert "is not finite at" in entry["reason"]
     wrong = [{"from": 0, "member": 1, "settings": {RATE: -1.0, GAMMA: 1.0}}]
     entry = leg(wrong, 0, setup(data, tmp_path))

@@ -16,7 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from pipeline import params as whole
 from pipeline.cluster.search.members import ROUND, end_of, rounds
 from pipeline.cluster.search.populations import MEMBER, Population
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC
+from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.errors import TrainingFailed
 from pipeline.params import Params
 
@@ -194,9 +194,9 @@ def ill(members: set[int], until: int = ROUNDS) -> Any:
 
     def scores(config: dict[str, Any], number: int) -> dict[str, Any]:
         if config["sick"]:
-            return {METRIC: BAD, **config["sick"]}
+            return {METRIC: WORST_SCORE, **config["sick"]}
         if {config["line"][-1][MEMBER]} <= members and len(config["line"]) == 1:
-            return {METRIC: BAD, "status": "failed", "reason": "play/total is not finite"}
+            return {METRIC: WORST_SCORE, "status": "failed", "reason": "play/total is not finite"}
         return score(config, number)
 
     return scores
@@ -210,7 +210,7 @@ def test_whoever_cannot_go_on_is_replaced_at_the_next_round() -> None:
     assert {first[member + 1]["cloned"] for member in (0, 2, 3, 5, 6)} <= {2, 5, 8, 9}
     assert all(row["status"] == "finished" for row in rows)
     assert best.score is not None
-    assert best.score < BAD
+    assert best.score < WORST_SCORE
 
 
 def test_where_nobody_can_go_on_the_reason_is_said() -> None:

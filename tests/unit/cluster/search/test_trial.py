@@ -11,7 +11,16 @@ from games import IMAGES, Interrupted, Killer, Scores, dcgan, train
 
 from pipeline import params as whole
 from pipeline.cluster.search import trial
-from pipeline.cluster.search.trial import BAD, CLOCK, METRIC, Readings, reading, run_trial, shortened, unsearched
+from pipeline.cluster.search.trial import (
+    CLOCK,
+    METRIC,
+    WORST_SCORE,
+    TrialReporter,
+    reading,
+    run_trial,
+    trial_settings,
+    unsearched,
+)
 from pipeline.errors import BrokenArtefact, SettingsError, TrainingFailed
 from pipeline.formats.checkpoint import CheckpointStore
 
@@ -30,22 +39,22 @@ class Told:
         return [(each["reading"], each[CLOCK], each[METRIC], each["status"]) for each in self.readings]
 
 
-def ticks(readings: Readings, *scores: float | None) -> None:
+def ticks(readings: TrialReporter, *scores: float | None) -> None:
     for number, score in enumerate(scores, start=1):
         readings.tick({CLOCK: 10 * number} | ({} if score is None else {"frechet": score}))
 
 
 def test_a_tick_without_a_score_tells_nothing() -> None:
     told = Told()
-    ticks(Readings(CONFIG, [], told, 30), None, 5.0, 4.0)
+    ticks(TrialReporter(CONFIG, [], told, 30), None, 5.0, 4.0)
     assert told.brief == [(0, 20, 5.0, "running"), (1, 30, 4.0, "finished")]
     assert all(each["config"] == CONFIG and each["reason"] == "" for each in told.readings)
 
 
 def test_a_replay_tells_the_same_and_goes_on() -> None:
     whole_, told = Told(), Told()
-    ticks(Readings(CONFIG, [], whole_, 40), 7.0, 6.0, 5.0, 4.0)
-    readings = Readings(CONFIG, whole_.readings[:2], told, 40)
+    ticks(TrialReporter(CONFIG, [], whole_, 40), 7.0, 6.0, 5.0, 4.0)
+    readings = TrialReporter(CONFIG, whole_.readings[:2], told, 40)
     assert told.readings == whole_.readings[:2]
     ticks(readings, 7.0, 6.0, 5.0, 4.0)  # from the beginning: what is known is passed over
     assert told.readings == whole_.readings
@@ -53,8 +62,8 @@ def test_a_replay_tells_the_same_and_goes_on() -> None:
 
 def test_a_replay_of_an_ended_trial_is_ended() -> None:
     first, second = Told(), Told()
-    ticks(Readings(CONFIG, [], first, 20), 3.0, 2.0)
-    readings = Readings(CONFIG, first.readings, second, 20)
+    ticks(TrialReporter(CONFIG, [], first, 20), 3.0, 2.0)
+    readings = TrialReporter(CONFIG, first.readings, second, 20)
     assert readings.ended
     readings.end("failed", "never")
     assert second.readings == first.readings
@@ -62,18 +71,18 @@ def test_a_replay_of_an_ended_trial_is_ended() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), None, "none"])
 def test_a_score_is_always_finite(score: Any) -> None:
-    assert reading(CONFIG, 0, {CLOCK: 10, "frechet": score})[METRIC] == BAD
-    assert math.isfinite(BAD)
+    assert reading(CONFIG, 0, {CLOCK: 10, "frechet": score})[METRIC] == WORST_SCORE
+    assert math.isfinite(WORST_SCORE)
 
 
 @pytest.mark.parametrize("status", ["failed", "collapsed", "refused"])
 def test_an_early_end_scores_worst_and_says_why(status: str) -> None:
     told = Told()
-    readings = Readings(CONFIG, [], told, 40)
+    readings = TrialReporter(CONFIG, [], told, 40)
     ticks(readings, 7.0)
     readings.end(status, "the reason")
     ticks(readings, 7.0, 1.0)
-    assert told.brief == [(0, 10, 7.0, "running"), (1, 10, BAD, status)]
+    assert told.brief == [(0, 10, 7.0, "running"), (1, 10, WORST_SCORE, status)]
     assert told.readings[1]["reason"] == "the reason"
 
 
@@ -81,7 +90,7 @@ def test_readings_that_a_kill_kept_from_the_journal_come_from_the_checkpoint(tmp
     with pytest.raises(Interrupted):
         train(dcgan(), IMAGES, tmp_path, scorer=Scores(9.0, 8.0, 7.0), reporter=Killer(3))
     told = Told()
-    readings = Readings(CONFIG, [], told, 128)
+    readings = TrialReporter(CONFIG, [], told, 128)
     readings.catch_up(CheckpointStore(tmp_path))
     assert told.brief == [(0, 32, 9.0, "running"), (1, 64, 8.0, "running")]
     train(dcgan(), IMAGES, tmp_path, scorer=Scores(7.0, 6.0), reporter=readings)
@@ -114,7 +123,7 @@ def test_what_the_settings_cause_is_a_bad_score(
     monkeypatch.setattr(trial, "fit_and_score", fail)
     told = Told()
     run_trial(CONFIG, setup(tmp_path), [], told)
-    assert told.brief == [(0, 0, BAD, status)]
+    assert told.brief == [(0, 0, WORST_SCORE, status)]
     assert told.readings[0]["reason"] == str(raised)
 
 
@@ -134,14 +143,14 @@ def test_what_the_data_cause_is_no_score_at_all(tmp_path: Path, monkeypatch: pyt
 def test_an_impossible_combination_is_refused_with_its_reason(tmp_path: Path) -> None:
     told = Told()
     run_trial({"train.batch_size": 7}, setup(tmp_path), [], told)
-    assert told.brief == [(0, 0, BAD, "refused")]
+    assert told.brief == [(0, 0, WORST_SCORE, "refused")]
     assert "batch_size" in told.readings[0]["reason"]
 
 
 def test_a_trial_is_a_training_with_a_shorter_clock() -> None:
     params = whole.check(unsearched(RAW, CONFIG))
     assert params.family == {"preset": "digits", "latent": 8}
-    train_ = shortened(params)
+    train_ = trial_settings(params)
     assert (train_["examples"], train_["checkpoint"], train_["score"]["every"]) == (128, 64, 64)
     assert train_["health"]["rollbacks"] == 0
     kept = {"batch_size", "lanes", "seed", "averaging", "family", "reduction"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pipeline.cluster.training.progress_actor import Letters
+from pipeline.cluster.training.progress_actor import ProgressActor
 
 
 def test_letters_are_fetched_once_and_in_order() -> None:
-    letters = Letters()
+    letters = ProgressActor()
     letters.put("tick", {"examples_seen": 1})
     letters.put("note", "two")
     assert letters.fetch() == [("tick", {"examples_seen": 1}), ("note", "two")]
@@ -18,7 +18,7 @@ def test_letters_are_fetched_once_and_in_order() -> None:
 
 
 def test_an_end_is_kept_for_good() -> None:
-    letters = Letters()
+    letters = ProgressActor()
     letters.end("UserError", "no such file")
     assert letters.fetch() == [("UserError", "no such file")]
     assert letters.ended()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.training.start_watchdog import Building
+from pipeline.cluster.training.start_watchdog import StartWatchdog
 
 JOB = "01000000"
 OURS, NEXT, OTHERS = f"{1:028x}{JOB}", f"{2:028x}{JOB}", f"{1:028x}02000000"
@@ -25,15 +25,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def building(clock: Clock) -> Building:
-    return Building(60, now=clock)
+def building(clock: Clock) -> StartWatchdog:
+    return StartWatchdog(60, now=clock)
 
 
 def table(state: str = "CREATED", *names: str) -> dict[str, dict[str, Any]]:
     return {name: {"state": state, "bundles": {0: {"CPU": 1.0}, 1: {"CPU": 1.0}}} for name in names or (OURS,)}
 
 
-def test_a_worker_that_does_not_begin_is_waited_for_so_long_and_no_longer(building: Building, clock: Clock) -> None:
+def test_a_worker_that_does_not_begin_is_waited_for_so_long_and_no_longer(
+    building: StartWatchdog, clock: Clock
+) -> None:
     building.has_begun(OURS)
     seen: list[float] = []
     for clock.now in range(200):
@@ -42,7 +44,7 @@ def test_a_worker_that_does_not_begin_is_waited_for_so_long_and_no_longer(buildi
     assert seen == [61, 123, 185]  # named again where taking it apart did nothing
 
 
-def test_a_group_whose_workers_have_all_begun_is_left_alone(building: Building, clock: Clock) -> None:
+def test_a_group_whose_workers_have_all_begun_is_left_alone(building: StartWatchdog, clock: Clock) -> None:
     assert building.overdue(table(), JOB) == []
     building.has_begun(OURS)
     building.has_begun(OURS)
@@ -51,7 +53,7 @@ def test_a_group_whose_workers_have_all_begun_is_left_alone(building: Building, 
 
 
 @pytest.mark.parametrize("state", ["PENDING", "PREPARED", "RESCHEDULING", "REMOVED"])
-def test_waiting_for_machines_has_no_limit_here(building: Building, clock: Clock, state: str) -> None:
+def test_waiting_for_machines_has_no_limit_here(building: StartWatchdog, clock: Clock, state: str) -> None:
     for clock.now in (0, 1000, 2000):
         assert building.overdue(table(state), JOB) == []
     # Its time begins when it has them.
@@ -60,20 +62,22 @@ def test_waiting_for_machines_has_no_limit_here(building: Building, clock: Clock
     assert building.overdue(table(), JOB) == [OURS]
 
 
-def test_another_jobs_groups_are_not_touched(building: Building, clock: Clock) -> None:
+def test_another_jobs_groups_are_not_touched(building: StartWatchdog, clock: Clock) -> None:
     for clock.now in (0, 61):
         found = building.overdue(table("CREATED", OURS, OTHERS), JOB)
     assert found == [OURS]
 
 
-def test_the_place_of_a_trial_that_trains_by_others_is_no_group_of_workers(building: Building, clock: Clock) -> None:
+def test_the_place_of_a_trial_that_trains_by_others_is_no_group_of_workers(
+    building: StartWatchdog, clock: Clock
+) -> None:
     place = {"state": "CREATED", "bundles": {0: {"memory": 1.0}}}
     for clock.now in (0, 61):
         found = building.overdue({**table(), NEXT: place}, JOB)
     assert found == [OURS]
 
 
-def test_a_tick_is_proof_where_letters_were_lost(building: Building, clock: Clock) -> None:
+def test_a_tick_is_proof_where_letters_were_lost(building: StartWatchdog, clock: Clock) -> None:
     building.overdue(table(), JOB)
     building.has_ticked()
     for clock.now in (30, 90, 200):
