@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,14 +15,15 @@ import numpy as np
 from pipeline import plugins
 from pipeline.cli import project
 from pipeline.cli.generate import SAMPLE
+from pipeline.console import folded
 from pipeline.errors import SettingsError, UserError
 from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats.model import ModelCard, save_model
-from pipeline.sampling.samples import SampleSource, open_model
+from pipeline.registry import opening
+from pipeline.sampling.samples import SampleSource
 from pipeline.storage import files, yaml_text
 from pipeline.types import Array, DataSpec
 
-REGISTERED = "models:/"
 ROOM = "explorations"
 RECORD = "explore.json"
 CLASSES = ("label", "classes")
@@ -46,7 +48,11 @@ def explore(model: str, how: str, out: Path, settings: Sequence[str]) -> list[Pa
     config = {"name": how, **_named(_parsed(settings), settings)}
     exploration: Exploration = plugins.load(ROOM, config, "explore")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
-        source, card = open_model(_folder(model, Path(name)))
+        root = project.root() if model.startswith(opening.REGISTERED) else Path()
+        found = opening.open_at(model, root, Path(name), "the model")
+        source, card = found.source, found.card
+        if found.note:
+            print(folded(f"note: {found.note}", "  ", sys.stderr), file=sys.stderr)
         check_served(how, exploration, source)
         findings = exploration.run(source)
     chosen = plugins.configure(ROOM, config, "explore").model_dump(mode="json")
@@ -143,16 +149,3 @@ def _named(config: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]
             raise UserError(f"--set {key}={text}: must be a class's name or a list of them, such as {key}=[3, cat]")
         found[key] = many
     return found
-
-
-def _folder(model: str, target: Path) -> Path:
-    """The model's own folder, fetched from the registry where it is there."""
-    if model.startswith(REGISTERED):
-        from pipeline.registry import serving
-        from pipeline.registry.store import opened
-
-        with opened(project.root()):
-            return serving.model_folder(model, target)
-    if not Path(model).is_dir():
-        raise UserError(f"{model} is neither a folder nor a registered model ({REGISTERED}NAME@ALIAS)")
-    return Path(model)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,11 @@ from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.storage import files
 
+if TYPE_CHECKING:
+    from pipeline.sampling.samples import SampleSource
+
 REGISTERED = "models:/"
+ADVICE = ": --trust-code runs that instead, with all your rights, so use it for models of people you trust"
 EXPLORED = "explore.json"
 OLD_GRID = "grid.png"
 SAMPLE = re.compile(r"\d{5,}\.(png|wav)")
@@ -141,15 +146,16 @@ def grid_place(out: Path, asked: Path | None) -> Path:
 
 def _draw(model: str, n: int, request: Request, trust_code: bool) -> tuple[Pixels, int | None, str]:
     """The samples, the rate of sound, and what a person should be told."""
-    if not model.startswith(REGISTERED):
-        return (*_checked(_local(Path(model)), n, request), "")
+    from pipeline.registry import opening
     from pipeline.registry.store import opened
 
-    with opened(project.root()), tempfile.TemporaryDirectory(prefix="zerosum-") as name:
-        if trust_code:
+    root = project.root() if model.startswith(REGISTERED) else Path()
+    if trust_code:
+        with opened(root):
             return (*_checked(_by_its_code(model), n, request), "")
-        source, note = _registered(model, Path(name))
-        return (*_checked(source, n, request), note)
+    with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
+        found = opening.open_at(model, root, Path(name), "--model", ADVICE)
+        return (*_checked(_here(found.source), n, request), f"note: {found.note}" if found.note else "")
 
 
 def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | None]:
@@ -174,30 +180,6 @@ def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | No
     return images, source.rate
 
 
-def _registered(uri: str, scratch: Path) -> tuple[Source, str]:
-    """The weights of a registered model, opened by the code here; and how its own code differs."""
-    from pipeline.registry import serving, travelling
-    from pipeline.registry.travelling import Whose
-
-    folder = serving.fetched(uri, scratch)
-    weights, whose = serving.published(folder, uri), travelling.whose(folder)
-    try:
-        source = _local(weights)
-    except UserError as error:
-        if whose is Whose.OURS:
-            raise
-        raise UserError(
-            f"{uri}: the code here does not open it: {error}. The model brings code, {whose.value}: --trust-code runs "
-            "that instead, with all your rights, so use it for models of people you trust"
-        ) from None
-    if whose is Whose.OURS:
-        return source, ""
-    return source, (
-        f"note: {uri} brings code ({whose.value}), which was not run: these samples are drawn by the code here, and "
-        "serving the model may give others"
-    )
-
-
 def _by_its_code(uri: str) -> Source:
     from pipeline.registry import serving
 
@@ -209,19 +191,15 @@ def _by_its_code(uri: str) -> Source:
     return Source(served.classes, draw, served.rate)
 
 
-def _local(folder: Path) -> Source:
-    from pipeline.sampling.samples import open_model
-
-    if not folder.is_dir():
-        raise UserError(f"--model {folder} is neither a folder nor a registered model ({REGISTERED}NAME@ALIAS)")
-    generator, card = open_model(folder)
+def _here(generator: SampleSource) -> Source:
+    """A model opened by the code here."""
 
     def draw(n: int, labels: list[int] | None, request: Request) -> Pixels:
         asked = None if labels is None else np.asarray(labels, dtype=np.int64)
         made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
         return np.moveaxis(made, 1, -1)
 
-    return Source(card.spec.classes if generator.conditional else (), draw, card.spec.rate)
+    return Source(generator.spec.classes if generator.conditional else (), draw, generator.spec.rate)
 
 
 def _columns(n: int) -> int:

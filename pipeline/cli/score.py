@@ -154,11 +154,10 @@ def _registered(options: Options, scratch: Path) -> Generator[Callable[[str], Pa
     if not addresses:
         yield lambda uri: Path(uri)
         return
-    from pipeline.registry import serving
-    from pipeline.registry.store import opened
+    from pipeline.registry import opening
 
-    with opened(project.root()):
-        yield lambda uri: serving.model_folder(uri, scratch / "models")
+    root = project.root()
+    yield lambda uri: opening.folder_at(uri, root, scratch / "models")
 
 
 @contextmanager
