@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -14,8 +14,9 @@ from typing import Protocol
 
 from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats import shards
-from pipeline.formats.shards import Split
+from pipeline.formats.shards import Manifest, Split
 from pipeline.storage import files
+from pipeline.storage.bundles import ELSEWHERE, Index
 from pipeline.storage.node_cache import Blobs, RemoteShards
 
 OPEN_SHARDS = 64
@@ -49,6 +50,24 @@ def opened(folder: Path, split: Split) -> ShardFiles:
         return Streamed(elsewhere.blobs(), split)
     shards.check_sizes(folder, split)
     return InFolder(folder, split)
+
+
+def held(root: Path, paths: Iterable[str], store: str) -> Index:
+    """Shards below `paths` of `root` that are in `store` alone, as its bundles name them: sha256 and bytes by path.
+
+    Raises:
+        BrokenArtefact: if a folder notes a store where this machine has written none, or its manifest is broken.
+    """
+    found: Index = {}
+    for card in (each for path in paths for each in (root / path).rglob(ELSEWHERE)):
+        remote = RemoteShards.load(card.parent)
+        if remote is None or remote.store != store:
+            continue
+        for split in Manifest.load(card.parent).splits.values():
+            for shard in split.shards:
+                name = (card.parent / shard.name).relative_to(root).as_posix()
+                found[name] = shard.sha256, shard.bytes
+    return found
 
 
 class InFolder:

@@ -16,6 +16,7 @@ from pipeline.errors import BrokenArtefact
 from pipeline.storage import forms
 from pipeline.storage.forms import Count, Form, Sha256
 
+ELSEWHERE = "elsewhere.json"  # beside a manifest whose shards are in a store: a note of this machine's own
 MANIFEST = "manifest.json"  # beside shards: the file by which a folder is known to hold them
 HASH = re.compile(r"[0-9a-f]{64}")
 

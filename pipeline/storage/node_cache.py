@@ -26,11 +26,10 @@ from pydantic import ConfigDict
 
 from pipeline.errors import BrokenArtefact
 from pipeline.storage import files, forms
-from pipeline.storage.bundles import HASH, MANIFEST, Index
+from pipeline.storage.bundles import ELSEWHERE, HASH, MANIFEST, Index
 from pipeline.storage.forms import Count, Form
 from pipeline.storage.store import Store
 
-ELSEWHERE = "elsewhere.json"
 LEAST = 2**30  # bytes: a machine that keeps less would fetch the same again and again
 SHARD = re.compile(r"[a-z_]+-\d{6,}\.tar")
 KEPT = re.compile(r"\.?([0-9a-f]{64})(\.[0-9a-f]{8}\.tmp)?")  # a file by its sha256, or what `replacing` makes of one

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pipeline import limits
 from pipeline.errors import BrokenArtefact, Damaged, UserError
 from pipeline.storage import bundles, files
-from pipeline.storage.bundles import HASH, Index
+from pipeline.storage.bundles import ELSEWHERE, HASH, Index
 from pipeline.storage.damage import parse_json
 from pipeline.storage.filesystems import ATTEMPTS, opened
 
@@ -42,12 +42,15 @@ class Store:
         self.uri = uri
         self._fs, self._root = opened(uri)
 
-    def push(self, root: Path, paths: Iterable[str]) -> str:
+    def push(self, root: Path, paths: Iterable[str], held: Index | None = None) -> str:
         """Files, and folders with all that is in them, named relative to `root`; returns the bundle's key.
 
-        What is there already, by its content, is not sent again.
+        What is there already, by its content, is not sent again. This machine's notes of where shards are stay here.
+        held: files that belong to the bundle and are in the store alone, such as shards that were not fetched.
         """
-        index: dict[str, dict[str, Any]] = {}
+        index: dict[str, dict[str, Any]] = {
+            name: {"sha256": sha256, "bytes": size} for name, (sha256, size) in (held or {}).items()
+        }
         for path in sorted(_within(root, paths)):
             index[path.relative_to(root).as_posix()] = {"sha256": self.put(path), "bytes": path.stat().st_size}
         content = files.canonical_json({"files": index})
@@ -295,7 +298,7 @@ def _within(root: Path, paths: Iterable[str]) -> Iterator[Path]:
     for name in paths:
         path = root / name
         if path.is_dir():
-            yield from (found for found in path.rglob("*") if found.is_file())
+            yield from (found for found in path.rglob("*") if found.is_file() and found.name != ELSEWHERE)
         elif path.is_file():
             yield path
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.data import shard_files
 from pipeline.errors import TrainingFailed
 from pipeline.storage.node_cache import LEAST, NodeCache, node_folder
 from pipeline.storage.store import Store
@@ -95,7 +96,8 @@ class OverStore:
             return None
 
         packed = _packed(function, moved)
-        return in_order(_Sent(packed, self.store, Store(self.store).push(self.root, sorted(met)), self.budget), tasks)
+        sent = Store(self.store).push(self.root, sorted(met), shard_files.held(self.root, met, self.store))
+        return in_order(_Sent(packed, self.store, sent, self.budget), tasks)
 
 
 @dataclass(frozen=True)

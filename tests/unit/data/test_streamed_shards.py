@@ -17,12 +17,14 @@ import pytest
 from filelock import FileLock
 
 from pipeline.data import cache as caching
+from pipeline.data import shard_files
 from pipeline.data.batches import Batches, Reader
 from pipeline.data.packing import ingest
 from pipeline.data.settings import IngestSettings
 from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.storage import files
+from pipeline.storage.bundles import ELSEWHERE
 from pipeline.storage.node_cache import NodeCache, RemoteShards
 from pipeline.storage.store import Store
 
@@ -260,3 +262,27 @@ def test_decoded_data_of_others_goes_beyond_the_budget(project: Path, tmp_path: 
     assert [path.name for path in cache.iterdir()] == [f"{Manifest.load(tmp_path / 'second').sha256[:16]}-train"]
     assert np.array_equal(one.examples(np.arange(50))["x"], expected), "who has it mapped keeps it"
     assert np.array_equal(Reader(first, "train", cache=cache, cache_budget=size).examples(np.arange(50))["x"], expected)
+
+
+def test_a_bundle_of_shards_that_are_elsewhere_is_the_bundle_they_came_from(
+    store: tuple[Store, str], node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job sends its workers what it has been sent itself: they find the shards where it would."""
+    root = node().parents[1]
+    held = shard_files.held(root, ["artifacts/shards"], store[0].uri)
+    assert sorted(held.values()) == sorted(
+        (shard.sha256, shard.bytes) for split in Manifest.load(node()).splits.values() for shard in split.shards
+    )
+    again = store[0].push(root, ["artifacts/shards"], held)
+    assert again == store[1]
+    assert blobs(tmp_path) == {}, "none was fetched for it"
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "other"))
+    folder = NodeCache(BIG).get(store[0], again) / "artifacts/shards"
+    assert len(Reader(folder, "train").examples(np.arange(50))["x"]) == 50
+
+
+def test_what_this_machine_notes_of_a_store_is_never_sent(store: tuple[Store, str], node: Node) -> None:
+    root = node().parents[1]
+    assert shard_files.held(root, ["artifacts/shards"], "s3://another/store") == {}
+    sent = store[0].push(root, ["artifacts/shards"])
+    assert not any(name.endswith(ELSEWHERE) for name in store[0].index(sent))
