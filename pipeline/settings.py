@@ -54,7 +54,7 @@ class Settings(BaseModel):
     """Typed, frozen, unknown keys refused. Each room declares its own beside its owner.
 
     `renamed` says how keys were called before: old key → what it is called now. A person is told so; what was stored
-    by an earlier version is read by way of `modern`.
+    by an earlier version is read through `modern`.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}

@@ -77,7 +77,7 @@ def main(params: Params, project: _stage.Project) -> None:
 
 
 def small_n(reference: Reference, curves: Sequence[Mapping[str, Any]], seed: int) -> tuple[int, float, float] | None:
-    """How many samples the readings while training had, and what so many draws of train score."""
+    """How many samples the scores during training had, and what the same number of real training examples scores."""
     sizes = {int(row["score_samples"]) for row in curves if row.get("score_samples")}
     if reference.blind or not sizes:
         return None

@@ -74,7 +74,7 @@ def score(
         n: samples of a model, and at most this many images of a folder.
         seed: of samples and subsets.
         truncation: of a model's samples.
-        threads: images are read and seen by so many; any number gives the same bits. By default all CPUs.
+        threads: how many read images and extract features; any number gives the same bits. By default all CPUs.
 
     Returns:
         A record for each score; the mean over nothing but this one seed, so `spread` is that of a metric's own parts.

@@ -41,7 +41,7 @@ def bars(quiet: bool = False) -> Generator[Callable[[str], Advance], None, None]
 
 
 def _lines(name: str) -> Advance:
-    """A line every so many seconds, the first once there is something to tell of."""
+    """A line every few seconds, the first once there is something to report."""
     begun = said = time.monotonic()
 
     def advance(done: int, total: int) -> None:

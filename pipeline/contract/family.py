@@ -110,7 +110,7 @@ class Family(ABC, Generic[ConfigT]):
         """
 
     def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Scores of its own, each (n,) with a number a sample, for designs that no extractor can judge.
+        """Scores of its own, each (n,) with a number a sample, for designs that no extractor can measure.
 
         Their means stand in the report by these names, and `objective` may be one of them. Smaller is better.
         """

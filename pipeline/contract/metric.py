@@ -103,7 +103,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Score:
-    """One named value of one repeat; `note` says what a reader must know to judge it.
+    """One named value of one repeat; `note` says what a reader must know to interpret it.
 
     spread: of the parts that the metric averages, in one repeat. n_real, n_fake: how many of either
     side it looked at; 0 = the side plays no part. warnings: what makes it less than it seems.
@@ -141,7 +141,7 @@ class Metric(ABC, Generic[MetricConfig]):
 
     @property
     def rows(self) -> int:
-        """At most so many rows of features are looked at: `limit` of its Config; 0 = moments or predictions alone."""
+        """The most rows of features it looks at: `limit` of its Config; 0 = moments or predictions alone."""
         return int(getattr(self.config, "limit", 0))
 
     @property

@@ -1,4 +1,4 @@
-"""The Inception network of the published FID, KID and Inception Score: scores to hold against those of others."""
+"""The Inception network of the published FID, KID and Inception Score: scores that compare with published ones."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# A block is at most so many rows, so that it takes BLOCK · d · 8 bytes (32 MB at 2048-d) and a table of
+# A block has at most BLOCK rows, so that it takes BLOCK · d · 8 bytes (32 MB at 2048-d) and a table of
 # distances 32 MB. Sets of float32 rows, mapped from disk or not, are never copied whole.
 BLOCK = 2048
 

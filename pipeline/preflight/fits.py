@@ -55,7 +55,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
                 family.check_classes(spec.classes)
                 check_fields(family, [each.name for each in spec.fields], sources_of_fields)
         except UserError as error:
-            # What is wrong whatever is searched is said once.
+            # A problem of every searched value is reported once.
             if str(error) not in problems:
                 problems.append(f"{searched} is not a valid value: {error}" if searched else str(error))
     if params.tune.trials and params.tune.mode == "population" and shape_known and not problems:

@@ -31,7 +31,7 @@ Line = Mapping[str, Any]
 
 
 class _LineForm(Form):
-    """What is read of a line; it comes by way of a store, to which others may write."""
+    """What is read of a line; it comes through a store, to which others may write."""
 
     model_config = ConfigDict(extra="ignore")
 

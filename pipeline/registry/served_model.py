@@ -218,7 +218,7 @@ def _image(value: Any, wanted: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def _is_nested(value: Any, wanted: tuple[int, ...]) -> bool:
-    """Whether these are lists of lists … of so many numbers: looked at before an array is made of them."""
+    """Whether these are lists of lists … of the expected length, checked before an array is made of them."""
     if not wanted:
         return not isinstance(value, list | tuple | dict | np.ndarray)
     if isinstance(value, np.ndarray):

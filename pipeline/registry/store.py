@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOCK_SECONDS = 900  # a large model on its way to the store takes minutes
-PATIENCE = 5  # seconds, after which it is said what is waited for
+PATIENCE = 5  # seconds, after which a line says what is waited for
 REACH_SECONDS = 5
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,4 +1,4 @@
-"""Whose code a registered model holds: told from the content of its files, and none of them is run.
+"""Who wrote the code in a registered model: decided by the content of its files, none of which is run.
 
 A model of this project holds one package, named for the sha256 of its sources (`packaging`), and `served_model.py`.
 Anybody can name a package for its content, so only code that is equal to the code here is called ours.
@@ -32,7 +32,7 @@ class Whose(Enum):
 
 
 def whose(folder: Path) -> Whose:
-    """Whose code the MLflow model in `folder` holds. Reads text alone."""
+    """Who wrote the code in the MLflow model in `folder`. Reads text alone."""
     try:
         if not _is_form(_read_yaml(folder / "MLmodel")):
             return Whose.UNKNOWN
@@ -99,7 +99,7 @@ def _sources(package: Path) -> dict[str, str]:
 
 
 def _text(path: Path, most: int = limits.CODE_BYTES) -> str:
-    """A regular file's text, no more than so many bytes of it."""
+    """A regular file's text, at most `most` bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -52,7 +52,9 @@ class RunSettings(Settings):
         "shards as much, 1024 at least",
     )
     spread_from: int = Field(
-        default=10_000, ge=0, description="with several workers, so many examples or more are measured through Ray"
+        default=10_000,
+        ge=0,
+        description="with several workers, features of this many examples or more go through Ray",
     )
     concurrent_trials: int | None = Field(default=None, ge=1, description="limit; empty = as the CPUs allow")
 

@@ -19,8 +19,8 @@ from pipeline.randomness import choose, shuffled
 class CollectionPlan:
     """What is kept of `count` rows.
 
-    rows: features of so many, chosen by the seed. splits: parts of the class probabilities, over a
-    shuffled order or as they come. head: the first so many have moments of their own.
+    rows: how many rows of features are kept, chosen by the seed. splits: parts of the class probabilities, over a
+    shuffled order or as they come. head: how many of the first rows have moments of their own.
     """
 
     count: int

@@ -80,8 +80,8 @@ class InTrainingScorer:
         seen = list(see(make, self.n, self.reference, world))
         nonfinite = sum(block.nonfinite for block in seen)
         if nonfinite:
-            sick = {"frechet": WORST, "feature_spread": 0.0, "recall": 0.0, "score_samples": self.n}
-            return {**sick, "nonfinite": nonfinite / self.n, **own}
+            worst = {"frechet": WORST, "feature_spread": 0.0, "recall": 0.0, "score_samples": self.n}
+            return {**worst, "nonfinite": nonfinite / self.n, **own}
         with one_blas_thread():
             return {**self._compare(np.concatenate([block.features for block in seen])), "nonfinite": 0.0, **own}
 

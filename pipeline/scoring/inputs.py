@@ -264,7 +264,7 @@ def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like 
 
 @dataclass(frozen=True)
 class Like:
-    """Whose classes a model is to draw: labels (n,) of the reals, and the model's index of each of their classes."""
+    """The classes that a model is to draw: labels (n,) of the reals, and the model's index of each of their classes."""
 
     labels: NDArray[np.int64]
     numbering: NDArray[np.int64]

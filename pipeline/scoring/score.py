@@ -197,7 +197,7 @@ class Comparison:
 
     @property
     def identity(self) -> ExtractorIdentity:
-        """Whose features are compared."""
+        """The extractor whose features are compared."""
         if self.viewer is not None:
             return self.viewer.identity
         return bound_extractor.of_features(dimension(side) for side in (self.real, self.fake))
@@ -284,7 +284,7 @@ class Comparison:
             split=self.split,
         )
 
-    # --- what is said -----------------------------------------------------------------------------
+    # --- notices -----------------------------------------------------------------------------
 
     def _record(self, found: Score) -> ScoreRecord:
         card = None if self.model is None else self.model.card

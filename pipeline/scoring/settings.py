@@ -65,7 +65,7 @@ class EvaluateSettings(Settings):
     """One pass of samples feeds every metric."""
 
     samples: int | None = Field(default=None, ge=16, description="samples a repeat; null = as many as train has")
-    repeats: int = Field(default=3, ge=1, description="values are means over so many seeds, spreads their deviation")
+    repeats: int = Field(default=3, ge=1, description="seeds; values are means over them, spreads their deviation")
     seed: int = Field(default=0, ge=0, description="of the first repeat; the others count up from it")
     truncation: float = Field(default=1.0, gt=0, description="of the scored samples; 1 = none")
     threads: int = Field(default=1, ge=1, description="of the generator: part of the bits")

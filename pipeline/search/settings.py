@@ -43,7 +43,7 @@ class TuneSettings(Settings):
     examples: int = Field(default=15_360, gt=0, description="full length of a trial; a multiple of train.tick")
     first_rung: int = Field(default=5_120, gt=0, description="examples before a trial may be stopped")
     interval: int = Field(default=5_120, gt=0, description="examples between two rounds of a population")
-    reduction: float = Field(default=2.0, gt=1, description="one in so many goes on past a rung")
+    reduction: float = Field(default=2.0, gt=1, description="past a rung, one trial in this number goes on")
     startup: int = Field(default=4, ge=0, description="random suggestions before the model of TPE is used")
     seed: int = Field(default=0, ge=0, lt=2**32)
     workers_per_trial: int = Field(default=1, ge=1, description="above 1, a trial runs Ray Train inside")

@@ -85,7 +85,7 @@ def _no_constant(name: str) -> None:
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects are nested more than so many levels."""
+    """Whether lists and objects are nested deeper than `most` levels."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         if not level:

@@ -28,7 +28,7 @@ def check_storage(uri: str) -> dict[str, str]:
     """The options of a remote `run.storage`, once it is one that can be used. Asks nobody.
 
     Raises:
-        SettingsError: if it is of no kind that is known, holds a key or a password, which would stand in the settings
+        SettingsError: if its kind is unknown, or it holds a key or a password, which would stand in the settings
             of every job, or has an option that is not known. No message repeats what may be a secret.
     """
     where = "run.storage"
@@ -40,7 +40,7 @@ def check_storage(uri: str) -> dict[str, str]:
         raise SettingsError(f"{where}: is no address ({error}); take s3://bucket/prefix or a folder") from None
     if parts.scheme != "s3" or not is_remote(uri):
         raise SettingsError(
-            f"{where}: an address of the scheme {parts.scheme}: is of no kind that is known; it must be a folder or "
+            f"{where}: an address of the scheme {parts.scheme}: is of an unknown kind; it must be a folder or "
             "s3://bucket/prefix"
         )
     # A bucket's name has neither sign; a secret key with a slash in it would end before its @.

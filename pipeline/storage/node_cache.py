@@ -187,7 +187,7 @@ class Blobs:
     def _trim(self, budget: int, fetching: str = "") -> None:
         """Drop what was used least lately, and what killed processes left half fetched, but nothing being fetched.
 
-        Files that are not named as this class names them are none of its own, and stay.
+        Files under other names than this class gives belong to others, and stay.
         fetching: whose lock is held here; if empty, the most recently used file is kept, even over budget.
         """
         found: list[tuple[float, int, Path]] = []

@@ -1,4 +1,4 @@
-"""Signs of a sick run: gradients that vanish, samples that collapse, NaN or infinite values."""
+"""Signs of an unhealthy run: gradients that vanish, samples that collapse, NaN or infinite values."""
 
 from __future__ import annotations
 

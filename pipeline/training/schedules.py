@@ -20,7 +20,7 @@ PLAIN = (int, float, str, bool, tuple, type(None))
 
 
 def family_at(first: AnyFamily, later: Later, examples_seen: int) -> AnyFamily:
-    """Whose players and phases the next step takes; a function of the clock, so that a resumed run agrees."""
+    """The family whose players and phases the next step uses: a function of the clock, so that a resumed run agrees."""
     found = first
     for start, family in later:
         if examples_seen >= start:

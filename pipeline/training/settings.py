@@ -27,7 +27,7 @@ class InTrainingScore(Settings):
 
 
 class Health(Settings):
-    """When a run is called sick, and what is done about it."""
+    """When a run counts as unhealthy, and what is done about it."""
 
     rollbacks: int = Field(default=3, ge=0, description="returns to the last checkpoint after NaN before giving up")
     vanishing_norm: float = Field(default=1e-7, ge=0, description="a mean gradient norm below this is vanishing")

@@ -1,4 +1,4 @@
-"""Ticks: what happens every so many examples, and the means and rates between two of them."""
+"""Ticks: what happens every `train.tick` examples, and the means and rates between two of them."""
 
 from __future__ import annotations
 

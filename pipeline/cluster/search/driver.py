@@ -66,13 +66,13 @@ def search(
 
 @contextmanager
 def _watched(params: Params, note: Callable[[str], None]) -> Generator[Any]:
-    """Where trials have several workers each: a mailbox that hears them begin, and a limit for those that do not."""
+    """Where trials have several workers each: a channel that hears them begin, and a limit for those that do not."""
     if params.tune.workers_per_trial == 1:
         yield None
         return
     building, reporter = StartWatchdog(patience(params.run)), Notes(note)
-    with ProgressChannel(reporter, on_begun=building.has_begun) as mailbox, watch(building, reporter, params.run):
-        yield mailbox.actor
+    with ProgressChannel(reporter, on_begun=building.has_begun) as channel, watch(building, reporter, params.run):
+        yield channel.actor
 
 
 class Notes:

@@ -58,9 +58,9 @@ def run_member(
 ) -> None:
     """Train to the end of the round and report once; or say again what the journal knows.
 
-    config: `member`, its `line`, the `round`, the examples `seen` before it, and `sick`: status and reason of a line
-        that came to an end, empty while it has not.
-    setup: as of `trial.run_trial`, with the folder of all `trials`; a `turnstile`, if any, lets a few train at once.
+    config: `member`, its `line`, the `round`, the examples `seen` before it, and `unhealthy`: status and reason where
+        the line has ended, else empty.
+    setup: as of `trial.run_trial`, with the folder of all `trials`; a `semaphore`, if any, lets a few train at once.
 
     Raises:
         UserError: if the data is at fault, which no other settings would mend.
@@ -68,14 +68,14 @@ def run_member(
     name, number = name_of(config["line"]), config[ROUND]
     entry = next((each for each in known if (each["trial"], each["reading"]) == (name, number)), None)
     if entry is None:
-        turnstile = setup.get("turnstile")
-        if turnstile is not None:
-            turnstile.enter()
+        semaphore = setup.get("semaphore")
+        if semaphore is not None:
+            semaphore.enter()
         try:
             entry = _entry(config, setup)
         finally:
-            if turnstile is not None:
-                turnstile.leave()
+            if semaphore is not None:
+                semaphore.leave()
     report({**entry, ROUND: number + 1})
 
 
@@ -84,8 +84,8 @@ def _entry(config: Mapping[str, Any], setup: Mapping[str, Any]) -> dict[str, Any
     line, number = config["line"], config[ROUND]
     record: Record = {CLOCK: config["seen"]}
     status, reason, objective = "refused", "", "frechet"
-    if config["sick"]:
-        return _told(config, record, config["sick"]["status"], config["sick"]["reason"], objective)
+    if config["unhealthy"]:
+        return _told(config, record, config["unhealthy"]["status"], config["unhealthy"]["reason"], objective)
     try:
         params = whole.check(trial.unsearched(setup["raw"], line[0]["settings"]))
         objective = params.load_family().objective
@@ -167,6 +167,6 @@ def clear_mirrors(setup: Mapping[str, Any], names: Iterable[str]) -> None:
         MirroredStore(Path(setup["trials"]) / name, KEPT, store).clear()
 
 
-def sick(result: Mapping[str, Any]) -> bool:
+def unhealthy(result: Mapping[str, Any]) -> bool:
     """Whether a reading says that its line cannot go on."""
     return result["status"] in SICK

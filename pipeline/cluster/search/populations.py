@@ -18,7 +18,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
-from pipeline.cluster.search.members import ROUND, clear_mirrors, end_of, rounds, run_member, schedule_of, sick
+from pipeline.cluster.search.members import ROUND, clear_mirrors, end_of, rounds, run_member, schedule_of, unhealthy
 from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.cluster.search.trial_semaphore import TrialSemaphore
 from pipeline.cluster.search.tune_setup import Found, Start, kept, placed, side_by_side, watching
@@ -43,7 +43,7 @@ def evolve(
     # A private Ray is started with exactly the CPUs that we may use.
     limited = tuning.workers_per_trial > 1 or resolve(params.run.address).kind != "private"
     places = side_by_side(params, int(ray.cluster_resources().get("CPU", 1)))
-    setup = {**setup, "turnstile": TrialSemaphore(places) if limited and places < tuning.trials else None}
+    setup = {**setup, "semaphore": TrialSemaphore(places) if limited and places < tuning.trials else None}
     # Tune would hold some of a large population back, and the first round begins with all of it.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.trials)
     tuner = tune.Tuner(
@@ -101,7 +101,7 @@ class Population(PopulationBasedTraining):
         member = trial.config[MEMBER]
         settings = perturbation.drawn(self._space, self._params.tune.seed, member)
         line = [{"from": 0, MEMBER: member, "settings": settings}]
-        trial.set_config({MEMBER: member, "line": line, ROUND: 0, "seen": 0, "sick": {}})
+        trial.set_config({MEMBER: member, "line": line, ROUND: 0, "seen": 0, "unhealthy": {}})
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if len(self._trial_state) < self._params.tune.trials:
@@ -134,9 +134,9 @@ class Population(PopulationBasedTraining):
         """Those that take over and those that are taken over: who cannot go on is always among the first."""
         # Equal scores stay in the order in which Tune added the members.
         worst, best = super()._quantiles()
-        ill = [trial for trial in self._trial_state if sick(self._last(trial))]
-        best = [trial for trial in best if trial not in ill]
-        return ([*(trial for trial in worst if trial not in ill), *ill], best) if best else ([], [])
+        failing = [trial for trial in self._trial_state if unhealthy(self._last(trial))]
+        best = [trial for trial in best if trial not in failing]
+        return ([*(trial for trial in worst if trial not in failing), *failing], best) if best else ([], [])
 
     def _checkpoint_or_exploit(
         self, trial: Trial, tune_controller: Any, upper_quantile: list[Trial], lower_quantile: list[Trial]
@@ -148,8 +148,8 @@ class Population(PopulationBasedTraining):
             chosen = perturbation.donor(len(upper_quantile), self._params.tune.seed, number, member)
             self._exploit(tune_controller, trial, upper_quantile[chosen])
             return
-        ended = {name: result[name] for name in ("status", "reason")} if sick(result) else {}
-        trial.set_config({**trial.config, ROUND: number, "seen": result[CLOCK], "sick": ended})
+        ended = {name: result[name] for name in ("status", "reason")} if unhealthy(result) else {}
+        trial.set_config({**trial.config, ROUND: number, "seen": result[CLOCK], "unhealthy": ended})
 
     def _last(self, trial: Trial) -> dict[str, Any]:
         """What the trial told at the end of its round."""
@@ -172,7 +172,7 @@ class Population(PopulationBasedTraining):
         line, member, number = trial_to_clone.config["line"], trial.config[MEMBER], result[ROUND]
         settings = perturbation.explored(self._space, line[-1]["settings"], self._params.tune.seed, number, member)
         entry = {"from": end_of(self._params, number - 1), MEMBER: member, "settings": settings}
-        return {MEMBER: member, "line": [*line, entry], ROUND: number, "seen": result[CLOCK], "sick": {}}, {}
+        return {MEMBER: member, "line": [*line, entry], ROUND: number, "seen": result[CLOCK], "unhealthy": {}}, {}
 
     def _say(self, number: int) -> None:
         """One line on how a round went."""
@@ -217,7 +217,7 @@ class Population(PopulationBasedTraining):
         Raises:
             TrainingFailed: if no member came to a usable score.
         """
-        usable = {member: end for member, end in self._ends.items() if not sick(end) and end[METRIC] < WORST_SCORE}
+        usable = {member: end for member, end in self._ends.items() if not unhealthy(end) and end[METRIC] < WORST_SCORE}
         if not usable:
             reasons = sorted({str(end["reason"] or end["status"]) for end in self._ends.values()})
             raise TrainingFailed(f"no member of {len(self._ends)} came to a usable score: {'; '.join(reasons)}")

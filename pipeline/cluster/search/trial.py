@@ -112,7 +112,7 @@ def run_trial(
     """Train with these overrides, or replay what the journal knows and go on from there.
 
     setup: `raw` params, `paths` for `Experiment`, `examples` of a whole trial, its `scratch` folder; `at_work` is the
-        mailbox, if any, to which the workers of a trial of several say that they have begun.
+        channel, if any, to which the workers of a trial of several say that they have begun.
 
     Raises:
         UserError: if the data is at fault, which no other configuration would mend.
@@ -152,7 +152,7 @@ def unsearched(raw: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
 
 
 def _distributed(experiment: Experiment, params: Params, readings: TrialReporter, at_work: Any) -> None:
-    """Ray Train inside the trial; ticks come back through the mailbox's thread."""
+    """Ray Train inside the trial; ticks come back through the channel's thread."""
     from pipeline.cluster.training import launch
 
     launch.train(experiment, within(params), readings, at_work=at_work)

@@ -39,7 +39,7 @@ def train(
 ) -> Path:
     """Train inside a `session` on `run.num_workers` workers; returns the published model's folder.
 
-    at_work: the mailbox of the search whose trial this is; workers report their start there too.
+    at_work: the channel of the search whose trial this is; workers report their start there too.
 
     Ray restarts dead workers up to `run.max_failures` times; each start goes on from the
     newest checkpoint in `experiment.scratch`, as does the next call after a dead driver.
@@ -85,12 +85,12 @@ def train(
             on_tick(record)
 
     watching = watch(building, reporter, run)
-    with ProgressChannel(reporter, on_tick=ticked, on_begun=building.has_begun) as mailbox, watching:
+    with ProgressChannel(reporter, on_tick=ticked, on_begun=building.has_begun) as channel, watching:
         trainer = Trainer(
             worker,
             train_loop_config={
                 "experiment": experiment.as_json(),
-                "mailbox": mailbox.actor,
+                "channel": channel.actor,
                 "device": "cuda" if cuda else "cpu",
                 "beside": scored_beside,
                 "at_work": at_work,
@@ -116,12 +116,12 @@ def train(
         try:
             trainer.fit()
         except (TrainingFailedError, RayError) as error:
-            mailbox.close()
+            channel.close()
             experiment.intact()
-            raise mailbox.failure or _died(error, Path(experiment.scratch) / "failure.txt") from None
+            raise channel.failure or _died(error, Path(experiment.scratch) / "failure.txt") from None
     experiment.intact()
-    if mailbox.failure:
-        raise mailbox.failure
+    if channel.failure:
+        raise channel.failure
     if experiment.mirror and experiment.mirrored().holds(f"{PUBLISHED}.bundle"):
         store = experiment.mirrored()
         told = store.read(f"{PUBLISHED}.bundle")
@@ -157,7 +157,7 @@ def worker(config: dict[str, Any]) -> None:
     from ray.util import get_current_placement_group
 
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if config["device"] == "cuda" else "cpu"
-    reporter = ChannelReporter(config["mailbox"])
+    reporter = ChannelReporter(config["channel"])
     if group := get_current_placement_group():
         for told in (reporter, ChannelReporter(config["at_work"]) if config["at_work"] else None):
             if told is not None:

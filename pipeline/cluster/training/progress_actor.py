@@ -6,22 +6,22 @@ from typing import Any
 
 
 class ProgressActor:
-    """Keeps letters until they are fetched; once a worker has said its end, no other start does better."""
+    """Keeps messages until they are fetched; once a worker has said its end, no other start does better."""
 
     def __init__(self) -> None:
-        self._letters: list[tuple[str, Any]] = []
+        self._messages: list[tuple[str, Any]] = []
         self._ended = False
 
     def put(self, kind: str, content: Any) -> None:
-        self._letters.append((kind, content))
+        self._messages.append((kind, content))
 
     def end(self, kind: str, message: str) -> None:
         self._ended = True
         self.put(kind, message)
 
     def fetch(self) -> list[tuple[str, Any]]:
-        letters, self._letters = self._letters, []
-        return letters
+        messages, self._messages = self._messages, []
+        return messages
 
     def ended(self) -> bool:
         return self._ended

@@ -19,34 +19,34 @@ ENDS: dict[str, type[Exception]] = {each.__name__: each for each in (UserError, 
 class ChannelReporter:
     """A `Reporter` on a worker: posts and forgets, so that progress never stalls training."""
 
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox = mailbox
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
 
     def tick(self, record: Record) -> None:
-        self._mailbox.put.remote("tick", record)
+        self._channel.put.remote("tick", record)
 
     def note(self, message: str) -> None:
-        self._mailbox.put.remote("note", message)
+        self._channel.put.remote("note", message)
 
     def begun(self, group: str) -> None:
         """That this worker of the placement group is at work."""
-        self._mailbox.put.remote(BEGUN, group)
+        self._channel.put.remote(BEGUN, group)
 
     def end(self, kind: type[Exception], message: str) -> None:
         """Why the run does not go on; waits until it has arrived."""
         import ray
 
-        ray.get(self._mailbox.end.remote(kind.__name__, message))
+        ray.get(self._channel.end.remote(kind.__name__, message))
 
     def ended(self) -> bool:
         """Whether a worker has said so already: a restart would meet the same end."""
         import ray
 
-        return bool(ray.get(self._mailbox.ended.remote()))
+        return bool(ray.get(self._channel.ended.remote()))
 
 
 class ProgressChannel:
-    """The driver's end: a thread that hands letters to a reporter while the block runs."""
+    """The driver's end: a thread that hands messages to a reporter while the block runs."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class ProgressChannel:
 
     def _deliver(self) -> None:
         try:
-            letters: list[tuple[str, Any]] = self._ray.get(self.actor.fetch.remote(), timeout=30)
+            messages: list[tuple[str, Any]] = self._ray.get(self.actor.fetch.remote(), timeout=30)
         except self._errors:
             return
-        for kind, content in letters:
+        for kind, content in messages:
             try:
                 self._hand_on(kind, content)
             except OSError as error:  # a full disk, met by `on_tick`

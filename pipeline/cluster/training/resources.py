@@ -25,7 +25,7 @@ def private_cpus(run: RunSettings) -> int:
 
 
 def spreads(run: RunSettings, examples: int, least: int = 0) -> bool:
-    """Whether work over so many examples goes through Ray: several workers, and enough to do."""
+    """Whether work over this number of examples goes through Ray: several workers, and enough to do."""
     return run.most_workers > 1 and examples >= least
 
 

@@ -38,7 +38,7 @@ class StartWatchdog:
         self._begun[group] += 1
 
     def has_ticked(self) -> None:
-        """All the workers of the group are at work, even if what they said was lost with the mailbox's process."""
+        """All the workers of the group are at work, even if what they said was lost with the channel's process."""
         self._at_work |= self._since.keys()
 
     def overdue(self, table: Table, job: str) -> list[str]:

@@ -94,5 +94,5 @@ def wait(snapshot: Path, patience: float = PATIENCE, every: float = 0.1) -> None
 
 
 def failure_of(snapshot: Path) -> Path:
-    """Where it is said why a snapshot could not be scored."""
+    """The file that says why a snapshot could not be scored."""
     return snapshot.with_suffix(".failed")

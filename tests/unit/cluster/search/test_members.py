@@ -77,7 +77,7 @@ def setup(data: dict[str, Any], folder: Path, **more: Any) -> dict[str, Any]:
 def leg(line: list[dict[str, Any]], number: int, arranged: dict[str, Any], known: Any = ()) -> dict[str, Any]:
     """What one round reports."""
     told: list[dict[str, Any]] = []
-    config = {"member": line[-1]["member"], "line": line, ROUND: number, "seen": 32 * number, "sick": {}}
+    config = {"member": line[-1]["member"], "line": line, ROUND: number, "seen": 32 * number, "unhealthy": {}}
     run_member(config, arranged, list(known), told.append)
     (entry,) = told
     assert entry.pop(ROUND) == number + 1
@@ -204,7 +204,7 @@ def test_what_the_journal_knows_is_not_trained_again(
 def test_a_line_that_came_to_an_end_says_so_again(data: dict[str, Any], tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     ended = {"status": "collapsed", "reason": "the samples are one"}
-    config = {"member": 1, "line": DONOR, ROUND: 1, "seen": 25, "sick": ended}
+    config = {"member": 1, "line": DONOR, ROUND: 1, "seen": 25, "unhealthy": ended}
     run_member(config, setup(data, tmp_path), [], told.append)
     (entry,) = told
     assert (entry["status"], entry["reason"], entry[METRIC], entry[CLOCK]) == (*ended.values(), WORST_SCORE, 25)
@@ -223,7 +223,7 @@ def test_what_the_settings_cause_is_a_bad_score(data: dict[str, Any], tmp_path: 
 
 
 class Counting:
-    """A turnstile that says how often it was passed."""
+    """A semaphore that says how often it was passed."""
 
     def __init__(self) -> None:
         self.passed: list[str] = []
@@ -235,16 +235,16 @@ class Counting:
         self.passed.append("out")
 
 
-@pytest.mark.parametrize("error", [None, TrainingFailed("ill"), BrokenArtefact("shard 3 is damaged")])
+@pytest.mark.parametrize("error", [None, TrainingFailed("failing"), BrokenArtefact("shard 3 is damaged")])
 def test_a_place_at_the_turnstile_is_given_back(
     error: Exception | None, data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Any:
-        raise error or TrainingFailed("ill")
+        raise error or TrainingFailed("failing")
 
     monkeypatch.setattr(members, "fit_and_score", fail)
-    turnstile = Counting()
-    arranged = setup(data, tmp_path, turnstile=turnstile)
+    semaphore = Counting()
+    arranged = setup(data, tmp_path, semaphore=semaphore)
     if isinstance(error, BrokenArtefact):
         # The data's fault: in the journal it would outlive the mending.
         with pytest.raises(BrokenArtefact):
@@ -252,7 +252,7 @@ def test_a_place_at_the_turnstile_is_given_back(
     else:
         known = leg(DONOR, 0, arranged)
         leg(DONOR, 0, arranged, [known])
-    assert turnstile.passed == ["in", "out"], "what is known needs no place"
+    assert semaphore.passed == ["in", "out"], "what is known needs no place"
 
 
 # --- with an object store -----------------------------------------------------------------------

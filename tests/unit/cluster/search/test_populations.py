@@ -189,12 +189,12 @@ def test_equal_scores_are_told_apart_by_the_members_numbers() -> None:
     assert best.trial == 1
 
 
-def ill(members: set[int], until: int = ROUNDS) -> Any:
+def failing(members: set[int], until: int = ROUNDS) -> Any:
     """`score`, but who began as one of these is not finite, again and again."""
 
     def scores(config: dict[str, Any], number: int) -> dict[str, Any]:
-        if config["sick"]:
-            return {METRIC: WORST_SCORE, **config["sick"]}
+        if config["unhealthy"]:
+            return {METRIC: WORST_SCORE, **config["unhealthy"]}
         if {config["line"][-1][MEMBER]} <= members and len(config["line"]) == 1:
             return {METRIC: WORST_SCORE, "status": "failed", "reason": "play/total is not finite"}
         return score(config, number)
@@ -204,7 +204,7 @@ def ill(members: set[int], until: int = ROUNDS) -> Any:
 
 def test_whoever_cannot_go_on_is_replaced_at_the_next_round() -> None:
     """More of them than a quarter: all the same."""
-    best, rows, readings = outcome(play(random.Random(0), 4, ill({0, 2, 3, 5, 6})))
+    best, rows, readings = outcome(play(random.Random(0), 4, failing({0, 2, 3, 5, 6})))
     first = {row["trial"]: row for row in readings if row[CLOCK] == 64}
     assert [bool(first[member + 1]["cloned"]) for member in (0, 2, 3, 5, 6)] == [True] * 5
     assert {first[member + 1]["cloned"] for member in (0, 2, 3, 5, 6)} <= {2, 5, 8, 9}
@@ -214,7 +214,7 @@ def test_whoever_cannot_go_on_is_replaced_at_the_next_round() -> None:
 
 
 def test_where_nobody_can_go_on_the_reason_is_said() -> None:
-    scheduler = play(random.Random(0), 4, ill(set(range(MEMBERS))))
+    scheduler = play(random.Random(0), 4, failing(set(range(MEMBERS))))
     assert scheduler.complete
     assert {row["status"] for row in scheduler.rows()} == {"failed"}
     with pytest.raises(TrainingFailed, match="no member of 9 came to a usable score: play/total is not finite"):

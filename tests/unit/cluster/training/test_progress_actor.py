@@ -9,19 +9,19 @@ from pipeline.cluster.training.progress_actor import ProgressActor
 
 
 def test_letters_are_fetched_once_and_in_order() -> None:
-    letters = ProgressActor()
-    letters.put("tick", {"examples_seen": 1})
-    letters.put("note", "two")
-    assert letters.fetch() == [("tick", {"examples_seen": 1}), ("note", "two")]
-    assert letters.fetch() == []
-    assert not letters.ended()
+    messages = ProgressActor()
+    messages.put("tick", {"examples_seen": 1})
+    messages.put("note", "two")
+    assert messages.fetch() == [("tick", {"examples_seen": 1}), ("note", "two")]
+    assert messages.fetch() == []
+    assert not messages.ended()
 
 
 def test_an_end_is_kept_for_good() -> None:
-    letters = ProgressActor()
-    letters.end("UserError", "no such file")
-    assert letters.fetch() == [("UserError", "no such file")]
-    assert letters.ended()
+    messages = ProgressActor()
+    messages.end("UserError", "no such file")
+    assert messages.fetch() == [("UserError", "no such file")]
+    assert messages.ended()
 
 
 def test_its_process_starts_while_the_workers_do() -> None:
