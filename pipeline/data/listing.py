@@ -14,18 +14,18 @@ Only of files with another ending are the first bytes read; no file is asked for
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from pipeline import limits
+from pipeline.data import regular
+from pipeline.data.kinds import CIRCLE, FIRST, GRID, HIDDEN, LEFT, OTHER, WITHOUT_ENDING, Kind, ending, why_passed
 from pipeline.data.links import Followed, Links, inside
 from pipeline.data.source import Problem, printable
 from pipeline.errors import Damaged, Rejected
@@ -35,81 +35,11 @@ Item = tuple[str, Problem | None]
 """A path relative to the folder, with `/`, and why it cannot be used, if that is seen already."""
 
 LEAVING = "symlink leaving the folder"
-HIDDEN, LEFT, GRID, OTHER, CIRCLE = (
-    "hidden",
-    "left by the operating system or a tool",
-    "a grid that zerosum made",
-    "no {}",
-    "a link back to a folder that holds it",
-)
-LEFT_BEHIND = frozenset(
-    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "folder.htt", "picasa.ini"}
-    | {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
-    | {"lost+found", "found.000"}
-)
-WITHOUT_ENDING = frozenset(
-    {"readme", "license", "licence", "copying", "copyright", "notice", "authors", "changelog", "citation", "makefile"}
-)
-READ_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"})
-OTHER_IMAGES = frozenset(
-    {".apng", ".avif", ".bmp", ".cr2", ".cr3", ".arw", ".dib", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif"}
-    | {".ico", ".j2k", ".jp2", ".jxl", ".mpo", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd"}
-    | {".qoi", ".raf", ".rw2", ".svg", ".tga", ".tif", ".tiff"}
-)
-READ_SOUNDS = frozenset({".wav", ".wave"})
-OTHER_SOUNDS = frozenset(
-    {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg"}
-    | {".opus", ".rf64", ".snd", ".sph", ".w64", ".wma", ".wv"}
-)
-NO_DATA = frozenset(
-    {".caption", ".captions", ".tags", ".txt", ".text", ".md", ".rst", ".log", ".lst", ".srt", ".vtt", ".lab"}
-    | {".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".html", ".htm"}
-    | {".py", ".pyc", ".sh", ".ipynb", ".pdf", ".npy", ".npz", ".pt", ".pth", ".pkl", ".safetensors", ".h5", ".mat"}
-    | {".parquet", ".arrow", ".db", ".sqlite", ".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".dvc"}
-    | {".url", ".lnk", ".webloc", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mid", ".midi"}
-)
 BESIDE = "-grid.png"
 NUMBERED = re.compile(r"[0-9]{5,}\.(png|wav)")
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9_-]{0,15}$")
 LINKS_IN_A_ROW = 4  # folders that link to each other could be walked in as many ways as there are orders of them
-FIRST = 64  # bytes that tell a kind
 KINDS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The kind of file that is looked for. endings: of items; others: of files that cannot be items, read or not."""
-
-    name: str
-    read: str
-    endings: frozenset[str]
-    others: frozenset[str]
-    begins: re.Pattern[bytes]
-
-
-IMAGES = Kind(
-    "image",
-    "PNG, JPEG or WebP",
-    READ_IMAGES | OTHER_IMAGES,
-    NO_DATA | READ_SOUNDS | OTHER_SOUNDS,
-    re.compile(
-        rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP|GIF8[79]a|II[*+]\0|MM\0[*+]|8BPS|qoif|#\?RADIANCE|v/1\x01"
-        rb"|....ftyp(avif|avis|heic|heix|heim|hevc|mif1|msf1)|\0\0\0\x0c(JXL |jP  )"
-        rb"|BM....\0\0\0\0....[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s+(#[^\n]*\n\s*)?\d+\s+\d+",
-        re.DOTALL,
-    ),
-)
-SOUNDS = Kind(
-    "wav file",
-    "PCM or float wav files",
-    READ_SOUNDS | OTHER_SOUNDS,
-    NO_DATA | READ_IMAGES | OTHER_IMAGES,
-    re.compile(
-        rb"(RIFF|RIFX|RF64|BW64)....WAVE|ID3|fLaC|OggS|FORM....AIF[FC]|\.snd\0|caff\0|....ftypM4A|riff.{20}wave"
-        rb"|#!AMR|MAC ",
-        re.DOTALL,
-    ),
-)
 
 
 @dataclass
@@ -169,8 +99,8 @@ def _sort_of(item: str, why: str) -> str:
         return "links back"
     if why in (HIDDEN, LEFT, GRID) or name.endswith("/"):
         return "._*" if name.startswith("._") else "*~" if name.endswith("~") else name
-    ending = ENDING.search(name)
-    return ending[0].lower() if ending else name if "." not in name else "other"
+    found = ENDING.search(name)
+    return found[0].lower() if found else name if "." not in name else "other"
 
 
 # --- splits -----------------------------------------------------------------------------------------
@@ -182,66 +112,6 @@ def are_splits(folders: Iterable[str]) -> bool:
     """Whether all of these sub-folders, and there are some, are named as parts of one data set, not as classes."""
     names = list(folders)
     return bool(names) and all(name.lower() in SPLITS for name in names)
-
-
-# --- reading ----------------------------------------------------------------------------------------
-
-
-def read(path: Path, max_bytes: int) -> bytes:
-    """What a regular file holds; a link at `path` is followed, whatever its target has become is looked at first.
-
-    Raises:
-        Rejected: if it is no regular file, cannot be read, or holds more than `max_bytes`.
-    """
-    try:
-        with opened(path) as file:
-            status = os.fstat(file.fileno())
-            if status.st_size > max_bytes:
-                raise Rejected("too many bytes", f"{status.st_size}, allowed are {max_bytes}")
-            pieces = [file.read(status.st_size + 1)]
-            total = len(pieces[0])
-            while pieces[-1] and total <= max_bytes:  # it may have grown
-                pieces.append(file.read(min(2**20, max_bytes + 1 - total)))
-                total += len(pieces[-1])
-            if total > max_bytes:
-                raise Rejected("too many bytes", f"more than {max_bytes}, which are allowed")
-            return pieces[0] if len(pieces) <= 2 else b"".join(pieces)
-    except OSError as error:
-        raise Rejected("cannot be read", error.strerror or "") from None
-
-
-def opened(path: Path) -> FileIO:
-    """A regular file; a link at `path` is followed.
-
-    Raises:
-        Rejected: if it is something else.
-        OSError: if it cannot be opened.
-    """
-    file = os.fdopen(_opened(os.fspath(path)), "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise Rejected("not a regular file")
-    return file
-
-
-def _opened(path: str) -> int:
-    """A descriptor, for which no FIFO is waited for: a link's target is resolved once and not followed again."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(path, flags)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EMLINK):
-            raise
-        return os.open(os.path.realpath(path, strict=True), flags)
-
-
-def _begins_as(kind: Kind, path: str) -> bool:
-    """Whether a file's first bytes are of this kind."""
-    descriptor = _opened(path)
-    try:
-        return kind.begins.match(os.read(descriptor, FIRST)) is not None
-    finally:
-        os.close(descriptor)
 
 
 # --- the walk ---------------------------------------------------------------------------------------
@@ -295,7 +165,7 @@ class _Walk:
         for child in children:
             name = folder.name + child.name
             try:
-                if (why := _why_passed(child.name)) is not None:
+                if (why := why_passed(child.name)) is not None:
                     self._pass(name, why, child.is_dir(follow_symlinks=False))
                 elif child.is_symlink():
                     self._link(child.path, child.name, folder)
@@ -315,11 +185,11 @@ class _Walk:
 
     def _file(self, path: str, own: str, name: str) -> None:
         """A regular file: an item, or of another kind."""
-        ending = _ending(own)
+        end = ending(own)
         try:
-            item = ending in self.kind.endings or _begins_as(self.kind, path)
+            item = end in self.kind.endings or _begins_as(self.kind, path)
         except OSError:
-            if ending not in self.kind.others:
+            if end not in self.kind.others:
                 raise
             item = False
         if item:
@@ -335,7 +205,7 @@ class _Walk:
         self.waiting.append(_Folder(path, f"{name}/", folder.begin, real, folder.links))
 
     def _link(self, path: str, own: str, folder: _Folder) -> None:
-        name, surely_none = folder.name + own, _ending(own) in self.kind.others or own.lower() in WITHOUT_ENDING
+        name, surely_none = folder.name + own, ending(own) in self.kind.others or own.lower() in WITHOUT_ENDING
         try:
             target = os.path.realpath(path, strict=True)
             mode = os.stat(target).st_mode
@@ -384,7 +254,7 @@ def _grids(folder: str, names: set[str]) -> frozenset[str]:
     found |= {name for name in names if name.endswith(BESIDE) and name.removesuffix(BESIDE) in names}
     if "explore.json" in names:
         try:
-            record: Any = parse_json(read(Path(folder) / "explore.json", limits.RECORD_BYTES))
+            record: Any = parse_json(regular.read(Path(folder) / "explore.json", limits.RECORD_BYTES))
             if "exploration" in record:
                 found.update(f"{name}.png" for name in record["grids"])
                 found.update(str(name) for name in record.get("sounds", ()))
@@ -393,12 +263,10 @@ def _grids(folder: str, names: set[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _why_passed(name: str) -> str | None:
-    if name.startswith("."):
-        return LEFT if name in (".DS_Store", ".ipynb_checkpoints") or name.startswith("._") else HIDDEN
-    return LEFT if name.lower() in LEFT_BEHIND or (name.endswith("~") and len(name) > 1) else None
-
-
-def _ending(name: str) -> str:
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot > 0 else ""
+def _begins_as(kind: Kind, path: str) -> bool:
+    """Whether a file's first bytes are of this kind."""
+    opened = regular.descriptor(path)
+    try:
+        return kind.begins.match(os.read(opened, FIRST)) is not None
+    finally:
+        os.close(opened)

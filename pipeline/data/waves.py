@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import limits
-from pipeline.data import listing, notes
+from pipeline.data import notes, regular
 from pipeline.errors import Rejected
 
 Samples = NDArray[np.float32]
@@ -144,7 +144,7 @@ def read_header(path: Path) -> Header:
         Rejected: as `header_of`, and if the file cannot be read.
     """
     try:
-        with listing.opened(path) as file:
+        with regular.opened(path) as file:
 
             def read(place: int, count: int) -> bytes:
                 file.seek(place)

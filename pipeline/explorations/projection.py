@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline import limits
-from pipeline.data import listing
+from pipeline.data import kinds, listing, regular
 from pipeline.data.images import decode, fit
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Problem
@@ -172,7 +172,7 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
     """
     files: list[tuple[Path, Problem | None]] = [(path, None)]
     if path.is_dir():
-        found = listing.listed(path, listing.IMAGES).items
+        found = listing.listed(path, kinds.IMAGES).items
         files = [(path / name, problem) for name, problem in found if "/" not in name]
     if not files or not path.exists():
         raise UserError(f"images: there is no picture (PNG, JPEG, WebP) at {path}")
@@ -191,7 +191,7 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
         try:
             if problem is not None:
                 raise Rejected(*problem)
-            pictures.append(fit(decode(listing.read(file, settings.max_bytes), settings.limits), settings))
+            pictures.append(fit(decode(regular.read(file, settings.max_bytes), settings.limits), settings))
         except Rejected as error:
             why = ": ".join(filter(None, (error.reason, error.detail)))
             raise UserError(f"images: {file} cannot be read: {why}") from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import images, listing
+from pipeline.data import images, kinds, listing, regular
 from pipeline.data.source import USUAL, Limits, printable
 from pipeline.errors import Rejected, UserError
 from pipeline.natural import natural
@@ -71,7 +71,7 @@ def open_folder(
     Raises:
         UserError: for a folder without images, or with broken ones.
     """
-    found = listing.listed(root, listing.IMAGES)
+    found = listing.listed(root, kinds.IMAGES)
     passed = listing.counted(found.named())
     others = f"{sum(passed.values()):,} other file{'s' if sum(passed.values()) > 1 else ''}" if passed else ""
     if not found.items:
@@ -104,7 +104,7 @@ def open_folder(
     said = [f"{len(broken):,} broken image{'s' if len(broken) > 1 else ''} of {where} left out"] if broken else []
     if passed:
         said.append(f"{where}: {others} passed over: {listing.described(passed)}")
-    if any(why == listing.GRID for _, why in found.passed):
+    if any(why == kinds.GRID for _, why in found.passed):
         said.append(f"{where}: grids that zerosum made show many samples in one picture, and are no samples")
     if listing.are_splits(found.folders):
         held = ", ".join(f"{name} ({found.folders[name]:,})" for name in sorted(found.folders, key=natural))
@@ -125,7 +125,7 @@ def _folder(
 
 def _read(path: Path, limits: Limits) -> tuple[NDArray[np.uint8], bytes]:
     """uint8 (H, W, C) and the sha256 of the file."""
-    data = listing.read(path, limits.max_bytes)
+    data = regular.read(path, limits.max_bytes)
     return images.decode(data, limits), hashlib.sha256(data).digest()
 
 

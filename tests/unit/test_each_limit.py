@@ -25,7 +25,7 @@ from pipeline import limits, plugins
 from pipeline.assets import inception
 from pipeline.contract import AnyFamily
 from pipeline.contract.planned import planned
-from pipeline.data import images, listing, parcels, waves
+from pipeline.data import images, kinds, listing, parcels, regular, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
 from pipeline.data.sources import _labels, cifar10, idx, image_folder
@@ -56,7 +56,7 @@ def tries(function: Read) -> Read:
 @tries
 def item_bytes(folder: Path, beyond: int) -> object:
     assert IngestSettings().max_bytes == Limits().max_bytes == limits.ITEM_BYTES
-    return listing.read(bombs.sparse(folder / "x.png", limits.ITEM_BYTES + beyond), limits.ITEM_BYTES)
+    return regular.read(bombs.sparse(folder / "x.png", limits.ITEM_BYTES + beyond), limits.ITEM_BYTES)
 
 
 @tries
@@ -231,7 +231,7 @@ def record_bytes(folder: Path, beyond: int) -> object:
     record = json.dumps({"exploration": "x", "grids": ["made"]}).encode()
     (folder / "explore.json").write_bytes(record.ljust(limits.RECORD_BYTES + beyond))
     (folder / "made.png").write_bytes(bombs.png(1, 1))
-    if listing.listed(folder, listing.IMAGES).items:
+    if listing.listed(folder, kinds.IMAGES).items:
         raise Rejected("no grid")
     return None
 
@@ -267,7 +267,7 @@ def pointer_bytes(folder: Path, beyond: int) -> object:
     (folder / "data" / "images").mkdir(parents=True)
     (folder / "data" / ".git").write_bytes(b"gitdir: ../elsewhere\n".ljust(limits.POINTER_BYTES + beyond))
     (folder / "data" / "images" / "x.png").symlink_to(folder / "elsewhere" / "annex" / "objects" / "x.png")
-    ((_, problem),) = listing.listed(folder / "data" / "images", listing.IMAGES).items
+    ((_, problem),) = listing.listed(folder / "data" / "images", kinds.IMAGES).items
     if problem is not None:
         raise Rejected(*problem)
     return None

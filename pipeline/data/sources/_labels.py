@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from pipeline import limits
-from pipeline.data import listing
+from pipeline.data import regular
 from pipeline.data.source import Problem, printable
 from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError
@@ -40,7 +40,7 @@ def _rows(path: str, size: int, _changed: int, max_bytes: int) -> dict[str, str]
     csv.field_size_limit(limits.CSV_FIELD_CHARACTERS)
     try:
         with (
-            listing.opened(Path(path)) as raw,
+            regular.opened(Path(path)) as raw,
             io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", newline="") as file,
         ):
             return _labels(path, file)

@@ -15,9 +15,10 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import listing
+from pipeline.data import listing, regular
+from pipeline.data.kinds import Kind
 from pipeline.data.links import Followed, Links
-from pipeline.data.listing import Kind, Listing
+from pipeline.data.listing import Listing
 from pipeline.data.source import Limits, printable
 from pipeline.errors import SettingsError, UserError
 from pipeline.natural import natural
@@ -114,7 +115,7 @@ def file_bytes(path: Path, limits: Limits) -> bytes:
     Raises:
         Rejected: if it is no regular file, cannot be read, or is larger than one item may be.
     """
-    return listing.read(path, limits.max_bytes)
+    return regular.read(path, limits.max_bytes)
 
 
 # --- folders of files -------------------------------------------------------------------------------

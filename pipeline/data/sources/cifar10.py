@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline import limits
-from pipeline.data import listing
+from pipeline.data import regular
 from pipeline.data.links import Followed, Links
 from pipeline.data.listing import LEAVING
 from pipeline.data.source import DataSource, Entry, Limits, printable
@@ -164,7 +164,7 @@ def _folder(path: Path, part: str, links: Links, _files: tuple[tuple[str | int, 
                 refused.append((child.name, ("not a regular file", "")))
     meta = path / META
     try:
-        text = listing.read(meta, limits.CLASS_NAMES_BYTES) if meta.is_file() else None
+        text = regular.read(meta, limits.CLASS_NAMES_BYTES) if meta.is_file() else None
     except Rejected as error:
         raise UserError(f"{meta}: {error.reason}") from None
     classes = CLASSES if text is None else _class_names(text, str(path))

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from pipeline import limits
 from pipeline.data import images
-from pipeline.data.listing import IMAGES, Listing
+from pipeline.data.kinds import IMAGES
+from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _labels, _shared
 from pipeline.natural import natural

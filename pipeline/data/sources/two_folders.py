@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.data import images
-from pipeline.data.listing import IMAGES, Listing
+from pipeline.data.kinds import IMAGES
+from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
 from pipeline.data.sources import _shared
 from pipeline.settings import LocalPath, Settings

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline.data import notes, waves
-from pipeline.data.listing import OTHER_SOUNDS, SOUNDS, Listing
+from pipeline.data.kinds import OTHER_SOUNDS, SOUNDS
+from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError

@@ -14,7 +14,7 @@ from pipeline import plugins
 from pipeline.cli import explore as work
 from pipeline.cli import generate as generating
 from pipeline.cli import main
-from pipeline.data import listing
+from pipeline.data import kinds, listing
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.model import ModelCard, load_card, save_model
 from pipeline.sampling.samples import open_model
@@ -195,7 +195,7 @@ def test_a_walk_between_sounds_is_heard_and_its_ends_are_the_models_samples(soun
 def test_the_sounds_of_a_walk_are_no_data(sound: Path, tmp_path: Path) -> None:
     work.explore(str(sound), "truncation", tmp_path, ["samples=2", "truncations=[0.5, 1]"])
     assert len(list(tmp_path.glob("*.wav"))) == 4
-    found = listing.listed(tmp_path, listing.SOUNDS)
+    found = listing.listed(tmp_path, kinds.SOUNDS)
     assert found.items == []
     assert len([name for name, _ in found.passed if name.endswith(".wav")]) == 4
 

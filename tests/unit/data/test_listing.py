@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data import listing
+from pipeline.data import kinds, listing, regular
+from pipeline.data.kinds import IMAGES, SOUNDS
 from pipeline.data.links import Links
-from pipeline.data.listing import IMAGES, LEAVING, SOUNDS
+from pipeline.data.listing import LEAVING
 from pipeline.errors import Rejected
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -26,12 +27,12 @@ def put(root: Path, *names: str, data: bytes = PNG) -> None:
         (root / name).write_bytes(data)
 
 
-def items(folder: Path, kind: listing.Kind = IMAGES, links: Links = "auto") -> dict[str, str]:
+def items(folder: Path, kind: kinds.Kind = IMAGES, links: Links = "auto") -> dict[str, str]:
     """Name → reason, empty where nothing is wrong."""
     return {name: problem[0] if problem else "" for name, problem in listing.listed(folder, kind, links).items}
 
 
-def passed(folder: Path, kind: listing.Kind = IMAGES) -> dict[str, str]:
+def passed(folder: Path, kind: kinds.Kind = IMAGES) -> dict[str, str]:
     return dict(listing.listed(folder, kind).passed)
 
 
@@ -72,15 +73,15 @@ def test_a_sound_is_known_the_same_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        (".DS_Store", listing.LEFT),
-        ("._0.png", listing.LEFT),
-        (".0.png", listing.HIDDEN),
-        (".gitignore", listing.HIDDEN),
-        ("Thumbs.db", listing.LEFT),
-        ("THUMBS.DB", listing.LEFT),
-        ("Desktop.ini", listing.LEFT),
-        ("Icon\r", listing.LEFT),
-        ("0.png~", listing.LEFT),
+        (".DS_Store", kinds.LEFT),
+        ("._0.png", kinds.LEFT),
+        (".0.png", kinds.HIDDEN),
+        (".gitignore", kinds.HIDDEN),
+        ("Thumbs.db", kinds.LEFT),
+        ("THUMBS.DB", kinds.LEFT),
+        ("Desktop.ini", kinds.LEFT),
+        ("Icon\r", kinds.LEFT),
+        ("0.png~", kinds.LEFT),
         ("captions.jsonl", "no image"),
         ("LICENSE", "no image"),
         ("0.png:Zone.Identifier", "no image"),
@@ -114,8 +115,8 @@ def test_our_own_grid_is_no_sample_but_another_grid_is(tmp_path: Path) -> None:
         "ours/00000.png",
         "ours/00001.png",
     ]
-    assert passed(tmp_path)["ours-grid.png"] == listing.GRID
-    assert passed(tmp_path)["ours/grid.png"] == passed(tmp_path, SOUNDS)["sounds/grid.png"] == listing.GRID
+    assert passed(tmp_path)["ours-grid.png"] == kinds.GRID
+    assert passed(tmp_path)["ours/grid.png"] == passed(tmp_path, SOUNDS)["sounds/grid.png"] == kinds.GRID
 
 
 def test_the_grids_of_an_exploration_are_no_samples(tmp_path: Path) -> None:
@@ -129,9 +130,9 @@ def test_the_grids_of_an_exploration_are_no_samples(tmp_path: Path) -> None:
 def test_counts_go_by_what_it_is_and_stay_few(tmp_path: Path) -> None:
     rows = [(f"a/{number}.txt", "no image") for number in range(60)]
     rows += [
-        ("a/._0.png", listing.LEFT),
-        ("b/._1.png", listing.LEFT),
-        ("b/back", listing.CIRCLE),
+        ("a/._0.png", kinds.LEFT),
+        ("b/._1.png", kinds.LEFT),
+        ("b/back", kinds.CIRCLE),
         ("c.001", "no image"),
     ]
     assert listing.counted(rows) == {"._*": 2, ".txt": 60, "links back": 1, "other": 1}
@@ -351,7 +352,7 @@ def test_loops_end_and_a_folder_reached_twice_is_fine(tmp_path: Path) -> None:
         "two/1.png": "",
     }
     circles = ["a/self", "a/up", "one/back", "two/back"]
-    assert [item for item, why in listing.listed(tmp_path / "data", IMAGES).passed if why == listing.CIRCLE] == circles
+    assert [item for item, why in listing.listed(tmp_path / "data", IMAGES).passed if why == kinds.CIRCLE] == circles
     every = listing.listed(tmp_path / "data", IMAGES, [str(tmp_path)])
     assert len(every.items) == 4, "through the parent, and into the folder again"
 
@@ -381,10 +382,10 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, noise: Callable[...,
     data = noise(1, 50, 50).tobytes()
     put(tmp_path, "x", data=data)
     (tmp_path / "link").symlink_to("x")
-    assert listing.read(tmp_path / "x", len(data)) == listing.read(tmp_path / "link", len(data)) == data
+    assert regular.read(tmp_path / "x", len(data)) == regular.read(tmp_path / "link", len(data)) == data
     for name in ("x", "link"):
         with pytest.raises(Rejected) as raised:
-            listing.read(tmp_path / name, len(data) - 1)
+            regular.read(tmp_path / name, len(data) - 1)
         assert (raised.value.reason, raised.value.detail) == ("too many bytes", "7500, allowed are 7499")
 
 
@@ -393,15 +394,15 @@ def test_what_has_become_something_else_is_not_waited_for(tmp_path: Path, target
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x.png").symlink_to(target)
     with pytest.raises(Rejected) as raised:
-        listing.read(tmp_path / "x.png", 100)
+        regular.read(tmp_path / "x.png", 100)
     assert raised.value.reason == reason
     (tmp_path / "gone.png").symlink_to("nothing")
     with pytest.raises(Rejected) as raised:
-        listing.read(tmp_path / "gone.png", 100)
+        regular.read(tmp_path / "gone.png", 100)
     assert raised.value.reason == "cannot be read"
 
 
 def test_a_file_whose_size_is_not_told_is_read_to_the_limit() -> None:
-    assert listing.read(Path("/proc/self/status"), 2**20).startswith(b"Name:")
+    assert regular.read(Path("/proc/self/status"), 2**20).startswith(b"Name:")
     with pytest.raises(Rejected, match="too many bytes"):
-        listing.read(Path("/proc/self/status"), 10)
+        regular.read(Path("/proc/self/status"), 10)
