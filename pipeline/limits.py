@@ -33,10 +33,19 @@ LIMITS = {
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
     "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
     "ARCHIVE_UNPACKED_BYTES": Limit(
-        1 * GIB, "bytes", "a tar archive, unpacked, its headers included", "ingest.source.max_unpacked_bytes"
+        1 * GIB,
+        "bytes",
+        "a tar archive, unpacked, its headers included; of images, or four times the archive",
+        "ingest.source.max_unpacked_bytes",
     ),
     "ARCHIVE_HEADER_BYTES": Limit(1 * MIB, "bytes", "all long names and extended headers of a tar archive"),
-    "ARCHIVE_MEMBERS": Limit(16 * KIB, "members", "a tar archive"),
+    "ARCHIVE_MEMBERS": Limit(16 * KIB, "members", "CIFAR-10's tar archive"),
+    "ARCHIVE_ITEMS": Limit(1 * MIB, "members", "an archive of images", "ingest.source.max_members"),
+    "ARCHIVE_MEMBER_HEADER_BYTES": Limit(
+        4 * KIB, "bytes", "the same of each member of an archive of images, beyond it"
+    ),
+    "ARCHIVE_TABLE_BYTES": Limit(128 * MIB, "bytes", "the table of members of a .zip archive of images"),
+    "UNPACKED_KEPT_BYTES": Limit(64 * GIB, "bytes", "what the cache keeps unpacked of archives that are not in use"),
     "ARCHIVE_XZ_BYTES": Limit(256 * MIB, "bytes", "memory that unpacking an .xz archive takes"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
@@ -83,6 +92,10 @@ IDX_ITEMS = LIMITS["IDX_ITEMS"].value
 ARCHIVE_UNPACKED_BYTES = LIMITS["ARCHIVE_UNPACKED_BYTES"].value
 ARCHIVE_HEADER_BYTES = LIMITS["ARCHIVE_HEADER_BYTES"].value
 ARCHIVE_MEMBERS = LIMITS["ARCHIVE_MEMBERS"].value
+ARCHIVE_ITEMS = LIMITS["ARCHIVE_ITEMS"].value
+ARCHIVE_MEMBER_HEADER_BYTES = LIMITS["ARCHIVE_MEMBER_HEADER_BYTES"].value
+ARCHIVE_TABLE_BYTES = LIMITS["ARCHIVE_TABLE_BYTES"].value
+UNPACKED_KEPT_BYTES = LIMITS["UNPACKED_KEPT_BYTES"].value
 ARCHIVE_XZ_BYTES = LIMITS["ARCHIVE_XZ_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value
 CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value

@@ -48,9 +48,7 @@ class Stamp:
 def named(params: Params, stage: str) -> dict[str, Path]:
     """The files and folders that the settings of a stage name, by their dotted setting; none for most stages."""
     if stage == "ingest":
-        source = open_source(params.ingest)
-        given = {field: getattr(source.config, field) for field in source.paths}
-        return {f"ingest.source.{field}": Path(path) for field, path in given.items() if path and not _is_word(path)}
+        return {f"ingest.source.{field}": Path(path) for field, path in open_source(params.ingest).named().items()}
     if stage != "reference":
         return {}
     settings = params.reference
@@ -58,11 +56,6 @@ def named(params: Params, stage: str) -> dict[str, Path]:
     config = plugins.configure("extractors", settings.extractor, "reference.extractor")
     own = plugins.class_of("extractors", str(settings.extractor["name"])).files(config)
     return found | {f"reference.extractor.{key}": path for key, path in own.items()}
-
-
-def _is_word(value: str) -> bool:
-    """`labels: folders` names no file, though `labels: labels.csv` does."""
-    return value in {"folders", "none"}
 
 
 def link(root: Path, params: Params, stage: str) -> list[str]:

@@ -14,6 +14,9 @@ from pipeline.redaction import visible
 from pipeline.settings import Settings
 from pipeline.types import FLIPPED, Array, Dtype, FieldKind, FieldSpec, Modality, usual_dtype
 
+WORDS = frozenset({"folders", "none"})
+"""Values of a setting that names a file otherwise."""
+
 Problem = tuple[str, str]
 """Why an item cannot be used: a short reason that can be counted, and details."""
 
@@ -137,6 +140,11 @@ class DataSource(ABC, Generic[ConfigT]):
     def expected_entries(self) -> Sequence[Entry] | None:
         """`entries()`, or None where something large would have to be unpacked for them."""
         return self.entries()
+
+    def named(self) -> dict[str, str]:
+        """The settings of `paths` that name files or folders, with what they name: `labels: none` names none."""
+        given = {field: getattr(self.config, field) for field in self.paths}
+        return {field: path for field, path in given.items() if path and path not in WORDS}
 
     def linked(self) -> tuple[Path, ...]:
         """Folders outside of its own that links within it lead to, resolved: DVC has to watch them too."""

@@ -8,12 +8,13 @@ import zipfile
 from pathlib import Path
 
 from pipeline import limits
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, UserError
 from pipeline.storage.damage import reading
 
-END, END_64, LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"
+ENTRY, END, END_64, LOCATOR = b"PK\1\2", b"PK\5\6", b"PK\6\6", b"PK\6\7"
 END_BYTES, END_64_BYTES, LOCATOR_BYTES = 22, 56, 20
 COMMENT = 2**16
+TAIL_BYTES = END_BYTES + COMMENT + LOCATOR_BYTES + END_64_BYTES
 STORED = (zipfile.ZIP_STORED,)
 USUAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -42,11 +43,33 @@ def members(path: Path, ways: tuple[int, ...] = USUAL) -> list[zipfile.ZipInfo]:
     return found
 
 
+def table(path: Path, most: int, raised_by: str) -> list[zipfile.ZipInfo]:
+    """All members of an archive that may have many, whichever way they are packed.
+
+    Raises:
+        UserError: if there are more than `most`; it names the setting that raises it.
+        Damaged: if it is no zip archive, or its table of members is too long.
+    """
+    with reading():
+        size = _table_bytes(path)
+        if size > limits.ARCHIVE_TABLE_BYTES:
+            raise Damaged(f"its table of members has {size} bytes, and {limits.ARCHIVE_TABLE_BYTES} are allowed")
+        with path.open("rb") as file:
+            file.seek(-min(path.stat().st_size, size + TAIL_BYTES), os.SEEK_END)
+            count = file.read().count(ENTRY)  # each begins so, and perhaps some names
+        if count > most:
+            raise UserError(
+                f"{path} holds more than {most} members, which are read; if you trust it, raise {raised_by}"
+            )
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+
+
 def _table_bytes(path: Path) -> int:
     """How long the table of members says it is; zipfile reads all of it at once."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        tail_bytes = min(size, END_BYTES + COMMENT + LOCATOR_BYTES + END_64_BYTES)
+        tail_bytes = min(size, TAIL_BYTES)
         file.seek(size - tail_bytes)
         tail = file.read(tail_bytes)
     # As zipfile looks for it: at the very end, else before the longest comment.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import pickle
 import struct
 import wave
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,11 +78,21 @@ def make_wav_folder(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "length": 16}
 
 
+def make_archive(folder: Path) -> dict[str, Any]:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+    with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+        for name, data in {"a/x.png": file.getvalue(), "b/x.png": file.getvalue(), "b/broken.png": b""}.items():
+            archive.writestr(name, data)
+    return {"path": str(folder / "x.zip")}
+
+
 def make_synthetic(folder: Path) -> dict[str, Any]:
     return {"shape": [6], "examples": 3}
 
 
 MAKERS = {
+    "archive": make_archive,
     "digits": make_digits,
     "image_folder": make_image_folder,
     "idx": make_idx,

@@ -7,10 +7,12 @@ import gzip
 import io
 import json
 import lzma
+import os
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +30,7 @@ from pipeline.assets import inception
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _labels, cifar10, idx, image_folder
+from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -171,6 +173,53 @@ def _tar(data: bytes, folder: Path) -> None:
     for entry in source.entries()[:20]:
         if entry.problem is None:
             source.read(entry, Limits())
+
+
+def _pictured(name: str, way: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", way) as found:
+        for number, picture in enumerate(pictures()[:3]):
+            found.writestr(f"{name}/{number % 2}/{number}.png", picture)
+        found.writestr("dataset.json", json.dumps({"labels": [[f"{name}/0/0.png", 1], [f"{name}/1/1.png", 2]]}))
+    return file.getvalue()
+
+
+@cache
+def picture_archives() -> tuple[bytes, ...]:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for number, picture in enumerate(pictures()[:3]):
+            info = tarfile.TarInfo(f"{'x' * 60 * number}/{number}.png")
+            info.size = len(picture)
+            tar.addfile(info, io.BytesIO(picture))
+    plain = file.getvalue()
+    return (_pictured("00000"), _pictured("a" * 90, zipfile.ZIP_STORED), plain, gzip.compress(plain, 1))
+
+
+def _archive(data: bytes, folder: Path) -> None:
+    path = folder / "x.zip"
+    path.write_bytes(data)
+    with in_own_cache(folder):
+        source = archive.Source(archive.Config(path=str(path), max_unpacked_bytes=2**22))
+        source.check()
+        source.classes()
+        for entry in source.entries()[:20]:
+            if entry.problem is None:
+                source.fetch(entry, Limits())
+
+
+@contextmanager
+def in_own_cache(folder: Path) -> Iterator[None]:
+    """What is unpacked goes where it is removed with the input."""
+    before = os.environ.get("ZEROSUM_CACHE")
+    os.environ["ZEROSUM_CACHE"] = str(folder / "cache")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ZEROSUM_CACHE"]
+        else:
+            os.environ["ZEROSUM_CACHE"] = before
 
 
 @cache
@@ -487,6 +536,7 @@ READERS: dict[str, Reader] = {
     "wav": Reader(sounds, (B, change.spliced(sounds())), _sound),
     "idx": Reader(idx_seeds, (B, change.zipped), _idx),
     "tar": Reader(tars, (B, change.tar, change.tar, change.spliced(tars())), _tar),
+    "archive": Reader(picture_archives, (B, change.tar, change.archive(B), change.archive(J)), _archive),
     "npy": Reader(npys, (B, change.npy), _rows),
     "npz": Reader(npzs, (B, change.archive(change.npy), change.archive(B)), _npz),
     "safetensors": Reader(safe, (B, change.tensors), _safe),

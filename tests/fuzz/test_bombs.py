@@ -42,6 +42,9 @@ def tar(path: Path, content: bytes) -> None:
     source.entries()
 
 
+HARMLESS = {"a chain of headers", "copies of headers"}
+
+
 def pax(kind: bytes, megabytes: int) -> bytes:
     content = gzip.compress(b"", 1) if not megabytes else b""
     return content + bombs.gzipped(
@@ -90,6 +93,20 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
 def test_archives(tmp_path: Path, what: str) -> None:
     data = ARCHIVES[what]()
     refused(lambda: tar(tmp_path / "cifar.tar.gz", data))
+
+
+@pytest.mark.parametrize("what", ARCHIVES)
+def test_archives_of_images(tmp_path: Path, what: str) -> None:
+    data = ARCHIVES[what]()
+    found = limited.call(lambda: readers._archive(data, tmp_path))
+    assert found.how in (("refused", "decoded") if what in HARMLESS else ("refused",)), found
+
+
+def test_a_zip_archive_of_very_many_members(tmp_path: Path) -> None:
+    entry = b"PK\1\2" + bytes(42)
+    table = entry * (2 * MIB)
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(table), 4, 0)
+    assert "max_members" in refused(lambda: readers._archive(b"PK\3\4" + table + end, tmp_path))
 
 
 def extended(content: bytes) -> bytes:

@@ -8,13 +8,13 @@ import io
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from pipeline import limits
 from pipeline.data import regular
 from pipeline.data.source import Problem, printable
 from pipeline.data.sources import _shared
-from pipeline.errors import Rejected, SettingsError
+from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.redaction import visible
 
 WHERE = "ingest.source.labels"
@@ -50,6 +50,19 @@ def _rows(path: str, size: int, _changed: int, max_bytes: int) -> dict[str, str]
         raise SettingsError(f"{WHERE}: {path}: {error.reason}") from None
     except OSError as error:
         raise SettingsError(f"{WHERE}: {path} cannot be read ({error.strerror})") from None
+
+
+def parsed(data: bytes, name: str) -> dict[str, str]:
+    """`rows` of a csv that was read already; `name` is how errors call it.
+
+    Raises:
+        SettingsError: as `rows`.
+    """
+    csv.field_size_limit(limits.CSV_FIELD_CHARACTERS)
+    try:
+        return _labels(name, io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{WHERE}: {name} is no csv in UTF-8 ({error})") from None
 
 
 def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:
@@ -101,6 +114,31 @@ def _separated(header: str) -> str:
         if mark in header and "," not in header:
             return f"; its columns are separated by {name}: save it with commas"
     return ""
+
+
+def of_dataset(value: Any) -> dict[str, str]:
+    """File → label of StyleGAN's `{"labels": [["00000/img00000000.png", 3], …]}`, or of `"labels": null` nothing.
+
+    Raises:
+        Damaged: if it is something else.
+    """
+    if not isinstance(value, dict) or "labels" not in value:
+        raise Damaged("it has no key labels")
+    rows: Any = cast(dict[str, Any], value)["labels"]
+    if rows is None:
+        return {}
+    if not isinstance(rows, list):
+        raise Damaged("its labels are neither a list nor null")
+    found: dict[str, str] = {}
+    for row in cast(list[Any], rows):
+        if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str)):  # pyright: ignore[reportUnknownArgumentType] (JSON)
+            raise Damaged("a row is no pair of a name and a label")
+        name, label = cast(tuple[str, Any], row)
+        if type(label) is not int or label < 0:
+            raise Damaged("a label is no whole number from 0 on; vectors of labels are not read")
+        if found.setdefault(name, str(label)) != str(label):
+            raise Damaged(f"it gives '{printable(name)}' two labels")
+    return found
 
 
 # --- rows and files ---------------------------------------------------------------------------------

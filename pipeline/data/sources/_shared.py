@@ -175,10 +175,10 @@ def require_followed(found: Listing, where: str) -> None:
     )
 
 
-def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder") -> None:
+def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder", above: str | None = None) -> None:
     """Raise a `SettingsError` where the sub-folders are parts of a data set (train, val, test), not classes of it.
 
-    key: the setting that would name one of them.
+    key: the setting that would name one of them, below `above` (`folder`).
     """
     if not listing.are_splits(found.folders):
         return
@@ -186,7 +186,7 @@ def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder") 
     best = next((name for name in names if name.lower().startswith("train")), names[0])
     counts = {name: f"{count:,} {found.kind.name}{'s' if count > 1 else ''}" for name, count in found.folders.items()}
     held = ", ".join(f"'{printable(name)}' ({counts[name]})" for name in names)
-    told = f"{folder.rstrip('/')}/{best}"
+    told = f"{(folder if above is None else above).rstrip('/')}/{best}".lstrip("/" if above is not None else "")
     what = "splits of one data set" if len(names) > 1 else "a split of a data set"
     raise SettingsError(
         f"{where}.{key}: '{folder}' holds {what}, not classes: {held}; name one of them, such as {key}: {told} "

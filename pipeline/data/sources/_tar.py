@@ -19,6 +19,7 @@ from pipeline.errors import Damaged, UserError
 TYPE = 156  # where a header's block has its kind
 EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 DIGITS = re.compile(rb"\d{257}")  # a file's name has no more letters
+WAYS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x5d\0\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 GLOBAL = 64  # entries of headers that hold for all members after them: each member gets a copy
 
 
@@ -27,17 +28,22 @@ def too_large(path: str, max_bytes: int) -> UserError:
     return UserError(f"{path} unpacks to more than {max_bytes} bytes; if you trust it, raise max_unpacked_bytes")
 
 
-def members(path: str, max_bytes: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def members(
+    path: str, max_bytes: int, most: int = limits.ARCHIVE_MEMBERS, header_bytes: int = 0
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Each member, whose data is to be read before the next is asked for.
+
+    Args:
+        most: members that are read. header_bytes: what each may add to the headers that are read.
 
     Raises:
         UserError: where it holds more bytes than it may, more members, or longer headers.
         Damaged: if it is no whole archive; and what `tarfile` and those that unpack raise.
     """
     with open(path, "rb") as raw, _unpacked(raw) as unpacked:  # noqa: PTH123 (a name, as settings hold it)
-        stream = _Stream(cast(BinaryIO, unpacked), path, max_bytes)
+        stream = _Stream(cast(BinaryIO, unpacked), path, max_bytes, header_bytes)
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
-            for _ in range(limits.ARCHIVE_MEMBERS):
+            for _ in range(most):
                 with stream.header():
                     member = tar.next()
                 if member is None:
@@ -48,18 +54,46 @@ def members(path: str, max_bytes: int) -> Iterator[tuple[tarfile.TarFile, tarfil
                 yield tar, member
             with stream.header():
                 if tar.next() is not None:
-                    raise UserError(f"{path} holds more than {limits.ARCHIVE_MEMBERS} members, which are read")
+                    raise UserError(f"{path} holds more than {most} members, which are read")
+
+
+def unpack(path: str, max_bytes: int, file: BinaryIO) -> None:
+    """Write to `file` what a compressed archive holds.
+
+    Raises:
+        UserError: where that is more than `max_bytes`.
+        OSError and others: what those that unpack raise for damaged data.
+    """
+    written = 0
+    with open(path, "rb") as raw, _unpacked(raw) as unpacked:  # noqa: PTH123 (a name, as settings hold it)
+        while piece := unpacked.read(_shared.PIECE):
+            written += len(piece)
+            if written > max_bytes:
+                raise too_large(path, max_bytes)
+            file.write(piece)
+
+
+def compression(start: bytes) -> str:
+    """How an archive that begins so is compressed; empty where it is not."""
+    for begin, way in WAYS.items():
+        if start.startswith(begin):
+            return way
+    return ""
 
 
 def _unpacked(raw: BinaryIO) -> io.BufferedIOBase:
-    start = raw.read(6)
+    way = compression(raw.read(6))
     raw.seek(0)
-    if start.startswith(b"\x1f\x8b"):
+    if way == "gzip":
         return gzip.GzipFile(fileobj=raw)
-    if start.startswith(b"BZh"):
+    if way == "bzip2":
         return bz2.BZ2File(raw)
-    if start.startswith((b"\xfd7zXZ", b"\x5d\0\0")):
+    if way == "xz":
         return io.BufferedReader(_Xz(raw), _shared.PIECE)
+    if way == "zstd":
+        import pyarrow  # the standard library has none before Python 3.14
+
+        return cast(io.BufferedIOBase, pyarrow.CompressedInputStream(raw, "zstd"))
     return cast(io.BufferedIOBase, raw)
 
 
@@ -102,8 +136,10 @@ class _Stream:
     tarfile reads long names and extended headers, of any size, before it gives the member that they belong to.
     """
 
-    def __init__(self, unpacked: BinaryIO, path: str, max_bytes: int) -> None:
+    def __init__(self, unpacked: BinaryIO, path: str, max_bytes: int, header_bytes: int) -> None:
         self._unpacked, self._path, self._max_bytes = unpacked, path, max_bytes
+        self._plain = isinstance(unpacked, io.BufferedReader) and not isinstance(unpacked.raw, _Xz)
+        self._more = tarfile.BLOCKSIZE + header_bytes
         self._place = 0
         self._in_header = True  # tarfile reads the first member as it opens
         self._extended = False
@@ -115,7 +151,7 @@ class _Stream:
 
     def _of_header(self, begins: bool) -> None:
         self._in_header = begins
-        self._headers_left += tarfile.BLOCKSIZE * begins
+        self._headers_left += self._more * begins
 
     def read(self, size: int) -> bytes:
         if self._in_header:
@@ -123,6 +159,8 @@ class _Stream:
             if self._headers_left < 0:
                 raise UserError(f"{self._path} has headers of more than {limits.ARCHIVE_HEADER_BYTES} bytes")
             found = self._take(size)
+            if 0 < len(found) < size:  # tarfile would take it for the end
+                raise Damaged("it is cut short")
             if self._extended:
                 _check_extended(found)
             # tarfile reads a block, and where that says so, at once what it announces.
@@ -146,6 +184,10 @@ class _Stream:
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET or place < self._place:
             raise Damaged("it leads back to what was read")
+        if self._plain and place > self._place:
+            if place > self._max_bytes:
+                raise too_large(self._path, self._max_bytes)
+            self._place = self._unpacked.seek(place)
         while self._place < place and self._take(min(place - self._place, _shared.PIECE)):
             pass
         return self._place

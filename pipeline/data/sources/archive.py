@@ -1,0 +1,280 @@
+"""A zip or tar archive of JPEG, PNG or WebP images; classes are its folders, or stand in a csv or in `dataset.json`.
+
+Names and labels follow the rules of `image_folder`. Items are read one by one where they lie, so that any number of
+workers reads the archive at once; a compressed tar is unpacked once into this machine's cache first.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline import limits
+from pipeline.data import images
+from pipeline.data.kinds import FIRST, IMAGES, OTHER, WITHOUT_ENDING, ending, why_passed
+from pipeline.data.listing import Listing
+from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
+from pipeline.data.sources import _labels, _members, _shared
+from pipeline.data.sources._members import Member
+from pipeline.errors import Damaged, Rejected, SettingsError
+from pipeline.natural import natural
+from pipeline.settings import LocalPath, Settings
+from pipeline.storage.damage import parse_json
+
+DATASET = "dataset.json"
+WORDS = ("auto", "folders", "none")
+NO_LABEL = {DATASET: "no label in dataset.json", "": "no label in the csv"}
+
+
+class Config(Settings):
+    """Which archive, what of it, and where the classes come from."""
+
+    path: LocalPath = Field(description="a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst")
+    folder: str | None = Field(
+        default=None, description="read what is below this folder of it; null: all, without a folder that holds all"
+    )
+    labels: LocalPath = Field(
+        default="auto",
+        description="auto: what dataset.json says (as StyleGAN's tools write it), or else as `folders`; folders: the "
+        "first sub-folder names the class; none: unlabelled; else a csv with the columns file (relative to the folder) "
+        "and label: a file, or a member of the archive",
+    )
+    max_labels_bytes: int = Field(default=limits.CSV_BYTES, ge=1, description="a larger csv is refused")
+    max_members: int = Field(default=limits.ARCHIVE_ITEMS, ge=1, description="an archive of more is refused")
+    max_unpacked_bytes: int | None = Field(
+        default=None, ge=1, description="a compressed tar may not unpack to more; null: 1 GiB, or four times its size"
+    )
+
+
+class Source(DataSource[Config]):
+    """Every image of the archive, in the order of the names' bytes; classes in natural order (2 before 10)."""
+
+    paths = ("path", "labels")
+
+    def check(self, where: str = "ingest.source") -> None:
+        config = self.config
+        _shared.require_file(config.path, f"{where}.path")
+        held = self._held
+        if config.folder is not None and not held.listing.items and not held.listing.passed:
+            there = sorted({name.partition("/")[0] for name in held.members if "/" in name}, key=natural)
+            known = f"; there are {', '.join(map(printable, there[:8]))}" if there else ", nor any other"
+            raise SettingsError(f"{where}.folder: '{config.path}' holds no folder '{config.folder}'{known}")
+        _shared.require_items(held.listing, f"{config.path}{f'/{held.root}' if held.root else ''}", f"{where}.path")
+        if self._table is None:
+            _shared.refuse_splits(held.listing, config.path, where, above=held.root.rstrip("/"))
+        elif self._table.rows and not self._labelled[0]:
+            files = [name for name, _ in held.listing.items]
+            raise _labels.never_met(self._table.rows, files, Path(self._table.name), config.path)
+
+    def classes(self) -> tuple[str, ...]:
+        if self._table is not None:
+            return tuple(sorted(set(self._table.rows.values()) - {""}, key=natural))
+        if self.config.labels == "none" or self._unlabelled:
+            return ()
+        return tuple(sorted(map(printable, self._held.listing.folders), key=natural))
+
+    def entries(self) -> list[Entry]:
+        held, table = self._held, self._table
+        if table is None:
+            classes = frozenset(self.classes())
+            return [self._by_folder(name, problem, classes) for name, problem in held.listing.items]
+        labels, lost = self._labelled
+        found = [self._of_table(name, problem, labels.get(name, "")) for name, problem in held.listing.items]
+        passed = dict(held.listing.passed)
+        for name in sorted(lost):
+            problem = ("passed over", f"named in the labels, and {passed[name]}") if name in passed else None
+            found.append(Entry(printable(name), name, problem=problem or _labels.absent(name)))
+        return found
+
+    def passed_over(self) -> tuple[tuple[str, str], ...]:
+        names = {} if self._table is None else {printable(self._table.name.removeprefix(self._held.root)): "the labels"}
+        return tuple((item, names.get(item, why)) for item, why in self._held.listing.named())
+
+    def named(self) -> dict[str, str]:
+        """The archive, and the csv beside it, but not a csv that is in it."""
+        config = self.config
+        beside = config.labels not in WORDS and os.path.lexists(config.labels)
+        return {"path": config.path, **({"labels": config.labels} if beside else {})}
+
+    def fetch(self, entry: Entry, limits: Limits) -> bytes:
+        return _members.read(Path(self.config.path), cast(tuple[int, ...], entry.where), self._caps, limits)
+
+    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored, limits)
+
+    @property
+    def _caps(self) -> _members.Caps:
+        return _members.Caps(self.config.max_members, self.config.max_unpacked_bytes)
+
+    @functools.cached_property
+    def _held(self) -> _Held:
+        members = _members.listed(Path(self.config.path), self._caps)
+        return _held(members, self.config.folder, self._first)
+
+    def _first(self, member: Member) -> bytes:
+        """The first bytes of a member whose name does not say what it is; none of one that cannot be read."""
+        try:
+            return _members.read(Path(self.config.path), member.place, self._caps, Limits())[:FIRST]
+        except Rejected:
+            return b""
+
+    def _where(self, name: str) -> tuple[int, ...]:
+        return self._held.members[self._held.root + name].place
+
+    def _by_folder(self, name: str, problem: Problem | None, classes: frozenset[str]) -> Entry:
+        key = printable(name)
+        if problem is not None:
+            return Entry(key, name, problem=problem)
+        first = key.partition("/")[0]
+        if classes and (first not in classes or "/" not in key):
+            return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
+        return Entry(key, self._where(name), first if classes else None)
+
+    def _of_table(self, name: str, problem: Problem | None, label: str) -> Entry:
+        key = printable(name)
+        if problem is not None:
+            return Entry(key, name, problem=problem)
+        if not label:
+            return Entry(key, name, problem=(self._no_label, ""))
+        return Entry(key, self._where(name), label)
+
+    @property
+    def _no_label(self) -> str:
+        return NO_LABEL[DATASET if self.config.labels == "auto" else ""]
+
+    # --- labels that stand in a file ----------------------------------------------------------------
+
+    @functools.cached_property
+    def _dataset(self) -> dict[str, str] | None:
+        """The labels of dataset.json; empty where it says that there are none, None where it is not used."""
+        member = self._held.members.get(self._held.root + DATASET)
+        if self.config.labels != "auto" or member is None or member.problem is not None:
+            return None
+        shown = f"{DATASET} of {self.config.path}"
+        try:
+            data = _members.read(Path(self.config.path), member.place, self._caps, Limits(limits.JSON_BYTES))
+            return _labels.of_dataset(parse_json(data))
+        except (Rejected, Damaged) as error:
+            raise SettingsError(
+                f"ingest.source.labels: {shown} cannot be used ({error}); set labels: folders or none"
+            ) from None
+
+    @property
+    def _unlabelled(self) -> bool:
+        return self._dataset == {}
+
+    @functools.cached_property
+    def _table(self) -> _Table | None:
+        """The csv or dataset.json that gives the classes."""
+        config = self.config
+        if config.labels in WORDS:
+            return _Table(DATASET, self._dataset) if self._dataset else None
+        if os.path.lexists(config.labels):
+            _shared.require_file(config.labels, "ingest.source.labels")
+            return _Table(config.labels, _labels.rows(Path(config.labels), config.max_labels_bytes))
+        held = self._held
+        member = held.members.get(held.root + config.labels) or held.members.get(config.labels)
+        if member is None:
+            raise SettingsError(
+                f"ingest.source.labels: '{config.labels}' is neither a file (paths are relative to {Path.cwd()}) nor a "
+                f"member of {config.path}"
+            )
+        try:
+            if member.problem is not None:
+                raise Rejected(*member.problem)
+            data = _members.read(Path(config.path), member.place, self._caps, Limits(config.max_labels_bytes))
+        except Rejected as error:
+            raise SettingsError(f"ingest.source.labels: {member.name} of {config.path}: {error.reason}") from None
+        return _Table(member.name, _labels.parsed(data, f"{member.name} of {config.path}"))
+
+    @functools.cached_property
+    def _labelled(self) -> tuple[dict[str, str], list[str]]:
+        """The label of each file that the table means, and its rows that mean none."""
+        table = cast(_Table, self._table)
+        return _labels.met(table.rows, (name for name, _ in self._held.listing.items), Path(table.name))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A file of labels: its name, and file → label."""
+
+    name: str
+    rows: dict[str, str]
+
+
+# --- what of an archive is an item --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Held:
+    """members: by their whole names. root: what stands before the names of the listing's items, with its slash."""
+
+    members: dict[str, Member]
+    root: str
+    listing: Listing
+
+
+def _held(members: Sequence[Member], folder: str | None, first: Callable[[Member], bytes]) -> _Held:
+    """What an archive holds below a folder.
+
+    first: the first bytes of a member, asked for where its name does not say what it is.
+    """
+    named: dict[str, Member] = {}
+    for member in members:
+        named.setdefault(_plain(member.name), member)
+    root = _root(named) if folder is None else f"{folder.strip('/')}/"
+    found, passed = Listing(IMAGES), dict[str, str]()
+    for number, member in enumerate(members):
+        name = _plain(member.name)
+        inside = name.startswith(root)
+        if not inside and folder is not None:
+            continue
+        own = name[len(root) :] if inside else name
+        if (left := _passed(own)) is not None:
+            passed.setdefault(*left)
+        elif not inside or not _is_item(own, member, first):
+            passed[own] = OTHER.format(IMAGES.name)
+        else:
+            again = named[name] is not member
+            found.items.append((f"{own} (member {number})" if again else own, member.problem))
+    found.items.sort(key=lambda item: os.fsencode(item[0]))
+    found.passed = sorted(passed.items(), key=lambda item: os.fsencode(item[0]))
+    return _Held(named, root, found)
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("./")
+
+
+def _is_item(own: str, member: Member, first: Callable[[Member], bytes]) -> bool:
+    end = ending(own)
+    if end in IMAGES.endings:
+        return True
+    if member.problem is not None:
+        return end not in IMAGES.others and own.rpartition("/")[2].lower() not in WITHOUT_ENDING
+    return IMAGES.begins.match(first(member)) is not None
+
+
+def _passed(name: str) -> tuple[str, str] | None:
+    """The file or folder by which a member is passed over, and why."""
+    parts = name.split("/")
+    for number, part in enumerate(parts, 1):
+        if part not in ("", ".", "..") and (why := why_passed(part)) is not None:
+            return "/".join(parts[:number]) + ("/" if number < len(parts) else ""), why
+    return None
+
+
+def _root(names: Iterable[str]) -> str:
+    """The folder that holds all images and dataset.json, if there is one: archives often hold one folder."""
+    kept = [name for name in names if _passed(name) is None]
+    shown = [name for name in kept if ending(name) in IMAGES.endings or name.rpartition("/")[2] == DATASET]
+    firsts = {name.partition("/")[0] if "/" in name else "" for name in shown or kept}
+    return f"{firsts.pop()}/" if len(firsts) == 1 and not firsts & {"", ".."} else ""
