@@ -19,9 +19,8 @@ from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Problem
 from pipeline.errors import Rejected, UserError
 from pipeline.explorations import _shared
-from pipeline.sampling.samples import Pixels, SampleSource, evaluating, pixels
+from pipeline.sampling.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
 from pipeline.settings import LocalPath
-from pipeline.threads import fixed_threads
 from pipeline.types import Batch
 
 

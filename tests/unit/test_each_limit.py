@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import json
+import os
 import struct
 import tarfile
 import threading
@@ -25,10 +26,10 @@ from pipeline import limits, plugins
 from pipeline.assets import inception
 from pipeline.contract import AnyFamily
 from pipeline.contract.planned import planned
-from pipeline.data import images, kinds, listing, parcels, regular, waves
+from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import _labels, cifar10, idx, image_folder
+from pipeline.data.sources import _labels, _members, archive, cifar10, idx, image_folder
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
@@ -36,7 +37,7 @@ from pipeline.limits import LIMITS
 from pipeline.registry import travelling
 from pipeline.sampling import samples
 from pipeline.scoring import precomputed
-from pipeline.storage import files, tables, tensors, yaml_text
+from pipeline.storage import files, tables, tensors, yaml_text, zips
 from pipeline.storage.damage import parse_json
 from pipeline.storage.download import Download
 from pipeline.types import DataSpec
@@ -129,6 +130,60 @@ def archive_header_bytes(folder: Path, beyond: int) -> object:
 def archive_members(folder: Path, beyond: int) -> object:
     more = bombs.header("x", 0) * (limits.ARCHIVE_MEMBERS - 3 + beyond)
     return cifar(folder, more + readers.tar_file())
+
+
+def member_names(folder: Path, data: bytes) -> object:
+    (folder / "x").write_bytes(data)
+    return _members.listed(folder / "x", _members.Caps())
+
+
+@tries
+def archive_items(folder: Path, beyond: int) -> object:
+    assert archive.Config(path="x").max_members == limits.ARCHIVE_ITEMS
+    entry = b"PK\1\2" + bytes(42)
+    table = entry * (limits.ARCHIVE_ITEMS + beyond)
+    (folder / "x").write_bytes(table + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, len(table), 0, 0))
+    try:
+        return zips.table(folder / "x", limits.ARCHIVE_ITEMS, "max_members")
+    except Damaged:
+        return None  # the entries are empty: they are counted before any is looked at
+
+
+@tries
+def archive_member_header_bytes(folder: Path, beyond: int) -> object:
+    extra = limits.ARCHIVE_HEADER_BYTES + limits.ARCHIVE_MEMBER_HEADER_BYTES - 512 + 512 * beyond
+    data = bombs.header("././@LongLink", extra, tarfile.GNUTYPE_LONGNAME) + b"n".ljust(extra, b"\0")
+    return member_names(folder, data + bombs.header("x", 0) + bombs.END)
+
+
+@tries
+def archive_table_bytes(folder: Path, beyond: int) -> object:
+    size = limits.ARCHIVE_TABLE_BYTES + beyond
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, size, 0, 0)
+    with bombs.sparse(folder / "x", size).open("ab") as file:
+        file.write(end)
+    try:
+        return zips.table(folder / "x", 1, "max_members")
+    except Damaged as error:
+        if "allowed" in str(error):
+            raise
+        return None  # it holds zeros
+
+
+@tries
+def unpacked_kept_bytes(folder: Path, beyond: int) -> object:
+    os.environ["ZEROSUM_CACHE"] = str(folder)
+    try:
+        for name in ("old", "new"):
+            (folder / name).write_text(name)
+        older = unpacked.kept(folder / "old", "x", lambda file: file.write(b"x") and None)
+        os.truncate(older, limits.UNPACKED_KEPT_BYTES - 1 + beyond)
+        unpacked.kept(folder / "new", "x", lambda file: file.write(b"x") and None)
+    finally:
+        del os.environ["ZEROSUM_CACHE"]
+    if not older.exists():
+        raise UserError("it was dropped")
+    return None
 
 
 @tries
@@ -409,7 +464,12 @@ def test_what_is_beyond_a_limit_is_refused_and_what_is_within_is_not(tmp_path: P
 def test_a_setting_that_raises_a_limit_is_a_setting() -> None:
     fields = {
         "ingest": IngestSettings.model_fields,
-        "ingest.source": {**idx.Config.model_fields, **cifar10.Config.model_fields, **image_folder.Config.model_fields},
+        "ingest.source": {
+            **idx.Config.model_fields,
+            **cifar10.Config.model_fields,
+            **image_folder.Config.model_fields,
+            **archive.Config.model_fields,
+        },
     }
     for name, limit in LIMITS.items():
         section, _, key = limit.raised_by.partition(";")[0].rpartition(".")

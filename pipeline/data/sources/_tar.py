@@ -143,7 +143,7 @@ class _Stream:
         self._place = 0
         self._in_header = True  # tarfile reads the first member as it opens
         self._extended = False
-        self._headers_left = limits.ARCHIVE_HEADER_BYTES + tarfile.BLOCKSIZE
+        self._headers_left = limits.ARCHIVE_HEADER_BYTES + self._more
 
     def header(self) -> _Header:
         """While it lasts, what is read is headers, a block of which every member has."""
