@@ -47,6 +47,7 @@ LIMITS = {
     "ARCHIVE_TABLE_BYTES": Limit(128 * MIB, "bytes", "the table of members of a .zip archive of images"),
     "UNPACKED_KEPT_BYTES": Limit(64 * GIB, "bytes", "what the cache keeps unpacked of archives that are not in use"),
     "ARCHIVE_XZ_BYTES": Limit(256 * MIB, "bytes", "memory that unpacking an .xz archive takes"),
+    "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
@@ -97,6 +98,7 @@ ARCHIVE_MEMBER_HEADER_BYTES = LIMITS["ARCHIVE_MEMBER_HEADER_BYTES"].value
 ARCHIVE_TABLE_BYTES = LIMITS["ARCHIVE_TABLE_BYTES"].value
 UNPACKED_KEPT_BYTES = LIMITS["UNPACKED_KEPT_BYTES"].value
 ARCHIVE_XZ_BYTES = LIMITS["ARCHIVE_XZ_BYTES"].value
+PARQUET_FOOTER_BYTES = LIMITS["PARQUET_FOOTER_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value
 CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value

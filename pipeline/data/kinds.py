@@ -75,6 +75,7 @@ SOUNDS = Kind(
         re.DOTALL,
     ),
 )
+PARQUET = Kind("parquet file", "parquet files", frozenset({".parquet"}), frozenset(), re.compile(rb"PAR1"))
 
 
 def why_passed(name: str) -> str | None:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from pipeline import limits
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, UserError
 from pipeline.storage import files
 
 NAME = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +32,34 @@ def allowed(path: Path, given: int | None) -> int:
     return given if given is not None else max(limits.ARCHIVE_UNPACKED_BYTES, TIMES * path.stat().st_size)
 
 
-def kept(path: Path, way: str, write: Callable[[BinaryIO], None]) -> Path:
+class Writer:
+    """A file to write to, whose disk may be full: that is said as it is, and not as damage of what is unpacked."""
+
+    def __init__(self, file: BinaryIO, place: Path) -> None:
+        self._file, self._place = file, place
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append.
+
+        Raises:
+            UserError: if there is no room.
+        """
+        try:
+            self._file.write(data)
+        except OSError as error:
+            if not files.disk_is_full(error):
+                raise
+            raise UserError(
+                f"{self._place.parent} has no room for what is unpacked there; make room, or set ZEROSUM_CACHE to a "
+                "folder that has more"
+            ) from None
+
+    def tell(self) -> int:
+        """Bytes so far."""
+        return self._file.tell()
+
+
+def kept(path: Path, way: str, write: Callable[[Writer], None]) -> Path:
     """The flat file that `write` makes of `path`, made once for all processes of this machine.
 
     Args:
@@ -48,7 +75,7 @@ def kept(path: Path, way: str, write: Callable[[BinaryIO], None]) -> Path:
     with FileLock(str(folder / f"{place.name[:2]}.lock")):
         if not place.is_file():
             with files.replacing(place) as temporary, temporary.open("wb") as file:
-                write(file)
+                write(Writer(file, place))
     _trim(folder, place)
     return place
 

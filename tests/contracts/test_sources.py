@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from pipeline import plugins
 from pipeline.data import carrying, packing, parcels
@@ -87,6 +89,14 @@ def make_archive(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "x.zip")}
 
 
+def make_parquet(folder: Path) -> dict[str, Any]:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+    table = pa.table({"image": [file.getvalue(), b"", None, file.getvalue()], "label": ["b", "b", "a", "a"]})
+    parquet.write_table(table, folder / "x.parquet")
+    return {"path": str(folder / "x.parquet")}
+
+
 def make_synthetic(folder: Path) -> dict[str, Any]:
     return {"shape": [6], "examples": 3}
 
@@ -100,6 +110,7 @@ MAKERS = {
     "paired_folder": make_paired_folder,
     "two_folders": make_two_folders,
     "wav_folder": make_wav_folder,
+    "parquet": make_parquet,
     "synthetic": make_synthetic,
 }
 

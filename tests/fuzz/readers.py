@@ -20,9 +20,11 @@ from typing import Any
 
 import mutations as change
 import numpy as np
+import pyarrow as pa
 import torch
 from mutations import Mutate
 from PIL import Image
+from pyarrow import parquet as parquet_form
 from safetensors.torch import save
 
 from pipeline import params
@@ -30,7 +32,7 @@ from pipeline.assets import inception
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder
+from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder, parquet
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -38,6 +40,7 @@ from pipeline.scoring import inputs, precomputed
 from pipeline.storage import files, tensors, yaml_text
 from pipeline.types import DataSpec, Example
 
+STRUCT = [("bytes", pa.binary()), ("path", pa.string())]
 ROOT = Path(__file__).parents[2]
 SPEC = DataSpec("image", (3, 4, 5), ("a", "b"))
 
@@ -201,6 +204,38 @@ def _archive(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     with in_own_cache(folder):
         source = archive.Source(archive.Config(path=str(path), max_unpacked_bytes=2**22))
+        source.check()
+        source.classes()
+        for entry in source.entries()[:20]:
+            if entry.problem is None:
+                source.fetch(entry, Limits())
+
+
+@cache
+def parquet_files() -> tuple[bytes, ...]:
+    held = pa.array([{"bytes": each, "path": "x"} for each in pictures()[:6]], pa.struct(STRUCT))
+    features = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}, "image": {"_type": "Image"}}
+    described = {"huggingface": json.dumps({"info": {"features": features}})}
+    hub = pa.table({"image": held, "label": [0, 1] * 3}).replace_schema_metadata(described)
+    text = pa.table({"image": [*pictures()[:3]] * 2, "label": ["a", "b", "a"] * 2})
+    kinds: list[tuple[pa.Table, dict[str, Any]]] = [
+        (hub, {}),
+        (hub, {"compression": "zstd", "use_dictionary": False, "data_page_version": "2.0"}),
+        (text, {"compression": "none", "row_group_size": 2}),
+    ]
+    found: list[bytes] = []
+    for table, options in kinds:
+        file = io.BytesIO()
+        parquet_form.write_table(table, file, **options)
+        found.append(file.getvalue())
+    return tuple(found)
+
+
+def _parquet(data: bytes, folder: Path) -> None:
+    path = folder / "x.parquet"
+    path.write_bytes(data)
+    with in_own_cache(folder):
+        source = parquet.Source(parquet.Config(path=str(path), max_unpacked_bytes=2**22))
         source.check()
         source.classes()
         for entry in source.entries()[:20]:
@@ -537,6 +572,7 @@ READERS: dict[str, Reader] = {
     "idx": Reader(idx_seeds, (B, change.zipped), _idx),
     "tar": Reader(tars, (B, change.tar, change.tar, change.spliced(tars())), _tar),
     "archive": Reader(picture_archives, (B, change.tar, change.archive(B), change.archive(J)), _archive),
+    "parquet": Reader(parquet_files, (B, B, change.spliced(parquet_files())), _parquet),
     "npy": Reader(npys, (B, change.npy), _rows),
     "npz": Reader(npzs, (B, change.archive(change.npy), change.archive(B)), _npz),
     "safetensors": Reader(safe, (B, change.tensors), _safe),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import tarfile
 import warnings
@@ -14,10 +15,12 @@ import bombs
 import limited
 import msgpack
 import numpy as np
+import pyarrow as pa
 import pytest
 import readers
 import torch
 from bombs import MIB
+from pyarrow import parquet
 
 from pipeline.assets import inception
 from pipeline.data import images, waves
@@ -107,6 +110,14 @@ def test_a_zip_archive_of_very_many_members(tmp_path: Path) -> None:
     table = entry * (2 * MIB)
     end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(table), 4, 0)
     assert "max_members" in refused(lambda: readers._archive(b"PK\3\4" + table + end, tmp_path))
+
+
+def test_a_parquet_file_whose_rows_all_name_one_large_value(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array([bytes(4 * MIB)]))
+    parquet.write_table(pa.table({"image": column}), file, store_schema=False, dictionary_pagesize_limit=8 * MIB)
+    said = limited.call(lambda: readers._parquet(file.getvalue(), tmp_path))
+    assert (said.how, "max_unpacked_bytes" in said.what) == ("refused", True), said
 
 
 def extended(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from pipeline import limits
 from pipeline.data import unpacked
@@ -201,7 +201,7 @@ def _plain(path: Path, caps: Caps) -> Path:
             return path
     most = unpacked.allowed(path, caps.unpacked)
 
-    def write(file: BinaryIO) -> None:
+    def write(file: unpacked.Writer) -> None:
         with reading():
             _tar.unpack(str(path), most, file)
 

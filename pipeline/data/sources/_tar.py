@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from pipeline import limits
+from pipeline.data import unpacked
 from pipeline.data.sources import _shared
 from pipeline.errors import Damaged, UserError
 
@@ -40,8 +41,8 @@ def members(
         UserError: where it holds more bytes than it may, more members, or longer headers.
         Damaged: if it is no whole archive; and what `tarfile` and those that unpack raise.
     """
-    with open(path, "rb") as raw, _unpacked(raw) as unpacked:  # noqa: PTH123 (a name, as settings hold it)
-        stream = _Stream(cast(BinaryIO, unpacked), path, max_bytes, header_bytes)
+    with open(path, "rb") as raw, _unpacked(raw) as plain:  # noqa: PTH123 (a name, as settings hold it)
+        stream = _Stream(cast(BinaryIO, plain), path, max_bytes, header_bytes)
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
             for _ in range(most):
                 with stream.header():
@@ -57,7 +58,7 @@ def members(
                     raise UserError(f"{path} holds more than {most} members, which are read")
 
 
-def unpack(path: str, max_bytes: int, file: BinaryIO) -> None:
+def unpack(path: str, max_bytes: int, file: unpacked.Writer) -> None:
     """Write to `file` what a compressed archive holds.
 
     Raises:
@@ -65,8 +66,8 @@ def unpack(path: str, max_bytes: int, file: BinaryIO) -> None:
         OSError and others: what those that unpack raise for damaged data.
     """
     written = 0
-    with open(path, "rb") as raw, _unpacked(raw) as unpacked:  # noqa: PTH123 (a name, as settings hold it)
-        while piece := unpacked.read(_shared.PIECE):
+    with open(path, "rb") as raw, _unpacked(raw) as plain:  # noqa: PTH123 (a name, as settings hold it)
+        while piece := plain.read(_shared.PIECE):
             written += len(piece)
             if written > max_bytes:
                 raise too_large(path, max_bytes)
@@ -136,9 +137,9 @@ class _Stream:
     tarfile reads long names and extended headers, of any size, before it gives the member that they belong to.
     """
 
-    def __init__(self, unpacked: BinaryIO, path: str, max_bytes: int, header_bytes: int) -> None:
-        self._unpacked, self._path, self._max_bytes = unpacked, path, max_bytes
-        self._plain = isinstance(unpacked, io.BufferedReader) and not isinstance(unpacked.raw, _Xz)
+    def __init__(self, plain: BinaryIO, path: str, max_bytes: int, header_bytes: int) -> None:
+        self._unpacked, self._path, self._max_bytes = plain, path, max_bytes
+        self._plain = isinstance(plain, io.BufferedReader) and not isinstance(plain.raw, _Xz)
         self._more = tarfile.BLOCKSIZE + header_bytes
         self._place = 0
         self._in_header = True  # tarfile reads the first member as it opens
