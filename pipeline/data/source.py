@@ -196,8 +196,8 @@ class DataSource(ABC, Generic[ConfigT]):
             field: value for field, value in dumped.items() if not field.startswith("max_") and field != "links"
         }
         for field in self.paths:
-            if settings.get(field):
-                settings[field] = Path(settings[field]).name
+            if path := settings.get(field):
+                settings[field] = Path(path).name if isinstance(path, str) else [Path(each).name for each in path]
         return {"name": type(self).__module__.rpartition(".")[2], **settings}
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import pickle
 import struct
+import tarfile
 import wave
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +98,17 @@ def make_parquet(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "x.parquet")}
 
 
+def make_webdataset(folder: Path) -> dict[str, Any]:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+    with tarfile.open(folder / "0.tar", "w") as tar:
+        for name, data in {"0.png": b"", "0.cls": b"0", "1.png": file.getvalue(), "1.cls": b"1"}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return {"urls": str(folder / "{0..0}.tar")}
+
+
 def make_synthetic(folder: Path) -> dict[str, Any]:
     return {"shape": [6], "examples": 3}
 
@@ -109,6 +121,7 @@ MAKERS = {
     "cifar10": make_cifar10,
     "paired_folder": make_paired_folder,
     "two_folders": make_two_folders,
+    "webdataset": make_webdataset,
     "wav_folder": make_wav_folder,
     "parquet": make_parquet,
     "synthetic": make_synthetic,

@@ -32,7 +32,7 @@ from pipeline.assets import inception
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder, parquet
+from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder, parquet, webdataset
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -209,6 +209,33 @@ def _archive(data: bytes, folder: Path) -> None:
         for entry in source.entries()[:20]:
             if entry.problem is None:
                 source.fetch(entry, Limits())
+
+
+@cache
+def sample_shards() -> tuple[bytes, ...]:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, picture in enumerate(pictures()[:2]):
+            members = {"png": picture, "cls": b"1", "json": b'{"label": 1}', "pyd": b"x"}
+            for suffix, data in members.items():
+                info = tarfile.TarInfo(f"{number:06d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return (file.getvalue(), gzip.compress(file.getvalue(), 1))
+
+
+def _samples(data: bytes, folder: Path) -> None:
+    path = folder / "x.tar"
+    path.write_bytes(data)
+    with in_own_cache(folder):
+        for labels in ("auto", "json.label"):
+            source = webdataset.Source(webdataset.Config(urls=str(path), labels=labels, max_unpacked_bytes=2**22))
+            source.check()
+            source.classes()
+            source.passed_over()
+            for entry in source.entries()[:20]:
+                if entry.problem is None:
+                    source.fetch(entry, Limits())
 
 
 @cache
@@ -573,6 +600,7 @@ READERS: dict[str, Reader] = {
     "tar": Reader(tars, (B, change.tar, change.tar, change.spliced(tars())), _tar),
     "archive": Reader(picture_archives, (B, change.tar, change.archive(B), change.archive(J)), _archive),
     "parquet": Reader(parquet_files, (B, B, change.spliced(parquet_files())), _parquet),
+    "webdataset": Reader(sample_shards, (B, change.tar, change.tar), _samples),
     "npy": Reader(npys, (B, change.npy), _rows),
     "npz": Reader(npzs, (B, change.archive(change.npy), change.archive(B)), _npz),
     "safetensors": Reader(safe, (B, change.tensors), _safe),

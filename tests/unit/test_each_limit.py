@@ -29,7 +29,7 @@ from pipeline.contract.planned import planned
 from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import _labels, _members, _tables, archive, cifar10, idx, image_folder
+from pipeline.data.sources import _labels, _members, _samples, _tables, archive, cifar10, idx, image_folder
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
@@ -191,6 +191,11 @@ def archive_xz_bytes(folder: Path, beyond: int) -> object:
     from test_bombs import xz_with_dictionary
 
     return cifar(folder, xz_with_dictionary(30 + 4 * beyond))  # 128 MiB, and 512
+
+
+@tries
+def webdataset_shards(folder: Path, beyond: int) -> object:
+    return _samples.expanded(f"{{1..{limits.WEBDATASET_SHARDS + beyond}}}.tar")
 
 
 @tries
