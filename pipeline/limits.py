@@ -47,6 +47,8 @@ LIMITS = {
     "ARCHIVE_TABLE_BYTES": Limit(128 * MIB, "bytes", "the table of members of a .zip archive of images"),
     "UNPACKED_KEPT_BYTES": Limit(64 * GIB, "bytes", "what the cache keeps unpacked of archives that are not in use"),
     "ARCHIVE_XZ_BYTES": Limit(256 * MIB, "bytes", "memory that unpacking an .xz archive takes"),
+    "SOURCE_BYTES": Limit(1024 * GIB, "bytes", "what one address of a source holds"),
+    "SOURCE_FILES": Limit(4 * MIB, "files", "the same, if it is a prefix of objects"),
     "WEBDATASET_SHARDS": Limit(16 * KIB, "shards", "the webdataset shards that one name with braces stands for"),
     "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
@@ -99,6 +101,8 @@ ARCHIVE_MEMBER_HEADER_BYTES = LIMITS["ARCHIVE_MEMBER_HEADER_BYTES"].value
 ARCHIVE_TABLE_BYTES = LIMITS["ARCHIVE_TABLE_BYTES"].value
 UNPACKED_KEPT_BYTES = LIMITS["UNPACKED_KEPT_BYTES"].value
 ARCHIVE_XZ_BYTES = LIMITS["ARCHIVE_XZ_BYTES"].value
+SOURCE_BYTES = LIMITS["SOURCE_BYTES"].value
+SOURCE_FILES = LIMITS["SOURCE_FILES"].value
 WEBDATASET_SHARDS = LIMITS["WEBDATASET_SHARDS"].value
 PARQUET_FOOTER_BYTES = LIMITS["PARQUET_FOOTER_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value

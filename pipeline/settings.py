@@ -13,6 +13,7 @@ from pipeline.error_messages import sentences, shown, stand_in, suggest
 from pipeline.errors import SettingsError
 
 __all__ = [
+    "DataPath",
     "LocalPath",
     "Settings",
     "UserPath",
@@ -48,6 +49,14 @@ UserPath = Annotated[str, AfterValidator(home)]
 
 LocalPath = Annotated[str, AfterValidator(_local)]
 """A `UserPath` that names a file or folder of this machine: not empty, and no s3:// or http:// address."""
+
+
+def _data(path: str) -> str:
+    return path if re.match(r"(?i)(s3|https?)://[^/]", path) else _local(path)
+
+
+DataPath = Annotated[str, AfterValidator(_data)]
+"""A `LocalPath`, or an address of data: s3://bucket/…, http://… or https://…."""
 
 
 class Settings(BaseModel):

@@ -3,6 +3,7 @@
     inputs/ingest/data → ../../flowers        what `ingest.source` names: a folder or a file
     inputs/ingest/more                        a second file that it names, such as a csv of labels
     inputs/ingest/linked                      where links to folders within the data lead
+    … of an address (s3://, https://)         a small file that says what is there: ETag, size, time of change
     inputs/reference/statistics, weights      files that the section `reference` names
 
 dvc.yaml names these paths as dependencies, so DVC hashes whatever they lead to, inside the project or outside, and
@@ -27,7 +28,7 @@ from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.settings import at as setting
-from pipeline.storage import files
+from pipeline.storage import fetched, files
 
 FOLDER = "inputs"
 PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "reference": ("statistics", "weights")}
@@ -68,11 +69,15 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     if places is None:
         return []
     paths = _placed(root, params, stage)
+    remote = open_source(params.ingest).remote() if stage == "ingest" else ()
+    free = next((place for place in places if place not in paths), "")
     said: list[str] = []
     (root / FOLDER / stage).mkdir(parents=True, exist_ok=True)
     for place in places:
         path, at = paths.get(place), root / FOLDER / stage / place
-        if path is None:
+        if remote and place == free:
+            _settle(at, files.canonical_json(fetched.accounts(remote)).decode())
+        elif path is None:
             _settle(at, UNUSED)
         elif not (root / path).exists():
             _settle(at, ABSENT.format(path))
@@ -103,7 +108,9 @@ def _placed(root: Path, params: Params, stage: str) -> dict[str, Path]:
             "bring them under one folder"
         )
     found: dict[str, Path] = dict(zip(PLACES["ingest"], [*paths[:1], *rest], strict=False))
-    linked = [path for path in source.linked() if paths and not path.is_relative_to(paths[0].resolve())]
+    # What was fetched from an address has no links that lead elsewhere.
+    folders = source.linked() if paths and not source.remote() else ()
+    linked = [path for path in folders if not path.is_relative_to(paths[0].resolve())]
     if linked:
         above, project = _above(linked), root.resolve()
         # A place of the project is named as such, since clones and moved projects have it elsewhere.

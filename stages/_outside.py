@@ -62,7 +62,7 @@ def source(params: Params) -> DataSource[Any]:
 
 def written_out(params: Params) -> dict[str, Any]:
     """The source's settings that begin with `~`, with this machine's home folder: another machine's is another."""
-    given, config = params.ingest.source, open_source(params.ingest).config
+    given, config = params.ingest.source, open_source(params.ingest).given
     found: dict[str, Any] = {}
     for key, value in given.items():
         if key != "name" and isinstance(value, str) and value.startswith("~"):

@@ -26,7 +26,7 @@ class StandIn(DataSource[Any]):
     """What stands for a source where its files are not: it fetches otherwise, and all else is that source's."""
 
     def __init__(self, source: DataSource[Any]) -> None:
-        super().__init__(source.config)
+        super().__init__(source.given)
         self._source = source
         self.fields, self.may_be_empty = source.fields, source.may_be_empty
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from pipeline import limits
 from pipeline.redaction import visible
 from pipeline.settings import Settings
+from pipeline.storage import fetched
 from pipeline.types import FLIPPED, Array, Dtype, FieldKind, FieldSpec, Modality, usual_dtype
 
 WORDS = frozenset({"folders", "none"})
@@ -86,9 +88,9 @@ ConfigT = TypeVar("ConfigT", bound=Settings)
 class DataSource(ABC, Generic[ConfigT]):
     """A file in `sources/` holds `Config` and one subclass named `Source`, built from it.
 
-    A source travels to other processes as its Config alone. Listing is cheap; reading one entry
-    neither needs nor changes any other. It has two halves: `fetch` is light, and done where the files are; `decode` is
-    the work, and may be done on another machine.
+    A source travels to other processes as its Config alone, as it was given: what lies at an address is fetched by each
+    machine that reads it. Listing is cheap; reading one entry neither needs nor changes any other. It has two halves:
+    `fetch` is light, and done where the files are; `decode` is the work, and may be done on another machine.
 
     fields: what its examples hold beside x, such as a `pair` from the same item, or another domain's items.
     may_be_empty: whether no item at all is as it should be.
@@ -98,11 +100,22 @@ class DataSource(ABC, Generic[ConfigT]):
     fields: tuple[SourceField, ...] = ()
     may_be_empty: bool = False
 
-    def __init__(self, config: ConfigT) -> None:
-        self.config = config
+    def __init__(self, given: ConfigT) -> None:
+        self.given = given
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.config,)
+        return type(self), (self.given,)
+
+    @functools.cached_property
+    def config(self) -> ConfigT:
+        """The settings, with a place on this machine for each address: what is there is fetched when this is asked."""
+        found = {field: fetched.local(address, f"ingest.source.{field}") for field, address in self.addresses().items()}
+        return self.given.model_copy(update=found)
+
+    def addresses(self) -> dict[str, str]:
+        """The settings of `paths` that are addresses, with what they name."""
+        given = {field: getattr(self.given, field) for field in self.paths}
+        return {field: path for field, path in given.items() if isinstance(path, str) and fetched.is_address(path)}
 
     def check(self, where: str = "ingest.source") -> None:
         """Refuse, with a `SettingsError` that names the key under `where`, files that are not there. Reads no data."""
@@ -141,10 +154,16 @@ class DataSource(ABC, Generic[ConfigT]):
         """`entries()`, or None where something large would have to be unpacked for them."""
         return self.entries()
 
+    def remote(self) -> tuple[tuple[str, str], ...]:
+        """(setting, address) of everything that is read from elsewhere: DVC has to see what it is now."""
+        return tuple((f"ingest.source.{field}", address) for field, address in self.addresses().items())
+
     def named(self) -> dict[str, str]:
-        """The settings of `paths` that name files or folders, with what they name: `labels: none` names none."""
-        given = {field: getattr(self.config, field) for field in self.paths}
-        return {field: path for field, path in given.items() if path and path not in WORDS}
+        """The settings of `paths` that name files or folders of this machine, with what they name: `labels: none` names
+        none."""
+        given = {field: getattr(self.given, field) for field in self.paths}
+        addresses = self.addresses()
+        return {field: path for field, path in given.items() if path and path not in WORDS and field not in addresses}
 
     def linked(self) -> tuple[Path, ...]:
         """Folders outside of its own that links within it lead to, resolved: DVC has to watch them too."""
@@ -191,14 +210,18 @@ class DataSource(ABC, Generic[ConfigT]):
     def describe(self) -> dict[str, Any]:
         """Its name and settings as the manifest records them: of `paths` the last name, of caps (`max_…`) and `links`
         nothing, since what came of them is recorded."""
-        dumped = self.config.model_dump(mode="json")
+        dumped = self.given.model_dump(mode="json")
         settings = {
             field: value for field, value in dumped.items() if not field.startswith("max_") and field != "links"
         }
         for field in self.paths:
             if path := settings.get(field):
-                settings[field] = Path(path).name if isinstance(path, str) else [Path(each).name for each in path]
+                settings[field] = _last(path) if isinstance(path, str) else [_last(each) for each in path]
         return {"name": type(self).__module__.rpartition(".")[2], **settings}
+
+
+def _last(path: str) -> str:
+    return fetched.name_of(path) if fetched.is_address(path) else Path(path).name
 
 
 def printable(name: str) -> str:

@@ -56,9 +56,8 @@ def elsewhere(params: Params) -> str:
     """The source's path where only a cluster's jobs may see it; else nothing."""
     if resolve(params.run.address).kind != "submit":
         return ""
-    source = open_source(params.ingest)
-    given = [getattr(source.config, field) for field in source.paths]
-    return next((str(path) for path in given if path and Path(path).is_absolute() and not Path(path).exists()), "")
+    given = open_source(params.ingest).named().values()
+    return next((path for path in given if Path(path).is_absolute() and not Path(path).exists()), "")
 
 
 def _items(params: Params) -> None:

@@ -21,6 +21,8 @@ from pipeline.errors import UserError
 from pipeline.redaction import bare
 
 PIECE = 1 << 20
+ASKED = ("ETag", "Content-Length", "Last-Modified")
+NO_HEAD = (403, 405, 501)  # of addresses that are signed for GET alone, too
 Progress = Callable[[int, int | None], None]
 
 
@@ -28,13 +30,15 @@ Progress = Callable[[int, int | None], None]
 class Download:
     """Where from and what must come.
 
-    sha256: hexadecimal, whole, or as many of its first digits as are known.
+    sha256: hexadecimal, whole, or as many of its first digits as are known; empty: any file may come.
+    validator: the ETag or time of change of the file that is to come. With neither a sha256 nor a strong validator nothing is gone on with: another file may have begun it.
     attempts: tries before giving up, each going on where the last one ended, `pause` seconds longer apart
     each time. timeout: seconds of silence. limit: more bytes than this are refused.
     """
 
     url: str
     sha256: str
+    validator: str = ""
     attempts: int = 3
     pause: float = 1.0
     timeout: float = 30.0
@@ -54,6 +58,9 @@ class Download:
             part.unlink()  # no try of ours: what is appended to it would land in a file elsewhere
         resumed = part.is_file() and part.stat().st_size > 0
         self._complete(part, progress)
+        if not self.sha256:
+            part.replace(path)
+            return
         found = _sha256(part)
         if not found.startswith(self.sha256) and resumed:
             # The beginning may be of another try at another file: once more, from nothing.
@@ -91,12 +98,14 @@ class Download:
 
     def _once(self, part: Path, progress: Progress) -> None:
         """One connection: append to `part` what it lacks; ConnectionError if it ends early."""
-        have = part.stat().st_size if part.is_file() else 0
-        request = self._request()
+        have = part.stat().st_size if part.is_file() and (self.sha256 or self._strong) else 0
+        request = asked(self.url)
         if have:
             request.add_header("Range", f"bytes={have}-")
+            if self._strong:
+                request.add_header("If-Range", self.validator)
         try:
-            response: Any = urllib.request.build_opener(_Redirects).open(request, timeout=self.timeout)
+            response: Any = _open(request, self.timeout)
         except urllib.error.HTTPError as error:
             if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return  # nothing comes after what is here; the sha256 will tell whether that is all
@@ -107,16 +116,10 @@ class Download:
                 raise UserError(f"{self.shown} is {total:,} bytes; more than {self.limit:,} are not fetched")
             self._append(response, part, begin, (total, progress))
 
-    def _request(self) -> urllib.request.Request:
-        """For the URL without its login, which goes to its host alone, and to no host that a redirect names."""
-        parts = urlsplit(self.url)
-        login, _, host = parts.netloc.rpartition("@")
-        url = urlunsplit(parts._replace(netloc=host, fragment=""))
-        request = urllib.request.Request(url, headers={"User-Agent": "zerosum"})
-        if login:
-            encoded = base64.b64encode(unquote(login).encode()).decode()
-            request.add_unredirected_header("Authorization", f"Basic {encoded}")
-        return request
+    @property
+    def _strong(self) -> bool:
+        """Whether the validator says that bytes are the same; a weak one does not."""
+        return bool(self.validator) and not self.validator.startswith("W/")
 
     def _append(self, response: Any, part: Path, begin: int, extent: tuple[int | None, Progress]) -> None:
         total, progress = extent
@@ -138,6 +141,41 @@ class Download:
         said = f"{self.shown} could not be fetched ({reason})"
         have = part.stat().st_size if part.is_file() else 0
         return f"{said}; {have:,} bytes are kept, run it again to go on" if have else f"{said}; run it again later"
+
+
+def asked(url: str, method: str = "GET") -> urllib.request.Request:
+    """A request for a URL without its login, which goes to its host alone, and to no host that a redirect names."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    bare_url = urlunsplit(parts._replace(netloc=host, fragment=""))
+    request = urllib.request.Request(bare_url, headers={"User-Agent": "zerosum"}, method=method)
+    if login:
+        encoded = base64.b64encode(unquote(login).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    return request
+
+
+def headers(url: str, timeout: float = 30.0) -> dict[str, str]:
+    """What a server says of a file before it sends it: ETag, Content-Length, Last-Modified, as far as it does.
+
+    Raises:
+        UserError: if the server refuses, is gone or falls silent.
+    """
+    try:
+        for method in ("HEAD", "GET"):  # some servers answer no HEAD
+            try:
+                with _open(asked(url, method), timeout) as response:
+                    return {name: response.headers[name] for name in ASKED if response.headers[name]}
+            except urllib.error.HTTPError as error:
+                if method == "GET" or error.code not in NO_HEAD:
+                    raise UserError(f"{bare(url)}: the server answers {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{bare(url)} does not answer ({getattr(error, 'reason', None) or error})") from None
+    return {}
+
+
+def _open(request: urllib.request.Request, timeout: float) -> Any:
+    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -1,4 +1,4 @@
-"""What `run.storage` may name: a folder, or an S3 bucket with its options."""
+"""What `run.storage` and sources may name: a folder, or an S3 bucket with its options."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def looks_remote(storage: str) -> bool:
     return is_remote(storage) or re.match(r"(?i)(s3|gs|gcs|az|abfss?|hdfs|https?|file):", storage) is not None
 
 
-def check_storage(uri: str) -> dict[str, str]:
-    """The options of a remote `run.storage`, once it is one that can be used. Asks nobody.
+def check_storage(uri: str, where: str = "run.storage") -> dict[str, str]:
+    """The options of a remote `run.storage`, or of another setting, once it is one that can be used. Asks nobody.
+
+    Args:
+        where: the setting, for errors.
 
     Raises:
         SettingsError: if its kind is unknown, or it holds a key or a password, which would stand in the settings
             of every job, or has an option that is not known. No message repeats what may be a secret.
     """
-    where = "run.storage"
     try:
         parts = urlsplit(uri)
         options = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
@@ -57,8 +59,8 @@ def check_storage(uri: str) -> dict[str, str]:
     return options
 
 
-def opened(uri: str) -> tuple[Any, str]:
-    """The pyarrow file system of a URI, and the path in it.
+def opened(uri: str, where: str = "run.storage") -> tuple[Any, str]:
+    """The pyarrow file system of a URI, and the path in it. where: the setting that names it, for errors.
 
     Raises:
         SettingsError: as `check_storage`.
@@ -67,7 +69,7 @@ def opened(uri: str) -> tuple[Any, str]:
 
     if not is_remote(uri):
         return fs.LocalFileSystem(), str(Path(uri).resolve())
-    options, parts = check_storage(uri), urlsplit(uri)
+    options, parts = check_storage(uri, where), urlsplit(uri)
     system = fs.S3FileSystem(
         connect_timeout=CONNECT,
         request_timeout=REQUEST,

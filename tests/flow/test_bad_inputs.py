@@ -371,7 +371,7 @@ FOLDERS = {
     ),
     "no images": data(spoilt.only(a__1_txt=b"x", a__2_npz=b"y"), "'data' holds no image", "1 × .npz, 1 × .txt"),
     "a bucket": data(
-        None, "ingest.source.folder: 's3://b/x' is an address", "this machine", source=FOLDER | {"folder": "s3://b/x"}
+        None, "ingest.source.folder: 'gs://b/x' is an address", "this machine", source=FOLDER | {"folder": "gs://b/x"}
     ),
     "no folder's name": data(None, "ingest.source.folder: '' is not allowed", source=FOLDER | {"folder": ""}),
     "links that are no setting": data(

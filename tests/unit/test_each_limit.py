@@ -37,7 +37,7 @@ from pipeline.limits import LIMITS
 from pipeline.registry import travelling
 from pipeline.sampling import samples
 from pipeline.scoring import precomputed
-from pipeline.storage import files, tables, tensors, yaml_text, zips
+from pipeline.storage import fetched, files, tables, tensors, yaml_text, zips
 from pipeline.storage.damage import parse_json
 from pipeline.storage.download import Download
 from pipeline.types import DataSpec
@@ -191,6 +191,24 @@ def archive_xz_bytes(folder: Path, beyond: int) -> object:
     from test_bombs import xz_with_dictionary
 
     return cifar(folder, xz_with_dictionary(30 + 4 * beyond))  # 128 MiB, and 512
+
+
+@tries
+def source_bytes(folder: Path, beyond: int) -> object:
+    # There is no room for so much: that is found behind the limit.
+    found = fetched.Remote({"": (limits.SOURCE_BYTES + beyond, "")}, True)
+    try:
+        return fetched._check_size(found, "https://x/y", "where", folder)
+    except UserError as error:
+        if "at most" in str(error):
+            raise
+        return None
+
+
+@tries
+def source_files(folder: Path, beyond: int) -> object:
+    found = fetched.Remote(dict.fromkeys(map(str, range(limits.SOURCE_FILES + beyond)), (0, "")), False)
+    return fetched._check_size(found, "s3://x/y", "where", folder)
 
 
 @tries

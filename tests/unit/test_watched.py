@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from serving import serving
 
 from pipeline import params, watched
 from pipeline.data.packing import ingest
@@ -74,6 +76,29 @@ def test_a_relative_path_gives_a_relative_link_and_an_absolute_one_stays(root: P
     watched.link(root, chosen({"name": "digits"}), "ingest")
     assert at(root, "ingest", "data").read_text() == watched.UNUSED
     assert outside.is_dir()  # what a link led to is left alone
+
+
+def test_what_lies_at_an_address_is_named_by_what_the_server_says_of_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(root.parent / "cache"))
+    (root / "labels.csv").write_text("file,label\n")
+    with serving({"/x.zip": b"one", "/labels.csv": b"file,label\n"}) as served:
+        both = chosen({"name": "archive", "path": f"{served.url}/x.zip", "labels": f"{served.url}/labels.csv"})
+        assert watched.link(root, both, "ingest") == []
+        first = at(root, "ingest", "data").read_text()
+        assert [found["address"] for found in json.loads(first)] == [f"{served.url}/x.zip", f"{served.url}/labels.csv"]
+        assert at(root, "ingest", "more").read_text() == watched.UNUSED
+        watched.link(root, both, "ingest")
+        assert at(root, "ingest", "data").read_text() == first
+        served.files["/x.zip"] = b"two"
+        watched.link(root, both, "ingest")
+        assert at(root, "ingest", "data").read_text() != first
+        beside = chosen({"name": "archive", "path": f"{served.url}/x.zip", "labels": "labels.csv"})
+        watched.link(root, beside, "ingest")
+        assert at(root, "ingest", "data").resolve() == root / "labels.csv"
+        assert len(json.loads(at(root, "ingest", "more").read_text())) == 1
+        assert served.fetched == []
 
 
 def test_a_csv_has_a_place_of_its_own_unless_it_lies_within_the_data(root: Path) -> None:

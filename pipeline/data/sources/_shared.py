@@ -42,7 +42,8 @@ def require_folder(path: str, where: str) -> None:
         kind = "is a file, not a folder" if Path(path).is_file() else "does not exist"
         if Path(f"{path}.dvc").is_file():
             raise SettingsError(f"{where}: '{path}' is not here; `dvc pull {shlex.quote(path)}.dvc` brings it")
-        packed = "; unpack it, and name the folder" if Path(path).is_file() and path.endswith(ARCHIVES) else ""
+        archive = Path(path).is_file() and path.endswith(ARCHIVES)
+        packed = "; unpack it, and name the folder, or take the source archive" if archive else ""
         raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)}){packed}")
 
 

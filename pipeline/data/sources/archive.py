@@ -26,7 +26,7 @@ from pipeline.data.sources import _labels, _members, _shared
 from pipeline.data.sources._members import Member
 from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.natural import natural
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 from pipeline.storage.damage import parse_json
 
 DATASET = "dataset.json"
@@ -37,11 +37,11 @@ NO_LABEL = {DATASET: "no label in dataset.json", "": "no label in the csv"}
 class Config(Settings):
     """Which archive, what of it, and where the classes come from."""
 
-    path: LocalPath = Field(description="a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst")
+    path: DataPath = Field(description="a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst")
     folder: str | None = Field(
         default=None, description="read what is below this folder of it; null: all, without a folder that holds all"
     )
-    labels: LocalPath = Field(
+    labels: DataPath = Field(
         default="auto",
         description="auto: what dataset.json says (as StyleGAN's tools write it), or else as `folders`; folders: the "
         "first sub-folder names the class; none: unlabelled; else a csv with the columns file (relative to the folder) "
@@ -100,9 +100,9 @@ class Source(DataSource[Config]):
 
     def named(self) -> dict[str, str]:
         """The archive, and the csv beside it, but not a csv that is in it."""
-        config = self.config
-        beside = config.labels not in WORDS and os.path.lexists(config.labels)
-        return {"path": config.path, **({"labels": config.labels} if beside else {})}
+        named = super().named()
+        labels = named.get("labels", "")
+        return named if os.path.lexists(labels) else {key: path for key, path in named.items() if key != "labels"}
 
     def fetch(self, entry: Entry, limits: Limits) -> bytes:
         return _members.read(Path(self.config.path), cast(tuple[int, ...], entry.where), self._caps, limits)

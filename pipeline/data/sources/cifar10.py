@@ -26,7 +26,7 @@ from pipeline.data.listing import LEAVING
 from pipeline.data.source import DataSource, Entry, Limits, printable
 from pipeline.data.sources import _shared, _tar
 from pipeline.errors import Damaged, Rejected, SettingsError, UserError
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 from pipeline.storage.damage import reading
 
 RECORD = 1 + 3 * 32 * 32
@@ -39,7 +39,7 @@ UNPACKED = "cifar-10-batches-bin"
 class Config(Settings):
     """Where it is and which part of it."""
 
-    path: LocalPath = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
+    path: DataPath = Field(description="cifar-10-binary.tar.gz (or .tar.xz, .tar), or the folder of *.bin files")
     part: Literal["train", "test", "all"] = "train"
     links: _shared.LinksSetting = Field(default="auto", description=f"of a folder, {_shared.LINKS}")
     max_unpacked_bytes: int = Field(

@@ -21,7 +21,7 @@ from pipeline import limits
 from pipeline.data.source import DataSource, Entry, Limits
 from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError, UserError
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 
 PARTS = {"train": ("train",), "t10k": ("t10k",), "all": ("train", "t10k")}
 
@@ -29,10 +29,10 @@ PARTS = {"train": ("train",), "t10k": ("t10k",), "all": ("train", "t10k")}
 class Config(Settings):
     """Either a folder with the official names, or the files themselves."""
 
-    folder: LocalPath | None = Field(default=None, description="holds train-images-idx3-ubyte(.gz) and so on")
+    folder: DataPath | None = Field(default=None, description="holds train-images-idx3-ubyte(.gz) and so on")
     part: Literal["train", "t10k", "all"] = Field(default="train", description="which files of the folder")
-    images: LocalPath | None = Field(default=None, description="one images file, in place of a folder")
-    labels: LocalPath | None = Field(default=None, description="its labels file; null: unlabelled")
+    images: DataPath | None = Field(default=None, description="one images file, in place of a folder")
+    labels: DataPath | None = Field(default=None, description="its labels file; null: unlabelled")
     classes: tuple[str, ...] | None = Field(default=None, description="class names by number; null: the numbers")
     max_unpacked_bytes: int = Field(default=limits.IDX_UNPACKED_BYTES, ge=1, description="no file may unpack to more")
     max_items: int = Field(default=limits.IDX_ITEMS, ge=1, description="no file may hold more examples")

@@ -17,14 +17,14 @@ from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _labels, _shared
 from pipeline.natural import natural
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 
 
 class Config(Settings):
     """Where the images are and where their classes come from."""
 
-    folder: LocalPath = Field(description="searched with its sub-folders")
-    labels: LocalPath = Field(
+    folder: DataPath = Field(description="searched with its sub-folders")
+    labels: DataPath = Field(
         default="folders",
         description="folders: the first sub-folder names the class (without sub-folders: unlabelled); "
         "none: unlabelled; else a csv file with the columns file (relative to the folder) and label",

@@ -17,14 +17,14 @@ from pipeline.data.listing import Item, Listing
 from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
 from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 from pipeline.types import Array
 
 
 class Config(Settings):
     """Where the pairs are, and which half is made from which: the target is x, the input its `pair`."""
 
-    folder: LocalPath = Field(description="searched with its sub-folders")
+    folder: DataPath = Field(description="searched with its sub-folders")
     layout: Literal["folders", "side_by_side"] = Field(
         default="folders", description="two sub-folders with equal names, or one image a pair, cut in the middle"
     )

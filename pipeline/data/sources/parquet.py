@@ -25,7 +25,7 @@ from pipeline.data.sources._tables import Head
 from pipeline.errors import Damaged, Rejected, SettingsError, UserError
 from pipeline.natural import natural
 from pipeline.redaction import visible
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 
 USUAL_LABELS = ("label", "labels", "class", "category")
 UNNAMED = "not named by the pattern"
@@ -35,7 +35,7 @@ LABEL_CHARACTERS = 1000
 class Config(Settings):
     """Which files, and which of their columns."""
 
-    path: LocalPath = Field(description="a .parquet file, or a folder of them")
+    path: DataPath = Field(description="a .parquet file, or a folder of them")
     pattern: str | tuple[str, ...] = Field(
         default="*", description="which files of the folder, such as train-* or data/train-*: one or a list"
     )

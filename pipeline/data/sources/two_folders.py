@@ -15,13 +15,13 @@ from pipeline.data.kinds import IMAGES
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
 from pipeline.data.sources import _shared
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 
 
 class Config(Settings):
     """Where the domains are: the target is x, the domain that is made and scored; the input is `unpaired`."""
 
-    folder: LocalPath = Field(description="holds both")
+    folder: DataPath = Field(description="holds both")
     input: str = Field(default="A", description="the sub-folder of the domain that is translated, as trainA")
     target: str = Field(default="B", description="the sub-folder of the domain that is to come out, as trainB")
     links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)

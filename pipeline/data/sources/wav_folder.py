@@ -19,14 +19,14 @@ from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError
 from pipeline.natural import natural
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
 from pipeline.types import Modality
 
 
 class Config(Settings):
     """Where the sounds are, where their classes come from, and how each comes to one length."""
 
-    folder: LocalPath = Field(description="searched with its sub-folders")
+    folder: DataPath = Field(description="searched with its sub-folders")
     labels: str = Field(
         default="folders",
         description="folders: the first sub-folder names the class (without sub-folders: unlabelled); none: "

@@ -31,7 +31,8 @@ from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError
 from pipeline.formats.shards import MANIFEST, Manifest
 from pipeline.natural import natural
 from pipeline.redaction import visible
-from pipeline.settings import LocalPath, Settings
+from pipeline.settings import DataPath, Settings
+from pipeline.storage import fetched
 from pipeline.storage.damage import parse_json
 
 LABEL_BYTES, LABEL_CHARACTERS = 2**16, 1000
@@ -40,7 +41,7 @@ LABEL_BYTES, LABEL_CHARACTERS = 2**16, 1000
 class Config(Settings):
     """Which shards, and which members of a sample."""
 
-    urls: LocalPath | tuple[LocalPath, ...] = Field(
+    urls: DataPath | tuple[DataPath, ...] = Field(
         description="shards/train-{000000..000146}.tar, or a list of such; compressed tars are read too"
     )
     image: str | None = Field(
@@ -115,11 +116,17 @@ class Source(DataSource[Config]):
         ]
         return tuple(sorted([*left, *self._passed]))
 
+    def addresses(self) -> dict[str, str]:
+        """None: what the settings name are not addresses yet, and braces stand for many."""
+        return {}
+
+    def remote(self) -> tuple[tuple[str, str], ...]:
+        return tuple(("ingest.source.urls", url) for url in self._urls if fetched.is_address(url))
+
     def named(self) -> dict[str, str]:
-        """The one shard, or the folder that holds all."""
-        if len(self._shards) == 1:
-            return {"urls": self._shards[0]}
-        return {"urls": _above(self._shards)}
+        """The one shard of this machine, or the folder that holds all."""
+        here = [url for url in self._urls if not fetched.is_address(url)]
+        return {"urls": here[0] if len(here) == 1 else _above(here)} if here else {}
 
     def fetch(self, entry: Entry, limits: Limits) -> bytes:
         number, *place = cast(tuple[int, ...], entry.where)
@@ -133,9 +140,17 @@ class Source(DataSource[Config]):
         return _members.Caps(self.config.max_members, self.config.max_unpacked_bytes)
 
     @functools.cached_property
+    def _urls(self) -> list[str]:
+        """Every shard as the settings name it."""
+        urls = self.given.urls
+        return [url for each in ((urls,) if isinstance(urls, str) else urls) for url in _samples.expanded(each)]
+
+    @functools.cached_property
     def _shards(self) -> list[str]:
-        urls = self.config.urls
-        return [path for each in ((urls,) if isinstance(urls, str) else urls) for path in _samples.expanded(each)]
+        """Their places on this machine; those at addresses are fetched."""
+        remote = [url for url in self._urls if fetched.is_address(url)]
+        here = dict(zip(remote, fetched.each_local(remote, "ingest.source.urls"), strict=True))
+        return [here.get(url, url) for url in self._urls]
 
     def _entry(self, sample: Sample, label: str | None, problem: Problem | None) -> Entry:
         key = f"{sample.shard}/{printable(sample.key)}"
@@ -200,7 +215,7 @@ class Source(DataSource[Config]):
         """Class names by number, as the settings or a manifest of ours beside the shards say; empty: none."""
         if self.config.classes is not None:
             return self.config.classes
-        folder = Path(self._shards[0]).parent
+        folder = Path(self._urls[0]).parent
         if self._label != "cls" or not (folder / MANIFEST).is_file():
             return ()
         try:

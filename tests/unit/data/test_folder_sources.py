@@ -273,8 +273,8 @@ def test_the_home_folder_is_meant_by_a_tilde(name: str, tmp_path: Path, monkeypa
         ({"name": "image_folder", "folder": "x"}, "labels"),
     ],
 )
-@pytest.mark.parametrize("address", ["s3://bucket/flowers", "https://example.org/x.tar.gz", "gs://b", "file:///data"])
-def test_addresses_are_no_folders(source: dict[str, Any], key: str, address: str) -> None:
+@pytest.mark.parametrize("address", ["ftp://bucket/flowers", "s3:///x", "https://", "gs://b", "file:///data"])
+def test_addresses_that_are_not_read(source: dict[str, Any], key: str, address: str) -> None:
     with pytest.raises(SettingsError) as raised:
         preview.preflight(IngestSettings(source={**source, key: address}))
     assert str(raised.value).startswith(f"ingest.source.{key}: '{address}' is an address")
