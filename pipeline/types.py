@@ -189,12 +189,45 @@ class DataSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, and the numbers of `x` that stand for it, so that samples can be turned back into rows.
+
+    categories: the values that one number each stands for (1 for the value of the row, 0 for the others); empty: the
+    column is numeric, and its one number is (value - mean) / std. whole: whether all values are whole numbers.
+    """
+
+    name: str
+    categories: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+    whole: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many numbers of `x` it takes."""
+        return len(self.categories) or 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifests and model cards hold it."""
+        if self.categories:
+            return {"name": self.name, "categories": list(self.categories)}
+        return {"name": self.name, "mean": self.mean, "std": self.std, "whole": self.whole}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Column:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = {**data, "categories": tuple(data.get("categories", ()))}
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """The shape of the data: what a family is built for and a manifest records.
 
     `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
     (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
-    `fields` describes what batches hold beside `x` and `label`. `rate`: of waveforms, samples a second.
+    `fields` describes what batches hold beside `x` and `label`. `rate`: of waveforms, samples a second. `columns`: of
+    rows of a table, what the numbers of x stand for, in their order.
 
     `summary`: what the training examples are on average, for a `Family.build` that normalises or initialises by it. It
     travels with the spec so that `build(spec)` stays as it is for all designs, and it is no part of what the data *is*:
@@ -209,6 +242,7 @@ class DataSpec:
     fields: tuple[FieldSpec, ...] = ()
     rate: int | None = None
     summary: DataSummary | None = field(default=None, compare=False, repr=False)
+    columns: tuple[Column, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings, as manifests and model cards hold it; what there is none of is left out."""
@@ -220,6 +254,8 @@ class DataSpec:
         }
         if self.fields:
             found["fields"] = [each.to_json() for each in self.fields]
+        if self.columns:
+            found["columns"] = [each.to_json() for each in self.columns]
         return found if self.rate is None else {**found, "rate": self.rate}
 
     @classmethod
@@ -231,7 +267,8 @@ class DataSpec:
         else:
             fields = tuple(FieldSpec.from_json(each) for each in held)
         shape, classes = tuple(data["shape"]), tuple(data["classes"])
-        return cls(data["modality"], shape, classes, data["dtype"], fields, data.get("rate"))
+        columns = tuple(Column.from_json(each) for each in data.get("columns", ()))
+        return cls(data["modality"], shape, classes, data["dtype"], fields, data.get("rate"), columns=columns)
 
     @property
     def x(self) -> FieldSpec:

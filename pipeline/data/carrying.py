@@ -17,7 +17,7 @@ from pipeline.data.scanning import ScanTask
 from pipeline.data.source import DataSource, Entry, Limits
 from pipeline.errors import BrokenArtefact, Rejected
 from pipeline.storage import files
-from pipeline.types import Array, Modality
+from pipeline.types import Array, Column, Modality
 
 Task = TypeVar("Task", ScanTask, PackTask)
 
@@ -39,6 +39,9 @@ class StandIn(DataSource[Any]):
 
     def decode_fields(self, stored: Any, limits: Limits) -> dict[str, Array]:
         return self._source.decode_fields(stored, limits)
+
+    def columns(self) -> tuple[Column, ...]:
+        return self._source.columns()
 
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return self._source.passed_over()

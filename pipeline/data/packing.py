@@ -126,7 +126,7 @@ def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Sur
     known = None if found.shapes else source.native_shape()
     shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
     fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
-    spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate())
+    spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate(), columns=source.columns())
     return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
 
 

@@ -16,7 +16,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,7 @@ from pipeline.storage import arrays
 from pipeline.storage.damage import reading
 from pipeline.storage.files import contents
 from pipeline.storage.store import Store
+from pipeline.types import Column
 
 LISTING = "listing"
 LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger
@@ -76,6 +77,7 @@ def send(source: DataSource[Any], settings: IngestSettings, store: Store, progre
             source.classes(),
             source.expected_classes(),
             source.passed_over(),
+            tuple(astuple(column) for column in source.columns()),
         )
         return put(_packed((known, parcels, rows)))
 
@@ -120,6 +122,9 @@ class Parcelled(carrying.StandIn):
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return _known(self._folder).passed_over
 
+    def columns(self) -> tuple[Column, ...]:
+        return _known(self._folder).columns
+
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         parcel, first, size = _known(self._folder).places[entry]
         with (Path(self._folder) / parcel).open("rb") as file:
@@ -145,6 +150,7 @@ class _Known:
     entries: tuple[Entry, ...]
     places: dict[Entry, tuple[str, int, int]]
     passed_over: tuple[tuple[str, str], ...] = ()
+    columns: tuple[Column, ...] = ()
 
 
 @functools.lru_cache(maxsize=2)
@@ -154,9 +160,11 @@ def _known(folder: str) -> _Known:
         with reading():
             entries = tuple(Entry(*entry) for *entry, _ in rows)
             places = {entry: _place(parcels, *row[-1]) for entry, row in zip(entries, rows, strict=True)}
-            # A listing of an older version tells nothing of what was passed over.
-            shape, rate, classes, expected, *passed = known
-            return _Known(shape, rate, classes, expected, entries, places, *passed)
+            # A listing of an older version tells nothing of what was passed over, nor of columns.
+            shape, rate, classes, expected, *later = known
+            passed, columns = (*later, (), ())[:2]
+            columns = tuple(Column(*column) for column in columns)
+            return _Known(shape, rate, classes, expected, entries, places, passed, columns)
     except Damaged as error:
         raise BrokenArtefact(f"{Path(folder) / LISTING} is damaged ({error})") from None
 

@@ -14,7 +14,7 @@ from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, SourceField
 from pipeline.errors import SettingsError, UserError
-from pipeline.types import DataSpec, Modality
+from pipeline.types import Column, DataSpec, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Preview:
     fields: tuple[SourceField, ...] = ()
     rate: int | None = None
     derive: Mapping[str, Any] = field(default_factory=lambda: {})
+    columns: tuple[Column, ...] = ()
 
     def spec(self, channels: int) -> DataSpec:
         """The data with so many channels; where it is not known, sides are 1, and a field has x's shape.
@@ -41,7 +42,7 @@ class Preview:
         shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
         dtype = "uint8" if self.modality == "image" else "float32"
         fields = tuple(each.spec(shape if each.shape is None else each.shape) for each in self.fields)
-        spec = DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate)
+        spec = DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate, columns=self.columns)
         stored = (spec.x, *spec.stored)
         unsure = {each.name for each in self.fields if not each.fitted and each.shape is None}
         if self.resolution is None:
@@ -73,6 +74,7 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
         source.fields,
         source.rate(),
         settings.derive,
+        source.columns(),
     )
 
 

@@ -14,7 +14,7 @@ from pipeline import limits
 from pipeline.redaction import visible
 from pipeline.settings import Settings
 from pipeline.storage import fetched
-from pipeline.types import FLIPPED, Array, Dtype, FieldKind, FieldSpec, Modality, usual_dtype
+from pipeline.types import FLIPPED, Array, Column, Dtype, FieldKind, FieldSpec, Modality, usual_dtype
 
 WORDS = frozenset({"folders", "none"})
 """Values of a setting that names a file otherwise."""
@@ -137,6 +137,10 @@ class DataSource(ABC, Generic[ConfigT]):
     def rate(self) -> int | None:
         """Samples a second of its waveforms."""
         return None
+
+    def columns(self) -> tuple[Column, ...]:
+        """Of rows of a table, what the numbers of x stand for."""
+        return ()
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:

@@ -74,6 +74,25 @@ class FieldForm(Form):
         return self
 
 
+class ColumnForm(Form):
+    """`Column.to_json`."""
+
+    name: str
+    categories: Annotated[list[str], Field(min_length=1)] | None = None
+    mean: Number | None = None
+    std: Annotated[Number, Field(gt=0)] | None = None
+    whole: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        numeric = {self.mean is None, self.std is None, self.whole is None}
+        if len(numeric) > 1 or numeric == {self.categories is None}:
+            raise ValueError("has either categories, or mean, std and whole")
+        if self.categories is not None and len(set(self.categories)) != len(self.categories):
+            raise ValueError("categories: a value stands twice")
+        return self
+
+
 class SpecForm(Form):
     """`DataSpec.to_json`; `fields` also as it was before they had types, shapes by name."""
 
@@ -86,10 +105,14 @@ class SpecForm(Form):
         Discriminator(lambda held: "shapes" if isinstance(held, dict) else "list"),
     ] = Field(default_factory=lambda: [])
     rate: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+    columns: list[ColumnForm] = Field(default_factory=lambda: [])
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         _check_size(self.shape, self.dtype)
+        width = sum(len(each.categories or [None]) for each in self.columns)
+        if self.columns and self.shape != [width]:
+            raise ValueError(f"columns: they stand for {width} numbers, and an example has the shape {self.shape}")
         if isinstance(self.fields, dict):
             for shape in self.fields.values():
                 _check_size(shape, self.dtype)

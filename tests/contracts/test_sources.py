@@ -109,12 +109,18 @@ def make_webdataset(folder: Path) -> dict[str, Any]:
     return {"urls": str(folder / "{0..0}.tar")}
 
 
+def make_csv(folder: Path) -> dict[str, Any]:
+    (folder / "x.csv").write_text("a,b,label\n0.5,x,u\n1.5,,v\n2.5,y,v\n3.5,x,u\n")
+    return {"path": str(folder / "x.csv"), "label": "label"}
+
+
 def make_synthetic(folder: Path) -> dict[str, Any]:
     return {"shape": [6], "examples": 3}
 
 
 MAKERS = {
     "archive": make_archive,
+    "csv": make_csv,
     "digits": make_digits,
     "image_folder": make_image_folder,
     "idx": make_idx,

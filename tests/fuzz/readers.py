@@ -32,7 +32,7 @@ from pipeline.assets import inception
 from pipeline.data import images, parcels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _labels, archive, cifar10, idx, image_folder, parquet, webdataset
+from pipeline.data.sources import _labels, archive, cifar10, csv, idx, image_folder, parquet, webdataset
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -581,6 +581,16 @@ def _csvs() -> tuple[bytes, ...]:
     )
 
 
+def _rows_of_csv(data: bytes, folder: Path) -> None:
+    path = folder / "x.csv"
+    path.write_bytes(data)
+    source = csv.Source(csv.Config(path=str(path)))
+    source.check()
+    for entry in source.entries()[:20]:
+        if entry.problem is None:
+            source.read(entry, Limits())
+
+
 def _npy_or_png() -> tuple[bytes, ...]:
     return (*pictures()[:7], *npys())
 
@@ -612,6 +622,7 @@ READERS: dict[str, Reader] = {
     "params": Reader(_params_seeds, (Y,), _params),
     "best": Reader(bests, (B, Y, Y), _best),
     "csv": Reader(_csvs, (B,), _table),
+    "rows": Reader(_csvs, (B,), _rows_of_csv),
     "json": Reader(_of(_records, _plain_scores), (B, J), _json),
     "journal": Reader(_records, (B, change.lines_changed), _journal),
     "scores": Reader(_plain_scores, (J,), _scores),

@@ -26,7 +26,7 @@ from pipeline.assets import inception
 from pipeline.data import images, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import cifar10, idx, wav_folder
+from pipeline.data.sources import cifar10, csv, idx, wav_folder
 from pipeline.errors import UserError
 from pipeline.formats import search, shards
 from pipeline.scoring import precomputed
@@ -118,6 +118,14 @@ def test_a_parquet_file_whose_rows_all_name_one_large_value(tmp_path: Path) -> N
     parquet.write_table(pa.table({"image": column}), file, store_schema=False, dictionary_pagesize_limit=8 * MIB)
     said = limited.call(lambda: readers._parquet(file.getvalue(), tmp_path))
     assert (said.how, "max_unpacked_bytes" in said.what) == ("refused", True), said
+
+
+@pytest.mark.parametrize("line", [b"1,2\n", b"," * 1000 + b"\n"])
+def test_a_table_of_the_largest_size_takes_little_memory(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a,b\n" + line * (4 * MIB // len(line)))
+    config = csv.Config(path=str(tmp_path / "x.csv"))
+    found = limited.call(lambda: csv.Source(config).entries(), megabytes=512, seconds=60)
+    assert found.how == "decoded", found
 
 
 def extended(content: bytes) -> bytes:

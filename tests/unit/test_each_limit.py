@@ -29,7 +29,7 @@ from pipeline.contract.planned import planned
 from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import _labels, _members, _samples, _tables, archive, cifar10, idx, image_folder
+from pipeline.data.sources import _labels, _members, _samples, _tables, archive, cifar10, csv, idx, image_folder
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
@@ -227,6 +227,14 @@ def parquet_footer_bytes(folder: Path, beyond: int) -> object:
         if "allowed" in str(error):
             raise
         return None  # it holds zeros
+
+
+@tries
+def rows_bytes(folder: Path, beyond: int) -> object:
+    assert csv.Config(path="x").max_bytes == limits.ROWS_BYTES
+    data = b"a,b\n1,2\n"
+    (folder / "x.csv").write_bytes(data)
+    return csv.Source(csv.Config(path=str(folder / "x.csv"), max_bytes=len(data) - beyond)).entries()
 
 
 @tries
@@ -505,6 +513,7 @@ def test_a_setting_that_raises_a_limit_is_a_setting() -> None:
             **cifar10.Config.model_fields,
             **image_folder.Config.model_fields,
             **archive.Config.model_fields,
+            **csv.Config.model_fields,
         },
     }
     for name, limit in LIMITS.items():

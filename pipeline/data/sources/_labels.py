@@ -6,7 +6,8 @@ import csv
 import functools
 import io
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO, cast
 
@@ -32,10 +33,20 @@ def rows(path: Path, max_bytes: int = limits.CSV_BYTES) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4)
 def _rows(path: str, size: int, _changed: int, max_bytes: int) -> dict[str, str]:
-    if size > max_bytes:
+    with opened(path, (size, max_bytes), WHERE, "ingest.source.max_labels_bytes") as file:
+        return _labels(path, file)
+
+
+@contextmanager
+def opened(path: str, size: tuple[int, int], where: str, raised_by: str) -> Generator[TextIO]:
+    """A csv as text, for `table`. size: its bytes, and how many are read; where, raised_by: settings, for errors.
+
+    Raises:
+        SettingsError: if it is larger, or for what is met in the block: bytes that are no UTF-8, text that is no csv.
+    """
+    if size[0] > size[1]:
         raise SettingsError(
-            f"{WHERE}: {path} has {size} bytes, allowed are {max_bytes}; if you trust it, raise "
-            "ingest.source.max_labels_bytes"
+            f"{where}: {path} has {size[0]} bytes, allowed are {size[1]}; if you trust it, raise {raised_by}"
         )
     csv.field_size_limit(limits.CSV_FIELD_CHARACTERS)
     try:
@@ -43,13 +54,18 @@ def _rows(path: str, size: int, _changed: int, max_bytes: int) -> dict[str, str]
             regular.opened(Path(path)) as raw,
             io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", newline="") as file,
         ):
-            return _labels(path, file)
+            yield file
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{WHERE}: {path} is no csv in UTF-8 ({error})") from None
+        raise SettingsError(f"{where}: {path} is no csv in UTF-8 ({error})") from None
     except Rejected as error:
-        raise SettingsError(f"{WHERE}: {path}: {error.reason}") from None
+        raise SettingsError(f"{where}: {path}: {error.reason}") from None
     except OSError as error:
-        raise SettingsError(f"{WHERE}: {path} cannot be read ({error.strerror})") from None
+        raise SettingsError(f"{where}: {path} cannot be read ({error.strerror})") from None
+
+
+def table(file: TextIO, separator: str = ",", seen: list[str] | None = None) -> Iterator[list[str]]:
+    """The rows of a csv, no line longer than is read; the first line is left in `seen`."""
+    return csv.reader(_lines(file, [] if seen is None else seen), strict=True, delimiter=separator)
 
 
 def parsed(data: bytes, name: str) -> dict[str, str]:
@@ -77,7 +93,7 @@ def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:
 
 def _labels(path: str, file: TextIO) -> dict[str, str]:
     seen: list[str] = []
-    reader = csv.reader(_lines(file, seen), strict=True)
+    reader = table(file, seen=seen)
     columns = [name.strip() for name in next(reader, [])]
     if not any(columns):
         raise SettingsError(f"{WHERE}: {path} is empty, or its first line is; it needs the columns file,label")
