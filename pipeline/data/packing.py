@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import classes, derived, listing, notes, rejects, scanning, summary
+from pipeline.data import classes, derived, listing, notes, ranking, rejects, scanning, summary
 from pipeline.data.derived import Derived
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
 from pipeline.data.settings import IngestSettings
+from pipeline.data.shapes import one_shape
 from pipeline.data.source import DataSource, Entry, SourceField
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import shards
@@ -124,7 +125,7 @@ def _clear(out: Path) -> None:
 def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> DataSpec:
     dtype = "uint8" if source.modality == "image" else "float32"
     known = None if found.shapes else source.native_shape()
-    shape = scanning.one_shape(found.shapes, source.modality) if known is None else known
+    shape = one_shape(found.shapes, source.modality) if known is None else known
     fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
     spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate(), columns=source.columns())
     return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
@@ -134,7 +135,7 @@ def _shape_of(field: SourceField, found: Counter[tuple[int, ...]] | None, like: 
     """The one shape of a field in all examples. Without examples: the shape that the source declares, or x's."""
     if not found:
         return field.shape or like
-    return scanning.one_shape(found, field.kind if field.fitted else "tensor", f"field '{field.name}' of the examples")
+    return one_shape(found, field.kind if field.fitted else "tensor", f"field '{field.name}' of the examples")
 
 
 Cut = tuple[dict[str, NDArray[np.int64]], list[tuple[int, int]]]
@@ -154,9 +155,9 @@ def _domains(source: DataSource[Any], settings: IngestSettings, found: scanning.
             cuts[prefix] = ({f"{prefix}{name}": mine for name in SPLITS}, [])
             continue
         drop = settings.duplicates == "drop"
-        ranking = scanning.rank(found.hashes[mine], settings.holdout_fraction, drop, labels[mine])
-        parts = np.split(mine[ranking.order], [ranking.train])
-        repeats = [(int(mine[repeat]), int(mine[first])) for repeat, first in ranking.repeats]
+        ranked = ranking.rank(found.hashes[mine], settings.holdout_fraction, drop, labels[mine])
+        parts = np.split(mine[ranked.order], [ranked.train])
+        repeats = [(int(mine[repeat]), int(mine[first])) for repeat, first in ranked.repeats]
         cuts[prefix] = ({f"{prefix}{name}": part for name, part in zip(SPLITS, parts, strict=True)}, repeats)
     return cuts
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data import classes, derived, rejects, scanning
+from pipeline.data import classes, derived, ranking, rejects, scanning
 from pipeline.data.opening import open_source
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, SourceField
@@ -108,9 +108,9 @@ def foresee(settings: IngestSettings, source: DataSource[Any] | None = None) -> 
     for unpaired in {entry.unpaired for entry in good} if settings.holdout_fraction > 0 else ():
         labels = Counter(entry.label for entry in good if entry.unpaired == unpaired)
         if labels.total() == 1:
-            raise UserError(scanning.TOO_FEW.format(count=1))
+            raise UserError(ranking.TOO_FEW.format(count=1))
         if None not in labels and max(labels.values()) == 1:
-            raise UserError(scanning.ALL_LAST)
+            raise UserError(ranking.ALL_LAST)
 
 
 def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.data import packing, preview, scanning
+from pipeline.data import packing, preview, ranking, scanning
 from pipeline.data.batches import Reader
+from pipeline.data.ranking import rank
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Entry
 from pipeline.errors import SettingsError, UserError
@@ -215,8 +216,8 @@ def test_rows_of_missing_files_are_foreseen(folder_of: Folder, tmp_path: Path) -
 
 def test_nothing_to_hold_out_is_foreseen(folder_of: Folder) -> None:
     folder = folder_of(a=1, b=1)
-    assert foreseen(images(folder)) == scanning.ALL_LAST
-    assert foreseen(images(folder, labels="none"), limit=1) == scanning.TOO_FEW.format(count=1)
+    assert foreseen(images(folder)) == ranking.ALL_LAST
+    assert foreseen(images(folder, labels="none"), limit=1) == ranking.TOO_FEW.format(count=1)
     preview.foresee(IngestSettings(source=images(folder), holdout_fraction=0))
     preview.foresee(IngestSettings(source=images(folder, labels="none")))
     preview.foresee(IngestSettings(source={"name": "digits"}))
@@ -243,16 +244,16 @@ def hashed(values: list[int]) -> NDArray[np.uint8]:
 def test_training_sees_every_class(items: list[tuple[int, int]], fraction: float, drop: bool) -> None:
     hashes, labels = hashed([value for value, _ in items]), np.array([label for _, label in items])
     try:
-        plain = scanning.rank(hashes, fraction, drop)
+        plain = rank(hashes, fraction, drop)
     except UserError:
         return
     try:
-        ranking = scanning.rank(hashes, fraction, drop, labels)
+        ranking = rank(hashes, fraction, drop, labels)
     except UserError as error:
         said = str(error)
         if "holdout_fraction to" in said:
             wider = float(said.partition("holdout_fraction to ")[2].partition(",")[0])
-            assert scanning.rank(hashes, wider, drop, labels).train < len(plain.order)
+            assert rank(hashes, wider, drop, labels).train < len(plain.order)
         return
     train, holdout = ranking.order[: ranking.train], ranking.order[ranking.train :]
     assert sorted(ranking.order) == sorted(plain.order)
@@ -286,7 +287,7 @@ def test_equal_contents_move_together() -> None:
     last = int(order[-1])  # the last by rank, twice, is all there is of class 1
     values = [*range(12), last]
     labels = np.array([int(value == last) for value in values])
-    ranking = scanning.rank(hashed(values), 0.3, False, labels)
+    ranking = rank(hashed(values), 0.3, False, labels)
     train, holdout = ranking.order[: ranking.train].tolist(), ranking.order[ranking.train :].tolist()
     assert train[-2:] == [last, 12]
     assert len(holdout) >= 1
@@ -305,13 +306,13 @@ def test_the_share_that_is_named_would_do() -> None:
     labels = np.zeros(6, dtype=np.int64)
     labels[order[-1]] = 1  # the one that a sixth would hold out
     with pytest.raises(UserError, match=r"set ingest\.holdout_fraction to 0\.3, or bring more"):
-        scanning.rank(hashed(list(range(6))), 0.17, False, labels)
-    ranking = scanning.rank(hashed(list(range(6))), 0.3, False, labels)
+        rank(hashed(list(range(6))), 0.17, False, labels)
+    ranking = rank(hashed(list(range(6))), 0.3, False, labels)
     assert (ranking.train, labels[ranking.order].tolist()) == (5, [0, 0, 0, 0, 1, 0])
 
 
 def test_no_share_of_zero_is_advised() -> None:
     with pytest.raises(UserError) as caught:
-        scanning.rank(hashed([3, 3, 3]), 0.2, False)
+        rank(hashed([3, 3, 3]), 0.2, False)
     assert "3 examples with 1 content" in str(caught.value)
     assert "holdout_fraction" not in str(caught.value)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from webdataset.compat import WebDataset
 
-from pipeline.data import packing, preview, rejects, scanning
+from pipeline.data import packing, preview, rejects
 from pipeline.data.batches import Reader
+from pipeline.data.ranking import rank
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Entry, Limits
 from pipeline.errors import Rejected, SettingsError, UserError
@@ -333,9 +334,9 @@ def test_ranking(values: list[int], fraction: float, drop: bool) -> None:
     hashes = np.stack([np.frombuffer(hashlib.sha256(bytes([value])).digest(), dtype=np.uint8) for value in values])
     if len(set(values)) < 2:
         with pytest.raises(UserError):
-            scanning.rank(hashes, fraction, drop)
+            rank(hashes, fraction, drop)
         return
-    ranking = scanning.rank(hashes, fraction, drop)
+    ranking = rank(hashes, fraction, drop)
     ranked = [hashes[index].tobytes() for index in ranking.order]
     assert ranked == sorted(ranked)
     train, holdout = set(ranked[: ranking.train]), set(ranked[ranking.train :])
