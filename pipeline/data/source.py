@@ -106,6 +106,14 @@ class DataSource(ABC, Generic[ConfigT]):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.given,)
 
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        """Write a few items into an empty folder, a broken one among them; returns the settings that read them.
+
+        It shows what a source takes, and the contract tests read it. A source without files needs none.
+        """
+        return {}
+
     @functools.cached_property
     def config(self) -> ConfigT:
         """The settings, with a place on this machine for each address: what is there is fetched when this is asked."""

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import io
 import pickle
-import struct
-import tarfile
-import wave
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
-from pyarrow import parquet
 
 from pipeline import plugins
 from pipeline.data import carrying, packing, parcels
@@ -31,115 +22,12 @@ from pipeline.storage.store import Store
 ROOM = "data.sources"
 
 
-def make_digits(folder: Path) -> dict[str, Any]:
-    return {}
-
-
-def make_image_folder(folder: Path) -> dict[str, Any]:
-    for label in ("a", "b"):
-        (folder / label).mkdir()
-        Image.new("RGB", (4, 5), label and (1, 2, 3)).save(folder / label / "x.png")
-    (folder / "a" / "broken.png").touch()
-    return {"folder": str(folder)}
-
-
-def make_idx(folder: Path) -> dict[str, Any]:
-    (folder / "images.gz").write_bytes(gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 5) + bytes(range(40))))
-    (folder / "labels").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"\1\0")
-    return {"images": str(folder / "images.gz"), "labels": str(folder / "labels")}
-
-
-def make_cifar10(folder: Path) -> dict[str, Any]:
-    (folder / "data_batch_1.bin").write_bytes((b"\3" + bytes(3072)) * 2 + b"\xff" + bytes(3072))
-    return {"path": str(folder)}
-
-
-def make_paired_folder(folder: Path) -> dict[str, Any]:
-    for side in ("input", "target"):
-        (folder / side).mkdir()
-        Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
-    (folder / "input" / "lonely.png").touch()
-    return {"folder": str(folder)}
-
-
-def make_two_folders(folder: Path) -> dict[str, Any]:
-    for side in ("A", "B"):
-        (folder / side).mkdir()
-        Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
-    return {"folder": str(folder)}
-
-
-def make_wav_folder(folder: Path) -> dict[str, Any]:
-    for label in ("no", "yes"):
-        (folder / label).mkdir()
-        with wave.open(str(folder / label / "a.wav"), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(8_000)
-            file.writeframes(bytes(40))
-    (folder / "no" / "broken.wav").write_bytes(b"RIFF")
-    return {"folder": str(folder), "length": 16}
-
-
-def make_archive(folder: Path) -> dict[str, Any]:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
-    with zipfile.ZipFile(folder / "x.zip", "w") as archive:
-        for name, data in {"a/x.png": file.getvalue(), "b/x.png": file.getvalue(), "b/broken.png": b""}.items():
-            archive.writestr(name, data)
-    return {"path": str(folder / "x.zip")}
-
-
-def make_parquet(folder: Path) -> dict[str, Any]:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
-    table = pa.table({"image": [file.getvalue(), b"", None, file.getvalue()], "label": ["b", "b", "a", "a"]})
-    parquet.write_table(table, folder / "x.parquet")
-    return {"path": str(folder / "x.parquet")}
-
-
-def make_webdataset(folder: Path) -> dict[str, Any]:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
-    with tarfile.open(folder / "0.tar", "w") as tar:
-        for name, data in {"0.png": b"", "0.cls": b"0", "1.png": file.getvalue(), "1.cls": b"1"}.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return {"urls": str(folder / "{0..0}.tar")}
-
-
-def make_csv(folder: Path) -> dict[str, Any]:
-    (folder / "x.csv").write_text("a,b,label\n0.5,x,u\n1.5,,v\n2.5,y,v\n3.5,x,u\n")
-    return {"path": str(folder / "x.csv"), "label": "label"}
-
-
-def make_synthetic(folder: Path) -> dict[str, Any]:
-    return {"shape": [6], "examples": 3}
-
-
-MAKERS = {
-    "archive": make_archive,
-    "csv": make_csv,
-    "digits": make_digits,
-    "image_folder": make_image_folder,
-    "idx": make_idx,
-    "cifar10": make_cifar10,
-    "paired_folder": make_paired_folder,
-    "two_folders": make_two_folders,
-    "webdataset": make_webdataset,
-    "wav_folder": make_wav_folder,
-    "parquet": make_parquet,
-    "synthetic": make_synthetic,
-}
-
-
 @pytest.fixture(params=plugins.names(ROOM))
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> DataSource[Any]:
     name: str = request.param
-    assert name in MAKERS, f"say here how to make a small data set for the source '{name}'"
     (tmp_path / "data").mkdir()
-    return plugins.load(ROOM, {"name": name, **MAKERS[name](tmp_path / "data")}, "ingest.source")
+    settings = plugins.class_of(ROOM, name).example(tmp_path / "data")
+    return plugins.load(ROOM, {"name": name, **settings}, "ingest.source")
 
 
 def test_it_is_a_source_with_a_config(source: DataSource[Any]) -> None:
@@ -198,7 +86,9 @@ def test_it_describes_itself_without_the_place(source: DataSource[Any], tmp_path
 @pytest.mark.parametrize("name", plugins.names(ROOM))
 def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.source\.colour: unknown key"):
-        plugins.configure(ROOM, {"name": name, **MAKERS[name](tmp_path), "colour": 1}, "ingest.source")
+        plugins.configure(
+            ROOM, {"name": name, **plugins.class_of(ROOM, name).example(tmp_path), "colour": 1}, "ingest.source"
+        )
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,20 @@ class Source(DataSource[Config]):
     """Every image of the archive, in the order of the names' bytes; classes in natural order (2 before 10)."""
 
     paths = ("path", "labels")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        import io
+        import zipfile
+
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+        with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+            for name, data in {"a/x.png": file.getvalue(), "b/x.png": file.getvalue(), "b/broken.png": b""}.items():
+                archive.writestr(name, data)
+        return {"path": str(folder / "x.zip")}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -13,7 +13,7 @@ import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,11 @@ class Source(DataSource[Config]):
     """32×32 RGB, ten classes, batches by name, records in their order."""
 
     paths = ("path",)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        (folder / "data_batch_1.bin").write_bytes((b"\3" + bytes(3072)) * 2 + b"\xff" + bytes(3072))
+        return {"path": str(folder)}
 
     def check(self, where: str = "ingest.source") -> None:
         path = Path(self.config.path)

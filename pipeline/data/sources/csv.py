@@ -63,6 +63,11 @@ class Source(DataSource[Config]):
 
     paths = ("path",)
 
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        (folder / "x.csv").write_text("a,b,label\n0.5,x,u\n1.5,,v\n2.5,y,v\n3.5,x,u\n")
+        return {"path": str(folder / "x.csv"), "label": "label"}
+
     @property
     def modality(self) -> Modality:
         return "rows"

@@ -11,7 +11,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,14 @@ class Source(DataSource[Config]):
     """uint8 images (n, H, W) or (n, H, W, C), in the order of the files."""
 
     paths = ("folder", "images", "labels")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        import gzip
+
+        (folder / "images.gz").write_bytes(gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 2, 4, 5) + bytes(range(40))))
+        (folder / "labels").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"\1\0")
+        return {"images": str(folder / "images.gz"), "labels": str(folder / "labels")}
 
     def check(self, where: str = "ingest.source") -> None:
         if self.config.folder is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,16 @@ class Source(DataSource[Config]):
     """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
     paths = ("folder", "labels")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        from PIL import Image
+
+        for label in ("a", "b"):
+            (folder / label).mkdir()
+            Image.new("RGB", (4, 5), label and (1, 2, 3)).save(folder / label / "x.png")
+        (folder / "a" / "broken.png").touch()
+        return {"folder": str(folder)}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,16 @@ class Source(DataSource[Config]):
 
     paths = ("folder",)
     fields = (SourceField("pair"),)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        from PIL import Image
+
+        for side in ("input", "target"):
+            (folder / side).mkdir()
+            Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
+        (folder / "input" / "lonely.png").touch()
+        return {"folder": str(folder)}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

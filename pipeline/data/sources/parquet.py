@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,20 @@ class Source(DataSource[Config]):
     """Every row, files in natural order of their names; classes by their numbers, or in natural order."""
 
     paths = ("path",)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        import io
+
+        import pyarrow as pa
+        from PIL import Image
+        from pyarrow import parquet
+
+        file = io.BytesIO()
+        Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+        table = pa.table({"image": [file.getvalue(), b"", None, file.getvalue()], "label": ["b", "b", "a", "a"]})
+        parquet.write_table(table, folder / "x.parquet")
+        return {"path": str(folder / "x.parquet")}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,10 @@ class Source(DataSource[Config]):
     """Example i is a pure function of (seed, i, shape, distribution)."""
 
     may_be_empty = True
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        return {"shape": [6], "examples": 3}
 
     @property
     def modality(self) -> Modality:

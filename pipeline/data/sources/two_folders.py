@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,15 @@ class Source(DataSource[Config]):
 
     paths = ("folder",)
     fields = (SourceField("unpaired", source="other_domain"),)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        from PIL import Image
+
+        for side in ("A", "B"):
+            (folder / side).mkdir()
+            Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
+        return {"folder": str(folder)}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

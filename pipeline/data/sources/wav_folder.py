@@ -6,7 +6,7 @@ import functools
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,20 @@ class Source(DataSource[Config]):
     """Every wav file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
 
     paths = ("folder",)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        import wave
+
+        for label in ("no", "yes"):
+            (folder / label).mkdir()
+            with wave.open(str(folder / label / "a.wav"), "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(8_000)
+                file.writeframes(bytes(40))
+        (folder / "no" / "broken.wav").write_bytes(b"RIFF")
+        return {"folder": str(folder), "length": 16}
 
     @property
     def modality(self) -> Modality:

@@ -77,6 +77,22 @@ class Source(DataSource[Config]):
 
     paths = ("urls",)
 
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        import io
+        import tarfile
+
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.new("RGB", (4, 5), (1, 2, 3)).save(file, "PNG")
+        with tarfile.open(folder / "0.tar", "w") as tar:
+            for name, data in {"0.png": b"", "0.cls": b"0", "1.png": file.getvalue(), "1.cls": b"1"}.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        return {"urls": str(folder / "{0..0}.tar")}
+
     def check(self, where: str = "ingest.source") -> None:
         for path in self._shards:
             if Path(path).is_dir():

@@ -61,7 +61,7 @@ def test_loopback(url: str, loopback: bool) -> None:
     ("keys", "said"),
     [
         ({"address": "http://h:1"}, "'.work' is a folder of this project, which jobs at http://h:1 cannot reach"),
-        ({"storage": "gs://bucket"}, "an address of the scheme gs: is of no kind that is known"),
+        ({"storage": "gs://bucket"}, "an address of the scheme gs: is of an unknown kind"),
         ({"num_workers": [4, 1]}, "[4, 1] is no range; it must be [least, most], such as [1, 4]"),
         ({"num_workers": [1, 4], "max_failures": 0}, "0 ends a training at the first lost worker"),
     ],

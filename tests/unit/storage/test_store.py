@@ -134,7 +134,7 @@ def test_a_push_killed_half_way_leaves_no_bundle(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("ftp://host/x", "is of no kind that is known; it must be a folder or s3://bucket/prefix"),
+        ("ftp://host/x", "is of an unknown kind; it must be a folder or s3://bucket/prefix"),
         ("s3://bucket/x?regoin=a", "has the option regoin; there are region, endpoint_override, scheme"),
     ],
 )
