@@ -166,6 +166,8 @@ def test_repro_keeps_what_was_computed_and_takes_the_images_code(image: Path, tm
         str(site),
     ]
     kept = ("dvc.lock", "params.yaml", "inputs/ingest/data")
+    laid_out = [path for path in image.rglob("*") if path.is_file() and path.name != "repro.sh"]
+    assert all((folder / path.relative_to(image)).read_text() == "of the image\n" for path in laid_out)
     for name in (*kept, "pipeline/gone.py"):
         (folder / name).write_text("changed here\n")
     (image / "pipeline" / "net.py").write_text("newer\n")
