@@ -40,7 +40,7 @@ UNITS = {
 }  # fmt: skip
 NODE, SIZES = 8, (8, 64, 512)  # GPUs
 PARTS = ("start", "draw", "compute", "stragglers", "reduction", "update", "tick", "checkpoint", "failures", "reading")
-# `changed` has the two changes that docs/scale.md decides on; 48 is half of the virtual cores of a p4d.24xlarge.
+# `changed` has the two changes that docs/scale.md recommends; 48 is half of the virtual cores of a p4d.24xlarge.
 SCHEMES: dict[str, dict[str, Any]] = {"tree": {}, "fast": {"fast": True}, "changed": {"ahead": True, "decoders": 48}}
 
 Kernel = tuple[int, int, bool]  # an operator's FLOP, the bytes that it reads and writes, whether it is a convolution
