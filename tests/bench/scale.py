@@ -293,7 +293,6 @@ def variations() -> list[list[str]]:
         "nodes of 8 H100, 3,200 Gb/s": inputs("H100"),
         "100 Gb/s a node": inputs(far=12.5e9),
         "GPUs reach 75 % of the roofline": inputs(share=0.75),
-        "storage gives a node 0.1 GB/s": inputs(fetch=0.1e9),
         "a tick every step": inputs(tick=1),
         "spot: each node is lost once a day": inputs(mtbf=86_400),
     }
@@ -319,10 +318,10 @@ def counts() -> list[list[str]]:
 
 def stated() -> list[list[str]]:
     """All inputs, with their sources."""
-    rows = [["input", "value, A100", "V100, H100", "source"]]
+    rows = [["input", "value, A100", "V100, H100", f"source; measured: {MEASURED['where']}"]]
     for row in (MEASURED["numbers"] | STATED["numbers"]).values():
         others = f"{row['V100']:g}, {row['H100']:g}" if "H100" in row else ""
-        rows.append([row["what"], f"{row['value']:,g} {row['unit']}", others, row.get("by", MEASURED["where"])])
+        rows.append([row["what"], f"{row['value']:,g} {row['unit']}", others, row.get("by", "measured")])
     return rows
 
 

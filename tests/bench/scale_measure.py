@@ -58,8 +58,7 @@ def measure(sides: Sequence[int] = (128, 256), size: int = 2**27, images: int = 
             found |= {f"{key}_{side}": value for key, value in reading(folder / str(side), side, images).items()}
     kept = {key: row for key, row in MEASURED["numbers"].items() if key in found}
     rows = {key: row | {"value": float(f"{found[key] / UNITS[row['unit']]:.4g}")} for key, row in kept.items()}
-    cpu = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-    where = f"measured: {cpu}, one thread, torch {torch.__version__}"
+    where = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, one thread, torch {torch.__version__}"
     return {"where": where, "numbers": rows}
 
 
