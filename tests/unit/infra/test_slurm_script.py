@@ -1,9 +1,9 @@
+"""The script for Slurm, run as Slurm would run it, with stand-ins for srun, scontrol and, in quick tests, for Ray."""
+
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -19,46 +19,32 @@ from infra_files import INFRA
 
 pytestmark = pytest.mark.slow
 
-
-SCRIPT = INFRA / "slurm" / "zerosum.sbatch"
-
-# One node: the step is a process of this machine, as srun's is of a node's.
-SRUN = """#!/bin/bash
-echo "srun $*" >> "$HEARD"
-while [[ $1 == --* ]]; do shift; done
-SLURM_CPUS_PER_TASK=1 SLURM_GPUS_ON_NODE=0 exec "$@"
-"""
-SCONTROL = """#!/bin/bash
-echo "scontrol $*" >> "$HEARD"
-[[ $1 == show ]] && echo "   PreemptEligibleTime=2026-11-22T10:58:52 PreemptTime=$PREEMPTED"
-exit 0
-"""
-# In place of a node that starts.
-RAY = """#!/bin/bash
-echo Ray runtime started
-exec sleep 60
-"""
-# What a command finds.
+PROGRAMS = {
+    # One node: the step is a process of this machine, as srun's is of a node's.
+    "srun": 'echo "srun $*" >> "$HEARD"\nwhile [[ $1 == --* ]]; do shift; done\n'
+    'SLURM_CPUS_PER_TASK=1 SLURM_GPUS_ON_NODE=0 exec "$@"',
+    "scontrol": 'echo "scontrol $*" >> "$HEARD"\n[[ $1 == show ]] && echo "   PreemptTime=$PREEMPTED"\nexit 0',
+    "ray": "echo Ray runtime started\nexec sleep 60",  # in place of a node that starts
+    "dvc": 'echo "dvc $*"',
+    "saves": "trap 'echo saved; exit 143' TERM\necho at work\nwhile :; do sleep 0.2; done",
+    "looks": 'cd "/tmp/zerosum-$SLURM_JOB_ID"\n'
+    'echo "mode $(stat --format=%a . "$DVC_SITE_CACHE_DIR" "$DVC_SITE_CACHE_DIR/repo" | xargs)"\nls',
+}
+# What a command finds on the cluster.
 SHOW = """
-import os, stat, sys, time
-import ray
+import os, stat, ray
 ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
 print("nodes", sorted((node["Alive"], node["Resources"].get("CPU", 0)) for node in ray.nodes()))
 token = os.environ["RAY_AUTH_TOKEN_PATH"]
-print("token", os.environ["RAY_AUTH_MODE"], oct(stat.S_IMODE(os.stat(token).st_mode)), len(open(token).read()))
-print("folder", oct(stat.S_IMODE(os.stat(os.path.dirname(token)).st_mode)))
+modes = [oct(stat.S_IMODE(os.stat(path).st_mode)) for path in (token, os.path.dirname(token))]
+print("token", os.environ["RAY_AUTH_MODE"], *modes, len(open(token).read()))
 print("result", ray.get(ray.remote(lambda: 6 * 7).remote()), flush=True)
-"""
-SAVES = """#!/bin/bash
-trap 'sleep 1; echo saved; exit 143' TERM
-echo at work
-while :; do sleep 0.2; done
 """
 
 
 @dataclass
 class Job:
-    """The script as Slurm would run it, in a project folder, with stand-ins for srun and scontrol."""
+    """The script at work in a project folder."""
 
     process: subprocess.Popen[str]
     folder: Path
@@ -73,6 +59,10 @@ class Job:
         path = self.folder / "heard"
         return path.read_text() if path.exists() else ""
 
+    @property
+    def scratch(self) -> Path:
+        return Path(f"/tmp/zerosum-{self.number}")
+
     def until(self, text: str, within: float = 240) -> None:
         end = time.monotonic() + within
         while text not in self.log:
@@ -80,59 +70,55 @@ class Job:
             assert time.monotonic() < end, self.log
             time.sleep(0.1)
 
-    def left(self, within: float = 10) -> list[str]:
-        """What is still there of the job when it has ended, processes and files; helpers of Ray's end a moment late."""
-        end = time.monotonic() + within
-        while (processes := [" ".join(each.cmdline()) for each in of(self.number)]) and time.monotonic() < end:
-            time.sleep(0.2)
-        paths = (f"/tmp/zerosum-{self.number}", f"{self.folder}/.zerosum-{self.number}")
-        return processes + [path for path in paths if Path(path).exists()]
+    def ends(self, code: int, within: float = 120) -> None:
+        """With this code, and nothing of it is left: neither files nor processes; Ray's helpers end a moment late."""
+        assert self.process.wait(within) == code, self.log
+        assert psutil.wait_procs(of(self.number), timeout=10)[1] == []
+        assert not (self.folder / f".zerosum-{self.number}").exists()
 
 
 Submit = Callable[..., Job]
 
 
-def of(number: int) -> Iterator[psutil.Process]:
+def of(number: int) -> list[psutil.Process]:
     """Every process of the job, by what Slurm put into its environment."""
+    found: list[psutil.Process] = []
     for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if each.environ().get("SLURM_JOB_ID") == str(number) and each.status() != psutil.STATUS_ZOMBIE:
-                yield each
+                found.append(each)
+    return found
 
 
 @pytest.fixture
 def submitted(tmp_path: Path) -> Iterator[Submit]:
-    """Starts the script: `submitted(*words, ray="stub" or "real")`. What is left at the end is killed."""
+    """Starts the script with these words; `before` is told the scratch folder. What is left at the end is killed."""
     jobs: list[Job] = []
+    (tmp_path / "bin").mkdir()
+    for name, text in PROGRAMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
 
     def start(
         *words: str, ray: str = "stub", preempted: str = "None", before: Callable[[Path], object] = lambda scratch: None
     ) -> Job:
         number = os.getpid() * 10 + len(jobs)
         before(Path(f"/tmp/zerosum-{number}"))
-        (tmp_path / "bin").mkdir()
-        for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("ray", RAY)):
-            if name == "ray" and ray == "real":
-                continue
-            (tmp_path / "bin" / name).write_text(text)
-            (tmp_path / "bin" / name).chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_", "DVC_"))}
+        if ray == "real":
+            (tmp_path / "bin" / "ray").unlink()
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_", "DVC_"))
+        }
+        environment |= {"PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= {"HOME": str(tmp_path), "HEARD": str(tmp_path / "heard"), "PREEMPTED": preempted}
+        environment |= {"SLURM_JOB_ID": str(number), "SLURM_JOB_NUM_NODES": "1", "SLURM_SUBMIT_DIR": str(tmp_path)}
+        environment |= {"ZEROSUM_HEAD_IP": "127.0.0.1", "OMP_NUM_THREADS": "1"}
         with (tmp_path / "log").open("w") as log:
+            command = ["bash", str(INFRA / "slurm" / "zerosum.sbatch"), *words]
             process = subprocess.Popen(
-                ["bash", str(SCRIPT), *words],
+                command,
                 cwd="/",
-                env={
-                    **kept,
-                    "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-                    "HOME": str(tmp_path),
-                    "HEARD": str(tmp_path / "heard"),
-                    "PREEMPTED": preempted,
-                    "SLURM_JOB_ID": str(number),
-                    "SLURM_JOB_NUM_NODES": "1",
-                    "SLURM_SUBMIT_DIR": str(tmp_path),
-                    "ZEROSUM_HEAD_IP": "127.0.0.1",
-                    "OMP_NUM_THREADS": "1",
-                },
+                env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -143,109 +129,102 @@ def submitted(tmp_path: Path) -> Iterator[Submit]:
 
     yield start
     for job in jobs:
-        for each in [*of(job.number)]:
+        for each in of(job.number):
             with contextlib.suppress(psutil.Error):
                 each.kill()
         job.process.wait()
-        shutil.rmtree(f"/tmp/zerosum-{job.number}", ignore_errors=True)
+        if job.scratch.is_symlink() or job.scratch.is_file():
+            job.scratch.unlink()
+        shutil.rmtree(job.scratch, ignore_errors=True)
 
 
 @pytest.mark.long
 def test_a_job_has_a_cluster_of_its_own_and_leaves_nothing(submitted: Submit) -> None:
     job = submitted(sys.executable, "-c", SHOW, ray="real")
-    assert job.process.wait(280) == 0, job.log
-    said = dict(
-        line.split(" ", 1) for line in job.log.splitlines() if line.split(" ")[0] in {"nodes", "token", "folder"}
-    )
-    assert said["nodes"] == "[(True, 0), (True, 1.0)]", "a head without CPUs and a worker"
-    assert said["token"] == "token 0o600 64"
-    assert said["folder"] == "0o700"
-    assert "result 42" in job.log
-    assert not job.left()
+    job.ends(0, within=280)
+    # A head without CPUs and a worker; a token that only its owner reads.
+    assert "\nnodes [(True, 0), (True, 1.0)]\ntoken token 0o600 0o700 64\nresult 42\n" in job.log
+    assert not job.scratch.exists()
     assert "requeue" not in job.heard
 
 
 @pytest.mark.long
-def test_out_of_time_the_command_saves_and_the_job_is_queued_again(submitted: Submit, tmp_path: Path) -> None:
-    (tmp_path / "saves").write_text(SAVES)
-    job = submitted("bash", str(tmp_path / "saves"), ray="real")
+def test_out_of_time_the_command_saves_and_the_job_is_queued_again(submitted: Submit) -> None:
+    job = submitted("saves", ray="real")
     job.until("at work")
-    # spot-notice.sh finds a raylet by these two.
-    lines = [each.cmdline() for each in of(job.number)]
-    address = re.search(r"head on (\S+),", job.log)
-    assert address
-    port = address[1].rpartition(":")[2]
-    raylets = [line for line in lines if any(word.startswith("--node_id=") for word in line)]
+    # spot-notice.sh finds a raylet by these two words.
+    address = job.log.partition("head on ")[2].partition(",")[0]
+    raylets = [each.cmdline() for each in of(job.number) if any("--node_id=" in word for word in each.cmdline())]
     assert len(raylets) >= 2
-    assert all(any(re.fullmatch(rf"--gcs-address=\S+:{port}", word) for word in line) for line in raylets)
+    for line in raylets:
+        assert [word.partition(":")[2] for word in line if word.startswith("--gcs-address=")] == [
+            address.partition(":")[2]
+        ]
     job.process.send_signal(signal.SIGUSR1)
-    assert job.process.wait(120) == 143, job.log
-    assert "time is nearly up" in job.log
+    job.ends(143)
     assert job.log.index("saved") < job.log.index("back into the queue")
     assert job.heard.splitlines()[-1] == f"scontrol requeue {job.number}"
-    assert not job.left()
 
 
 @pytest.mark.parametrize(("preempted", "again"), [("2026-11-22T10:59:40", True), ("None", False)])
-def test_preemption_is_told_from_a_cancelled_job(
-    submitted: Submit, tmp_path: Path, preempted: str, again: bool
-) -> None:
-    (tmp_path / "saves").write_text(SAVES)
-    job = submitted("bash", str(tmp_path / "saves"), preempted=preempted)
+def test_preemption_is_told_from_a_cancelled_job(submitted: Submit, preempted: str, again: bool) -> None:
+    job = submitted("saves", preempted=preempted)
     job.until("at work")
     if again:
         # Preemption signals the steps: the workers go, and the script has to notice.
-        (step,) = [each for each in of(job.number) if each.cmdline()[-1] == f"/tmp/zerosum-{job.number}"]
+        (step,) = [each for each in of(job.number) if each.cmdline()[-1] == str(job.scratch)]
         step.terminate()
     else:
         job.process.terminate()
-    assert job.process.wait(120) == 143, job.log
+    job.ends(143)
     assert "saved" in job.log
     assert (f"scontrol requeue {job.number}" in job.heard) is again
-    assert not job.left()
+
+
+def test_the_command_fails_as_it_would_alone(submitted: Submit) -> None:
+    job = submitted("bash", "-c", "exit 7")
+    job.ends(7)
+    assert "requeue" not in job.heard
+
+
+@pytest.mark.parametrize(("address", "code"), [("env", 0), ('""', 2)])
+def test_stages_that_would_not_look_for_the_cluster_are_refused(
+    submitted: Submit, tmp_path: Path, address: str, code: int
+) -> None:
+    (tmp_path / "params.yaml").write_text(f"run:\n  address: {address}\n")
+    job = submitted()
+    job.ends(code)
+    assert ("dvc repro" in job.log) is (code == 0)
 
 
 # --- the folder on each node ------------------------------------------------------------------
 
-LOOKS = """
-folder=/tmp/zerosum-$SLURM_JOB_ID
-stat --format='mode %a' "$folder"
-echo "inside $(ls "$folder")"
-stat --format='dvc %a' "$DVC_SITE_CACHE_DIR" "$DVC_SITE_CACHE_DIR/repo"
-"""
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_nobody_else_enters_the_folder_of_sockets_and_logs(submitted: Submit, earlier: bool) -> None:
+    """What DVC unpickles is in there; what an earlier life of the job left is removed."""
 
-def test_nobody_else_enters_the_folder_of_sockets_and_logs(submitted: Submit) -> None:
-    job = submitted("bash", "-c", LOOKS)
-    assert job.process.wait(60) == 0, job.log
-    assert "mode 700" in job.log
-    assert job.log.count("dvc 700") == 2, "what DVC unpickles"
-    assert not job.left()
-
-
-def test_what_an_earlier_life_of_the_job_left_is_made_anew(submitted: Submit) -> None:
     def left(scratch: Path) -> None:
-        (scratch / "head" / "session").mkdir(parents=True)
-        scratch.chmod(0o777)
+        if earlier:
+            (scratch / "old").mkdir(parents=True)
+            scratch.chmod(0o777)
 
-    job = submitted("bash", "-c", LOOKS, before=left)
-    assert job.process.wait(60) == 0, job.log
-    assert "mode 700" in job.log
-    assert "inside dvc" in job.log
-    assert not job.left()
+    job = submitted("looks", before=left)
+    job.ends(0)
+    assert job.log.split("mode ")[1].split() == ["700", "700", "700", "dvc"]
+    assert not job.scratch.exists()
 
 
 @pytest.mark.parametrize("kind", ["of another user", "a link", "a file"])
 def test_a_folder_that_somebody_made_before_is_refused(kind: str, submitted: Submit, tmp_path: Path) -> None:
     if kind == "of another user" and os.getuid() != 0:
         pytest.skip("needs root to give a folder away")
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "kept").touch()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "kept").touch()
 
     def planted(scratch: Path) -> None:
         if kind == "a link":
-            scratch.symlink_to(target)
+            scratch.symlink_to(tmp_path / "target")
         elif kind == "a file":
             scratch.touch()
         else:
@@ -253,65 +232,7 @@ def test_a_folder_that_somebody_made_before_is_refused(kind: str, submitted: Sub
             (scratch / "kept").touch()
             os.chown(scratch, 65534, 65534)
 
-    job = submitted("bash", "-c", LOOKS, before=planted)
-    scratch = Path(f"/tmp/zerosum-{job.number}")
-    try:
-        assert job.process.wait(60) == 2, job.log
-        assert str(scratch) in job.log
-        assert (target / "kept").exists()
-        assert kind != "of another user" or (scratch / "kept").exists()
-        assert "srun" not in job.heard
-    finally:
-        if scratch.is_dir() and not scratch.is_symlink():
-            shutil.rmtree(scratch)
-        else:
-            scratch.unlink()
-
-
-# --- before anything starts -------------------------------------------------------------------
-
-
-def test_it_runs_under_slurm_only() -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    done = subprocess.run(["bash", str(SCRIPT)], env=kept, capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 2
-    assert "sbatch infra/slurm/zerosum.sbatch" in done.stderr
-
-
-def test_stages_that_would_not_look_for_the_cluster_are_refused(submitted: Submit, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text('run:\n  address: ""\n')
-    job = submitted()
-    assert job.process.wait(60) == 2
-    assert "run.address must be env" in job.log
-    assert not job.left()
-
-
-def test_the_command_fails_as_it_would_alone(submitted: Submit) -> None:
-    job = submitted("bash", "-c", "exit 7")
-    assert job.process.wait(60) == 7, job.log
-    assert not job.left()
-    assert "requeue" not in job.heard
-
-
-def test_ray_knows_every_option_of_the_script() -> None:
-    from ray.scripts.scripts import start
-
-    text = SCRIPT.read_text().replace("\\\n", " ")
-    commands = re.findall(r"(?m)\bray start (.*?)(?: > | &$)", text)
-    assert len(commands) == 2
-    for command in commands:
-        plain = re.sub(r'"?\$[({][^ "]*[)}]?\)?"?|\$\w+', "1", command.replace("$((port + 1))", "1"))
-        context = start.make_context("start", shlex.split(plain), resilient_parsing=True)
-        assert not context.args, context.args
-        assert context.params["block"]
-    head = next(command for command in commands if "--head" in command)
-    assert "--dashboard-host=127.0.0.1" in head
-    assert "--num-cpus=0 --num-gpus=0" in head
-
-
-def test_slurm_is_told_to_signal_before_the_end_and_to_queue_again() -> None:
-    told = [line.removeprefix("#SBATCH ") for line in SCRIPT.read_text().splitlines() if line.startswith("#SBATCH")]
-    assert "--requeue" in told
-    assert "--signal=B:USR1@120" in told
-    assert "--open-mode=append" in told
-    assert "--ntasks-per-node=1" in told
+    job = submitted("bash", "-c", "true", before=planted)
+    job.ends(2)
+    assert "srun" not in job.heard
+    assert job.scratch.is_file() if kind == "a file" else (job.scratch / "kept").exists()
