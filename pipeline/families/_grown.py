@@ -15,8 +15,8 @@ from pipeline.contract import Networks, Objective, Optimiser, Phase, Segment, St
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily, Seen, Terms
 from pipeline.families._settings import LatentSettings
-from pipeline.networks.grown import Detail, GrownPlan, at_detail
-from pipeline.networks.minibatch import MinibatchName
+from pipeline.networks.blocks.growing import Detail, GrownPlan, at_detail
+from pipeline.networks.layers.minibatch import MinibatchName
 from pipeline.types import DataSpec
 
 

@@ -14,7 +14,7 @@ from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Pl
 from pipeline.errors import SettingsError
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon
-from pipeline.networks.cipher import CipherNetwork, Variant
+from pipeline.networks.architectures.adversarial_cryptography import CipherNetwork, Variant
 from pipeline.types import Batch, DataSpec
 
 ADAM = Optimiser(lr=8e-4, beta1=0.9, beta2=0.999)

@@ -12,11 +12,11 @@ from pipeline.contract import Networks, Optimiser
 from pipeline.families._choices import Width
 from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
-from pipeline.networks import initialisation
-from pipeline.networks.layers import truncated_normal
-from pipeline.networks.pre_activation import Order, Recipe
-from pipeline.networks.spectral import Layers
-from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.architectures.sngan import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.blocks.residual import Order, Recipe
+from pipeline.networks.layers import init
+from pipeline.networks.layers.noise import truncated_normal
+from pipeline.networks.layers.spectral_norm import Layers
 from pipeline.types import Batch, DataSpec
 
 ADAM = {
@@ -198,11 +198,11 @@ class Family(SpectralFamily[Config]):
         }
         for network in networks.values():
             if config.init == "normal":
-                initialisation.normal(network, 0.02)
+                init.normal(network, 0.02)
             elif config.init == "glorot":
-                initialisation.glorot(network, residual_gain=1.0)
+                init.glorot(network, residual_gain=1.0)
             else:
-                initialisation.orthogonal(network)
+                init.orthogonal(network)
         return networks
 
     def _generator_plan(self, recipe: Recipe, spec: DataSpec, classes: int) -> GeneratorPlan:

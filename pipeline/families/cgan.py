@@ -15,10 +15,10 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelCode, LabelVector
-from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
-from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
+from pipeline.networks.architectures.cgan import TwoBranchMaxout, TwoBranchRelu
+from pipeline.networks.architectures.dcgan import DenseDownward, DensePlan, DenseUpward
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelCode, LabelVector
 from pipeline.types import DataSpec
 
 UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.00004)
@@ -174,7 +174,7 @@ class Family(LatentFamily[Config]):
         up = TwoBranchRelu(config.latent, code, config.generator_branches, config.generator_joint, spec.size)
         down = TwoBranchMaxout(spec.size, code, (pixels, labels, joint))
         for network in (up, down):
-            initialisation.uniform(network, config.init)
+            init.uniform(network, config.init)
         return up, down
 
     def _strided(self, spec: DataSpec, code: int) -> tuple[DenseUpward, DenseDownward]:
@@ -192,7 +192,7 @@ class Family(LatentFamily[Config]):
             DenseDownward(plan(config.discriminator_width)),
         )
         for network in (up, down):
-            initialisation.normal(network, 0.02)
+            init.normal(network, 0.02)
         return up, down
 
     def generate(self, turn: Turn) -> Tensor:

@@ -18,10 +18,10 @@ from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import RENAMED, DesignSettings
 from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
-from pipeline.networks import initialisation
-from pipeline.networks.patch import PatchDiscriminator, PatchPlan
-from pipeline.networks.pool import empty_pool, exchange
-from pipeline.networks.translator import Translator, TranslatorPlan
+from pipeline.networks.architectures.cyclegan import Translator, TranslatorPlan
+from pipeline.networks.architectures.pix2pix import PatchDiscriminator, PatchPlan
+from pipeline.networks.blocks.image_pool import empty_pool, exchange
+from pipeline.networks.layers import init
 from pipeline.types import Batch, DataSpec
 
 MULTIPLE = 4
@@ -151,7 +151,7 @@ class Family(BaseFamily[Config]):
             patches = PatchPlan(outputs, config.discriminator_width, config.discriminator_layers, "instance")
             networks[f"discriminator_{side}"] = PatchDiscriminator(patches)
         for network in networks.values():
-            initialisation.normal(network, config.init_std)
+            init.normal(network, config.init_std)
         return networks
 
     def players(self) -> tuple[Player, ...]:

@@ -13,12 +13,19 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelVector
-from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
-from pipeline.networks.layers import rows_of
-from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
-from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.architectures.dcgan import (
+    DenseDownward,
+    DensePlan,
+    DenseUpward,
+    DownwardStack,
+    PairedCritic,
+    PairedGenerator,
+    PairedPlan,
+    StackPlan,
+    UpwardStack,
+)
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelVector, rows_of
 from pipeline.types import DataSpec
 
 THEANO_EPS = 1e-8
@@ -177,10 +184,10 @@ class Family(LatentFamily[Config]):
         }
         if config.init_std is not None:
             for network in networks.values():
-                initialisation.normal(network, config.init_std)
+                init.normal(network, config.init_std)
         elif config.architecture == "paired":
             for network in networks.values():
-                initialisation.orthogonal(network)
+                init.orthogonal(network)
         return networks
 
     def _widths(self, last: int, count: int) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.layers import one_hot
-from pipeline.networks.perceptron import MaxoutPerceptron, ReluPerceptron
+from pipeline.networks.blocks.perceptron import MaxoutPerceptron, ReluPerceptron
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.types import DataSpec
 
 UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.000004)
@@ -96,7 +96,7 @@ class Generator(nn.Module):
         # Uniform noise comes over (−1, 1); the paper's over (−√3, √3) has variance 1.
         self.scale = math.sqrt(3) if config.latent_distribution == "uniform" else 1.0
         self.stack = ReluPerceptron(config.latent + classes, config.generator_widths, math.prod(shape))
-        initialisation.uniform(self.stack, config.generator_init)
+        init.uniform(self.stack, config.generator_init)
         nn.init.constant_(self.stack.output.bias, config.output_bias)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
         self.stack = MaxoutPerceptron(
             size + classes, config.discriminator_units, config.pieces, config.keep_input, config.keep_hidden
         )
-        initialisation.uniform(self.stack, config.discriminator_init)
+        init.uniform(self.stack, config.discriminator_init)
 
     def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         inputs = (x.flatten(1) + 1) / 2

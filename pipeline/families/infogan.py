@@ -16,9 +16,9 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily, Seen, Terms
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon
-from pipeline.networks import initialisation
-from pipeline.networks.coded_pair import CodedGenerator, Recogniser, TrunkDiscriminator
-from pipeline.networks.dense_ended import DensePlan
+from pipeline.networks.architectures.dcgan import DensePlan
+from pipeline.networks.architectures.infogan import CodedGenerator, Recogniser, TrunkDiscriminator
+from pipeline.networks.layers import init
 from pipeline.types import Batch, DataSpec
 
 # D's moves the recogniser too.
@@ -132,7 +132,7 @@ class Family(LatentFamily[Config]):
         }
         if config.init_std is not None:
             for network in networks.values():
-                initialisation.normal(network, config.init_std)
+                init.normal(network, config.init_std)
         return networks
 
     @property

@@ -18,9 +18,11 @@ from pipeline.families import _choices, _geometry, _shared
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.layers import dropout, one_hot
-from pipeline.networks.perceptron import ReluPerceptron
-from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
+from pipeline.networks.architectures.lapgan import SMALLEST, LevelDiscriminator, LevelGenerator
+from pipeline.networks.blocks.perceptron import ReluPerceptron
+from pipeline.networks.layers.dropout import dropout
+from pipeline.networks.layers.embedding import one_hot
+from pipeline.networks.layers.resample import coarser, finer
 from pipeline.types import Batch, DataSpec
 
 EPOCH = 2 * 45_000  # D and G each read their own batches, and the clock counts both

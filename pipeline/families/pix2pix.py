@@ -16,9 +16,9 @@ from pipeline.families._choices import LossChoice
 from pipeline.families._settings import GameSettings
 from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
-from pipeline.networks import initialisation
-from pipeline.networks.patch import PatchDiscriminator, PatchPlan
-from pipeline.networks.unet import Dropper, Unet, UnetPlan
+from pipeline.networks.architectures.pix2pix import PatchDiscriminator, PatchPlan, Unet, UnetPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.dropout import Dropper
 from pipeline.types import Batch, DataSpec
 
 BITS = 32
@@ -136,7 +136,7 @@ class Family(AdversarialFamily[Config]):
             "discriminator": PatchDiscriminator(patches),
         }
         for network in networks.values():
-            initialisation.normal(network, config.init_std)
+            init.normal(network, config.init_std)
         return networks
 
     def sample(

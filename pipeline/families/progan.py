@@ -13,7 +13,7 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.grown import GrownCritic, GrownGenerator
+from pipeline.networks.architectures.progan import GrownCritic, GrownGenerator
 from pipeline.types import Batch, DataSpec
 
 

@@ -16,8 +16,8 @@ from pipeline.families._adversarial import LatentFamily, Reads
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import RENAMED, LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
-from pipeline.networks.layers import one_hot
+from pipeline.networks.architectures.r3gan import GroupedCritic, GroupedGenerator, GroupedPlan, linear
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.types import Batch, DataSpec
 
 

@@ -11,10 +11,10 @@ from pipeline.contract import Optimiser, Ramp
 from pipeline.families._choices import Width
 from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
-from pipeline.networks import initialisation
-from pipeline.networks.pre_activation import Order, Recipe
-from pipeline.networks.spectral import Layers
-from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.architectures.sngan import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.blocks.residual import Order, Recipe
+from pipeline.networks.layers import init
+from pipeline.networks.layers.spectral_norm import Layers
 from pipeline.types import DataSpec
 
 ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=16_000_000), beta1=0.0, beta2=0.9)
@@ -217,5 +217,5 @@ class Family(SpectralFamily[Config]):
             "discriminator": SpectralCritic(critic),
         }
         for network in networks.values():
-            initialisation.glorot(network) if config.init == "glorot" else initialisation.orthogonal(network)
+            init.glorot(network) if config.init == "glorot" else init.orthogonal(network)
         return networks

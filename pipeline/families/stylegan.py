@@ -12,10 +12,10 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown, _styles
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.adaptive import AdaptiveSynthesis
-from pipeline.networks.grown import GrownCritic
-from pipeline.networks.mapping import JoinedMapping, class_weights
-from pipeline.networks.style_pair import StyleGenerator
+from pipeline.networks.architectures.progan import GrownCritic
+from pipeline.networks.architectures.stylegan import AdaptiveSynthesis, JoinedMapping
+from pipeline.networks.blocks.mapping import StyleGenerator
+from pipeline.networks.layers.embedding import class_weights
 from pipeline.types import Batch, DataSpec
 
 

@@ -15,9 +15,10 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.mapping import Mapping as StyleMapping
-from pipeline.networks.minibatch import MinibatchName
-from pipeline.networks.style_pair import CriticPlan, StyleCritic, StyleGenerator, StylePlan, StyleSynthesis
+from pipeline.networks.architectures.stylegan2 import CriticPlan, StyleCritic, StylePlan, StyleSynthesis
+from pipeline.networks.architectures.stylegan2 import Mapping as StyleMapping
+from pipeline.networks.blocks.mapping import StyleGenerator
+from pipeline.networks.layers.minibatch import MinibatchName
 from pipeline.penalties._path_length import path_lengths, towards_mean
 from pipeline.types import Batch, DataSpec
 

@@ -15,10 +15,10 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelVector
-from pipeline.networks.perceptron import ReluPerceptron
-from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.architectures.dcgan import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.blocks.perceptron import ReluPerceptron
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import Batch, DataSpec
 
 RMSPROP = Optimiser(name="rmsprop", lr=5e-5)
@@ -161,7 +161,7 @@ class Family(LatentFamily[Config]):
         }
         if config.init_std is not None and config.architecture == "strided":
             for network in networks.values():
-                initialisation.normal(network, config.init_std)
+                init.normal(network, config.init_std)
         return networks
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, DownwardStack]:

@@ -15,16 +15,18 @@ from pipeline.families._adversarial import LatentFamily, Seen, Terms
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.pre_activation import Upsampling
-from pipeline.networks.residual import (
+from pipeline.networks.architectures.wgan_gp import (
     ResidualCritic,
     ResidualCriticPlan,
     ResidualGenerator,
     ResidualPlan,
-    glorot_linear,
+    StridedCritic,
+    StridedGenerator,
+    StridedPlan,
 )
-from pipeline.networks.strided import StridedCritic, StridedGenerator, StridedPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.conv import glorot_linear
+from pipeline.networks.layers.resample import Upsampling
 from pipeline.types import DataSpec
 
 ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=32_000_000), beta1=0.0, beta2=0.9)
@@ -234,7 +236,7 @@ class Family(LatentFamily[Config]):
         }
         if self.config.init_std is not None:
             for network in networks.values():
-                initialisation.normal(network, self.config.init_std)
+                init.normal(network, self.config.init_std)
         return networks
 
     def _residual(self, spec: DataSpec, classes: int) -> tuple[ResidualGenerator, ResidualCritic]:

@@ -13,7 +13,8 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
 from pipeline.errors import SettingsError
 from pipeline.families.lapgan import BaseDiscriminator, Config
-from pipeline.networks.pyramid import LevelDiscriminator, LevelGenerator, coarser, finer
+from pipeline.networks.architectures.lapgan import LevelDiscriminator, LevelGenerator
+from pipeline.networks.layers.resample import coarser, finer
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (1, 32, 32), ("a", "b", "c"))

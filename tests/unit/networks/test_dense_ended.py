@@ -7,11 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
-from pipeline.networks.layers import truncated_normal
-from pipeline.networks.normalisation import gathered_statistics
-from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
-from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
+from pipeline.networks.architectures.cgan import TwoBranchMaxout, TwoBranchRelu
+from pipeline.networks.architectures.dcgan import (
+    DenseDownward,
+    DensePlan,
+    DenseUpward,
+    PairedCritic,
+    PairedGenerator,
+    PairedPlan,
+)
+from pipeline.networks.layers.noise import truncated_normal
+from pipeline.networks.layers.norm import gathered_statistics
 
 
 @pytest.mark.parametrize("kernel", [4, 5])

@@ -7,15 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks.equalised import (
-    HE_GAIN,
-    EqualisedConv,
-    EqualisedLinear,
-    add_bias,
-    leaky,
-    leaky_unit,
-    pixel_norm,
-)
+from pipeline.networks.layers.equalized_lr import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky, leaky_unit
+from pipeline.networks.layers.norm import pixel_norm
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.networks.fir import Blur, DownConvolution, UpConvolution
+from pipeline.networks.layers.resample import Blur, DownConvolution, UpConvolution
 
 LINE = (1.0, 3.0, 3.0, 1.0)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pipeline.networks.grouped import (
+from pipeline.networks.architectures.r3gan import (
     ACTIVATION_GAIN,
     GroupedBlock,
     GroupedCritic,
@@ -13,7 +13,7 @@ from pipeline.networks.grouped import (
     GroupedPlan,
     linear,
 )
-from pipeline.networks.resampling import FilteredDownsample, FilteredUpsample, widen
+from pipeline.networks.layers.resample import FilteredDownsample, FilteredUpsample, widen
 
 PLAN = GroupedPlan((3, 2), (16, 8), (2, 1), (4, 2), 3)
 

@@ -8,16 +8,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks.adaptive import FUSED, AdaptiveLayer, AdaptiveSynthesis, fused_doubling, instance_norm
-from pipeline.networks.grown import (
-    Detail,
-    GrownCritic,
-    GrownGenerator,
-    GrownPlan,
-    at_detail,
-    enlarge,
-    shrink,
-)
+from pipeline.networks.architectures.progan import GrownCritic, GrownGenerator
+from pipeline.networks.architectures.stylegan import FUSED, AdaptiveLayer, AdaptiveSynthesis, fused_doubling
+from pipeline.networks.blocks.growing import Detail, GrownPlan, at_detail
+from pipeline.networks.layers.norm import instance_norm
+from pipeline.networks.layers.resample import enlarge, shrink
 
 PLAN = GrownPlan((3, 2), 2, 3, width=32, max_width=6)
 

@@ -5,8 +5,18 @@ import torch
 from inceptions import random_state
 from torch import Tensor, nn
 
-from pipeline.networks import inception
-from pipeline.networks.inception import LAYERS, TAPS, Inception, Mixed7, Normalised, Tap, fold, mean_around, shapes
+from pipeline.networks.architectures import inception
+from pipeline.networks.architectures.inception import (
+    LAYERS,
+    TAPS,
+    Inception,
+    Mixed7,
+    Normalised,
+    Tap,
+    fold,
+    mean_around,
+    shapes,
+)
 from tests.bench import plain_inception
 
 pytestmark = pytest.mark.slow  # the whole network, twice

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.networks import initialisation
-from pipeline.networks.layers import Maxout, dropout, mean_pool, one_hot, upsample_nearest
-from pipeline.networks.normalisation import ChannelLayerNorm, ConditionalBatchNorm, make_norm, normalise
+from pipeline.networks.layers import init
+from pipeline.networks.layers.dropout import dropout
+from pipeline.networks.layers.embedding import one_hot
+from pipeline.networks.layers.maxout import Maxout
+from pipeline.networks.layers.norm import ChannelLayerNorm, ConditionalBatchNorm, make_norm, normalise
+from pipeline.networks.layers.resample import mean_pool, upsample_nearest
 
 
 def test_maxout_takes_the_largest_piece_of_each_unit() -> None:
@@ -77,7 +80,7 @@ def test_norms_by_name() -> None:
 def test_dcgan_initialisation() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(64, 64, 4), nn.BatchNorm2d(4096), nn.ConvTranspose2d(64, 64, 4))
-    initialisation.normal(network, 0.02)
+    init.normal(network, 0.02)
     convolution, norm, _ = network
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
@@ -92,9 +95,9 @@ def test_dcgan_initialisation() -> None:
 @given(bound=st.floats(1e-3, 1))
 def test_uniform_initialisations(bound: float) -> None:
     layer = nn.Linear(50, 40)
-    initialisation.uniform(layer, bound)
+    init.uniform(layer, bound)
     assert layer.weight.abs().max() <= bound
     assert not layer.bias.any()
-    initialisation.uniform_variance(layer.weight, bound)
+    init.uniform_variance(layer.weight, bound)
     assert layer.weight.abs().max() <= math.sqrt(3 * bound) + 1e-6
     assert layer.weight.var().item() == pytest.approx(bound, rel=0.15)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks.minibatch import MinibatchDeviation, MinibatchDiscrimination, group_size
+from pipeline.networks.layers.minibatch import MinibatchDeviation, MinibatchDiscrimination, group_size
 
 
 def test_groups_take_every_nth_example() -> None:

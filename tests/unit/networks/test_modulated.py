@@ -6,9 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.networks.mapping import JoinedMapping, Mapping, TrackedMean, class_weights
-from pipeline.networks.modulated import StyledConv, ToImage, demodulation, modulated
-from pipeline.networks.noise import noise_map
+from pipeline.networks.architectures.stylegan import JoinedMapping
+from pipeline.networks.architectures.stylegan2 import Mapping
+from pipeline.networks.blocks.mapping import TrackedMean
+from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.modulated_conv import StyledConv, ToImage, demodulation, modulated
+from pipeline.networks.layers.noise import noise_map
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

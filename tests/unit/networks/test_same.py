@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.networks.same import SameConv, SameTransposed, same_padding
+from pipeline.networks.layers.conv import SameConv, SameTransposed, same_padding
 
 
 @pytest.mark.parametrize(

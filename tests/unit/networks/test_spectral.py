@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.networks.spectral import Layers, Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
+from pipeline.networks.layers.spectral_norm import Layers, Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 
 def linear(weight: torch.Tensor) -> SpectralLinear:

@@ -5,12 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.attention import SelfAttention
-from pipeline.networks.bottleneck import DeepCriticBlock, DeepGeneratorBlock
-from pipeline.networks.conditional import LabelVector, LinearBatchNorm, OffsetBatchNorm, join
-from pipeline.networks.pre_activation import CriticBlock, GeneratorBlock, Order, Recipe
-from pipeline.networks.spectral import Layers
-from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.architectures.sngan import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.blocks.bottleneck import DeepCriticBlock, DeepGeneratorBlock
+from pipeline.networks.blocks.residual import CriticBlock, GeneratorBlock, Order, Recipe
+from pipeline.networks.layers.attention import SelfAttention
+from pipeline.networks.layers.embedding import LabelVector, join
+from pipeline.networks.layers.norm import LinearBatchNorm, OffsetBatchNorm
+from pipeline.networks.layers.spectral_norm import Layers
 
 PLAIN = Recipe(Layers(spectral=False))
 

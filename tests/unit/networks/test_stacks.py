@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks.perceptron import MaxoutPerceptron, ReluPerceptron
-from pipeline.networks.residual import BlockPlan, FirstBlock, ResidualBlock
-from pipeline.networks.stacks import DownwardStack, StackPlan, Upsampling, UpwardStack
-from pipeline.networks.strided import StridedCritic, StridedGenerator, StridedPlan, halvings
+from pipeline.networks.architectures.dcgan import DownwardStack, StackPlan, Upsampling, UpwardStack
+from pipeline.networks.architectures.wgan_gp import StridedCritic, StridedGenerator, StridedPlan, halvings
+from pipeline.networks.blocks.perceptron import MaxoutPerceptron, ReluPerceptron
+from pipeline.networks.blocks.residual import BlockPlan, FirstBlock, ResidualBlock
 
 
 @settings(deadline=None, max_examples=20)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from pipeline.networks.mapping import Mapping
-from pipeline.networks.style_pair import CriticPlan, StyleCritic, StyleGenerator, StylePlan, StyleSynthesis
+from pipeline.networks.architectures.stylegan2 import CriticPlan, Mapping, StyleCritic, StylePlan, StyleSynthesis
+from pipeline.networks.blocks.mapping import StyleGenerator
 
 PLAN = StylePlan((4, 3), 2, 3, width=64, max_width=8)
 

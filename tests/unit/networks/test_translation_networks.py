@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.networks.cipher import CipherNetwork
-from pipeline.networks.patch import PatchDiscriminator, PatchPlan, receptive_field
-from pipeline.networks.pool import empty_pool, exchange
-from pipeline.networks.same import SameConv, same_padding
-from pipeline.networks.translator import Translator, TranslatorPlan
-from pipeline.networks.unet import Dropper, Unet, UnetPlan
-from pipeline.networks.waves import (
+from pipeline.networks.architectures.adversarial_cryptography import CipherNetwork
+from pipeline.networks.architectures.cyclegan import Translator, TranslatorPlan
+from pipeline.networks.architectures.pix2pix import PatchDiscriminator, PatchPlan, Unet, UnetPlan, receptive_field
+from pipeline.networks.architectures.wavegan import (
     WaveCritic,
     WaveGenerator,
     WavePlan,
@@ -24,6 +21,9 @@ from pipeline.networks.waves import (
     phase_shuffle,
     quadruplings,
 )
+from pipeline.networks.blocks.image_pool import empty_pool, exchange
+from pipeline.networks.layers.conv import SameConv, same_padding
+from pipeline.networks.layers.dropout import Dropper
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.networks.vgg import DEVIATION, MEAN, Depth, Vgg, names, shapes
+from pipeline.networks.architectures.vgg import DEVIATION, MEAN, Depth, Vgg, names, shapes
 
 COUNTS = {16: 14_714_688, 19: 20_024_384}  # as published, without the classifier
 LAST = {16: "features.28.weight", 19: "features.34.weight"}  # by torchvision's name

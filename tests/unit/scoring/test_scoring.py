@@ -20,7 +20,7 @@ from pipeline.formats.model import load_card, load_states, save_model
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord, dumps, parse, unlike
 from pipeline.metrics import frechet
-from pipeline.networks.inception import fold
+from pipeline.networks.architectures.inception import fold
 from pipeline.scoring.extract import Mapped, in_threads, one_by_one
 from pipeline.scoring.inputs import Model, Opening, open_input, sampled
 from pipeline.scoring.score import Execution, Request, Scored, score
