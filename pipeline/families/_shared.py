@@ -24,7 +24,8 @@ class Canon:
     reference: the configuration's name in the field, as `zerosum families` prints it.
     shape: one example's, without the batch. classes: 0 where the configuration has none.
     fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code,
-    in the order in which the family builds them.
+    in the order in which the family builds them. idle: how many of these the reference declares and never trains;
+    the networks here are without them.
     """
 
     reference: str
@@ -33,6 +34,7 @@ class Canon:
     modality: Modality = "image"
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
     counts: tuple[int, ...] = ()
+    idle: tuple[int, ...] = ()
 
     @property
     def spec(self) -> DataSpec:

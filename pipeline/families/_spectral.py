@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -33,6 +33,8 @@ class LatentConsistency(Settings):
 
 class SpectralConfig(LatentSettings):
     """The keys that both designs have."""
+
+    removed: ClassVar[Mapping[str, str]] = {"order": "weights are carried over by name; leave it out"}
 
     conditional: bool = Field(default=False, description="batch norm per class in G, projection in D")
     latent: int = Field(default=128, ge=1, description="numbers of noise")

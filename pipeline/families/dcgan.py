@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.contract import Optimiser
 from pipeline.families import _choices, _geometry
@@ -14,18 +13,19 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.dcgan import (
-    DenseDownward,
+    CodedDiscriminator,
     DensePlan,
     DenseUpward,
     DownwardStack,
-    PairedCritic,
+    PairedDiscriminator,
     PairedGenerator,
     PairedPlan,
+    StackGenerator,
     StackPlan,
     UpwardStack,
 )
 from pipeline.networks.layers import init
-from pipeline.networks.layers.embedding import LabelVector, rows_of
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import DataSpec
 
 THEANO_EPS = 1e-8
@@ -125,35 +125,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
-
-    def __init__(self, config: Config, stack: UpwardStack | DenseUpward | PairedGenerator, classes: int) -> None:
-        super().__init__()
-        embeds = classes > 0 and config.label_in_generator == "embedding"
-        self.embedding = nn.Embedding(classes, config.label_embedding) if embeds else None
-        self.stack = stack
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if self.embedding is not None and label is not None:
-            z = torch.cat([z, rows_of(self.embedding.weight, label)], dim=1)
-        if isinstance(self.stack, DenseUpward):
-            return torch.tanh(self.stack(z, z[:, :0]))
-        return self.stack(z, label)
-
-
-class DenseDiscriminator(nn.Module):
-    """x (n, C, H, W) and label (n,) → logits (n,); one-hot labels stand beside every layer's input."""
-
-    def __init__(self, plan: DensePlan, classes: int) -> None:
-        super().__init__()
-        self.label = LabelVector(classes)
-        self.stack = DenseDownward(plan)
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.stack(x, self.label(label, x))
-
-
 class Family(LatentFamily[Config]):
     """“Unsupervised representation learning with deep convolutional GANs”, Radford et al. 2016.
 
@@ -175,11 +146,11 @@ class Family(LatentFamily[Config]):
         self.check(spec)
         config = self.config
         classes = self.count_classes(spec)
-        inputs = config.latent + (config.label_embedding if classes and config.label_in_generator == "embedding" else 0)
+        embedding = config.label_embedding if classes and config.label_in_generator == "embedding" else 0
         make = {"strided": self._strided, "dense": self._dense, "paired": self._paired}[config.architecture]
-        stack, discriminator = make(spec, classes, inputs)
+        stack, discriminator = make(spec, classes, config.latent + embedding)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(config, stack, classes),
+            "generator": StackGenerator(stack, classes, embedding),
             "discriminator": discriminator,
         }
         if config.init_std is not None:
@@ -214,11 +185,11 @@ class Family(LatentFamily[Config]):
         down = self._widths(self.config.discriminator_width, levels)
         g_plan = DensePlan((height, width), up, spec.channels, **shared)
         d_plan = DensePlan((height, width), down, spec.channels, joined=classes, **shared)
-        return DenseUpward(g_plan, inputs), DenseDiscriminator(d_plan, classes)
+        return DenseUpward(g_plan, inputs), CodedDiscriminator(d_plan, LabelVector(classes))
 
     def _paired(self, spec: DataSpec, classes: int, inputs: int) -> tuple[PairedGenerator, nn.Module]:
         (height, width), levels = self._base(spec)
         down = self._widths(self.config.discriminator_width, levels)[::-1]
         up = self._widths(self.config.generator_width, levels + 1)
         plan = PairedPlan((height, width), up, down, min(2 * down[-1], self.config.max_width), spec.channels, classes)
-        return PairedGenerator(plan, inputs), PairedCritic(plan)
+        return PairedGenerator(plan, inputs), PairedDiscriminator(plan)

@@ -16,9 +16,10 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily, Seen, Terms
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon
-from pipeline.networks.architectures.dcgan import DensePlan
-from pipeline.networks.architectures.infogan import CodedGenerator, Recogniser, TrunkDiscriminator
+from pipeline.networks.architectures.dcgan import CodedGenerator, DensePlan
+from pipeline.networks.architectures.infogan import Recogniser, TrunkDiscriminator
 from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import Batch, DataSpec
 
 # D's moves the recogniser too.
@@ -124,7 +125,7 @@ class Family(LatentFamily[Config]):
 
         inputs = sum(latent.shape[0] for latent in self.latents)
         networks: dict[str, nn.Module] = {
-            "generator": CodedGenerator(plan(config.generator_width), inputs, classes),
+            "generator": CodedGenerator(plan(config.generator_width), inputs, LabelVector(classes)),
             "discriminator": TrunkDiscriminator(plan(config.discriminator_width), classes),
             "recogniser": Recogniser(
                 config.dense, config.recogniser_width, config.categories, config.codes, config.slope

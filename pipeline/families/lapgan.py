@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,10 +16,13 @@ from pipeline.families import _choices, _geometry, _shared
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.architectures.lapgan import SMALLEST, LevelDiscriminator, LevelGenerator
-from pipeline.networks.blocks.perceptron import ReluPerceptron
-from pipeline.networks.layers.dropout import dropout
-from pipeline.networks.layers.embedding import one_hot
+from pipeline.networks.architectures.lapgan import (
+    SMALLEST,
+    BaseDiscriminator,
+    BaseGenerator,
+    LevelDiscriminator,
+    LevelGenerator,
+)
 from pipeline.networks.layers.resample import coarser, finer
 from pipeline.types import Batch, DataSpec
 
@@ -91,39 +92,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class BaseGenerator(nn.Module):
-    """Noise (n, latent) and label (n,) → the smallest image (n, c, h, w), unbounded."""
-
-    def __init__(self, config: Config, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.classes = classes
-        self.stack = ReluPerceptron(config.latent + classes, config.base_generator, int(torch.Size(shape).numel()))
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if label is not None and self.classes:
-            z = torch.cat([z, one_hot(label, self.classes)], dim=1)
-        return self.stack(z).view(-1, *self.shape)
-
-
-class BaseDiscriminator(nn.Module):
-    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout behind each hidden layer."""
-
-    def __init__(self, config: Config, size: int, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.keep = config.keep
-        self.stack = ReluPerceptron(size + classes, config.base_discriminator, 1)
-
-    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = x.flatten(1)
-        if label is not None and self.classes:
-            x = torch.cat([x, one_hot(label, self.classes)], dim=1)
-        for layer in self.stack.hidden:
-            x = dropout(F.relu(layer(x)), self.keep, generator)
-        return self.stack.output(x).flatten()
-
-
 class Family(BaseFamily[Config]):
     """“Deep generative image models using a Laplacian pyramid of adversarial networks”, Denton et al. 2015.
 
@@ -185,8 +153,10 @@ class Family(BaseFamily[Config]):
         classes = len(spec.classes) if config.conditional else 0
         (height, width), *levels = self._sizes(spec)
         networks: dict[str, nn.Module] = {
-            "generator_0": BaseGenerator(config, (channels, height, width), classes),
-            "discriminator_0": BaseDiscriminator(config, channels * height * width, classes),
+            "generator_0": BaseGenerator(config.latent, config.base_generator, (channels, height, width), classes),
+            "discriminator_0": BaseDiscriminator(
+                channels * height * width, config.base_discriminator, classes, config.keep
+            ),
         }
         for level, size in enumerate(levels, 1):
             networks[f"generator_{level}"] = LevelGenerator(channels, config.width, size, classes)

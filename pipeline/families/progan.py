@@ -13,7 +13,7 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.architectures.progan import GrownCritic, GrownGenerator
+from pipeline.networks.architectures.progan import GrownDiscriminator, GrownGenerator
 from pipeline.types import Batch, DataSpec
 
 
@@ -82,7 +82,7 @@ class Family(_grown.GrownFamily[Config]):
         classes = self.count_classes(spec)
         return {
             "generator": GrownGenerator(plan, config.latent, classes),
-            "discriminator": GrownCritic(plan, 1 + classes, config.minibatch, config.group),
+            "discriminator": GrownDiscriminator(plan, 1 + classes, config.minibatch, config.group),
         }
 
     def generate(self, turn: Turn) -> Tensor:

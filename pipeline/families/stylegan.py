@@ -12,8 +12,8 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown, _styles
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.architectures.progan import GrownCritic
-from pipeline.networks.architectures.stylegan import AdaptiveSynthesis, JoinedMapping
+from pipeline.networks.architectures.progan import GrownDiscriminator
+from pipeline.networks.architectures.stylegan import AdaptiveSynthesis, JoinedMappingNetwork
 from pipeline.networks.blocks.mapping import StyleGenerator
 from pipeline.networks.layers.embedding import class_weights
 from pipeline.types import Batch, DataSpec
@@ -88,10 +88,10 @@ class Family(_grown.GrownFamily[Config]):
         config, plan = self.config, self.plan(spec)
         classes = self.count_classes(spec)
         synthesis = AdaptiveSynthesis(plan, config.style)
-        mapping = JoinedMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
+        mapping = JoinedMappingNetwork(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
         return {
             "generator": StyleGenerator(synthesis, mapping, synthesis.layers, config.style),
-            "discriminator": GrownCritic(plan, max(classes, 1), config.minibatch, config.group, blur=True),
+            "discriminator": GrownDiscriminator(plan, max(classes, 1), config.minibatch, config.group, blur=True),
         }
 
     def generate(self, turn: Turn) -> Tensor:

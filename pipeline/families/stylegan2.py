@@ -15,8 +15,13 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.architectures.stylegan2 import CriticPlan, StyleCritic, StylePlan, StyleSynthesis
-from pipeline.networks.architectures.stylegan2 import Mapping as StyleMapping
+from pipeline.networks.architectures.stylegan2 import (
+    MappingNetwork,
+    StyleDiscriminator,
+    StyleDiscriminatorPlan,
+    StylePlan,
+    StyleSynthesis,
+)
 from pipeline.networks.blocks.mapping import StyleGenerator
 from pipeline.networks.layers.minibatch import MinibatchName
 from pipeline.penalties._path_length import path_lengths, towards_mean
@@ -149,11 +154,11 @@ class Family(LatentFamily[Config]):
         plan = StylePlan((height, width), levels, spec.channels, config.width, config.max_width, config.clamp)
         classes = self.count_classes(spec)
         synthesis = StyleSynthesis(plan, config.style)
-        mapping = StyleMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
-        critic = CriticPlan(plan, classes, config.architecture, config.minibatch, config.group)
+        mapping = MappingNetwork(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
+        critic = StyleDiscriminatorPlan(plan, classes, config.architecture, config.minibatch, config.group)
         return {
             "generator": StyleGenerator(synthesis, mapping, synthesis.layers, config.style),
-            "discriminator": StyleCritic(critic),
+            "discriminator": StyleDiscriminator(critic),
         }
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -16,9 +15,9 @@ from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.dcgan import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.architectures.wgan import ClippedCritic, EmbeddingGenerator
 from pipeline.networks.blocks.perceptron import ReluPerceptron
 from pipeline.networks.layers import init
-from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import Batch, DataSpec
 
 RMSPROP = Optimiser(name="rmsprop", lr=5e-5)
@@ -92,47 +91,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W); strided in [−1, 1], the perceptron unbounded."""
-
-    def __init__(
-        self, config: Config, stack: UpwardStack | ReluPerceptron, shape: tuple[int, ...], classes: int
-    ) -> None:
-        super().__init__()
-        self.label = LabelVector(classes, "embedding", config.label_embedding)
-        self.stack = stack
-        self.shape = shape
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.stack(torch.cat([z, self.label(label, z)], dim=1)).view(-1, *self.shape)
-
-
-class Critic(nn.Module):
-    """x (n, C, H, W) and label (n,) → scores (n,); its weights are clipped in `advance`.
-
-    The loop calls `advance` before each turn in which the critic is in training mode: before every step
-    of its own, as main.py does, and before the generator's, which main.py leaves to the next step.
-    """
-
-    def __init__(self, stack: DownwardStack | ReluPerceptron, classes: int, clip: float | None) -> None:
-        super().__init__()
-        self.label = LabelVector(classes if isinstance(stack, ReluPerceptron) else 0)
-        self.stack = stack
-        self.clip = clip
-
-    @torch.no_grad()
-    def advance(self) -> None:
-        """Every parameter, batch norm's among them, into ±clip."""
-        if self.clip is not None:
-            for parameter in self.parameters():
-                parameter.clamp_(-self.clip, self.clip)
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        if isinstance(self.stack, DownwardStack):
-            return self.stack(x, label)
-        return self.stack(torch.cat([x.flatten(1), self.label(label, x)], dim=1)).flatten()
-
-
 class Family(LatentFamily[Config]):
     """“Wasserstein GAN”, Arjovsky et al. 2017.
 
@@ -156,8 +114,8 @@ class Family(LatentFamily[Config]):
         make = self._strided if config.architecture == "strided" else self._perceptron
         up, down = make(spec, classes, inputs)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(config, up, spec.shape, classes),
-            "discriminator": Critic(down, classes, config.clip),
+            "generator": EmbeddingGenerator(up, spec.shape, classes, config.label_embedding),
+            "discriminator": ClippedCritic(down, classes, config.clip),
         }
         if config.init_std is not None and config.architecture == "strided":
             for network in networks.values():

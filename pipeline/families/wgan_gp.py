@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -16,16 +16,18 @@ from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.wgan_gp import (
+    BoundedGenerator,
+    ClassifyingCritic,
+    CriticPlan,
     ResidualCritic,
-    ResidualCriticPlan,
-    ResidualGenerator,
-    ResidualPlan,
     StridedCritic,
     StridedGenerator,
     StridedPlan,
+    residual_generator,
 )
+from pipeline.networks.blocks.residual import Recipe, ResidualGenerator, ResidualPlan
 from pipeline.networks.layers import init
-from pipeline.networks.layers.conv import glorot_linear
+from pipeline.networks.layers.conv import HeLayers
 from pipeline.networks.layers.resample import Upsampling
 from pipeline.types import DataSpec
 
@@ -60,9 +62,7 @@ class Config(LatentSettings):
         default=False,
         description="residual: the critic's shortcuts see relu(x), as an in-place relu in mimicry makes them",
     )
-    generator_norm: Literal["fused", "batch", "none"] = Field(
-        default="fused", description="fused: batch norm with the two idle parameters that the reference's has"
-    )
+    generator_norm: Literal["batch", "none"] = "batch"
     first_norm: Literal["unit", "channel"] = Field(default="channel", description="strided: of the dense layer")
     discriminator_norm: Literal["none", "layer"] = Field(
         default="none", description="never batch: the penalty is per example"
@@ -76,6 +76,11 @@ class Config(LatentSettings):
     generator_class_weight: float = Field(default=0.1, ge=0, description="of the generator's on its fakes")
     generator: Optimiser = ADAM
     discriminator: Optimiser = ADAM
+
+    @classmethod
+    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().modern(stored)
+        return {**found, "generator_norm": "batch"} if found.get("generator_norm") == "fused" else found
 
     @model_validator(mode="after")
     def _bounded(self) -> Config:
@@ -125,14 +130,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # mimicry's trainer plays 100,000 steps of five batches of 64 and has as many samples as reals.
     "mimicry32": {
-        "generator_norm": "batch",
         "generator_widths": [256, 256, 256, 256],
         "upsampling": "bilinear",
         "rectified_shortcut": True,
         **both(lr=_HALVED, beta1=0.0, beta2=0.9),
     },
     "small": {
-        "generator_norm": "batch",
         "architecture": "strided",
         "latent": 64,
         "generator_widths": [64, 32],
@@ -141,7 +144,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_LIVELY,
     },
     "zoo": {
-        "generator_norm": "batch",
         "conditional": True,
         "architecture": "strided",
         "latent": 64,
@@ -151,7 +153,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_LIVELY,
     },
     "smoke": {
-        "generator_norm": "batch",
         "conditional": True,
         "architecture": "strided",
         "latent": 32,
@@ -162,44 +163,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Idle: TensorFlow's fused batch norm, which normalises by the batch alone, hands its moving mean and variance to the
+# optimiser. No gradient ever reaches them.
 CANON: dict[str, Canon] = {
-    "cifar10_residual": Canon("WGAN-GP CIFAR ResNet uncond", (3, 32, 32), counts=(1_206_275, 1_053_825)),
-    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10, counts=(1_218_563, 1_055_115)),
-    "cifar10_strided": Canon("WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32), counts=(5_180_675, 4_114_689)),
+    "cifar10_residual": Canon(
+        "WGAN-GP CIFAR ResNet uncond", (3, 32, 32), counts=(1_206_275, 1_053_825), idle=(1_792, 0)
+    ),
+    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10, counts=(1_218_563, 1_055_115), idle=(256, 0)),
+    "cifar10_strided": Canon(
+        "WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32), counts=(5_180_675, 4_114_689), idle=(768, 0)
+    ),
     "mnist_strided": Canon("WGAN-GP MNIST", (1, 28, 28), counts=(1_554_177, 1_030_145)),
-    "images64_residual": Canon("WGAN-GP 64 px “Good” ResNet", (3, 64, 64), counts=(8_545_347, 7_491_841)),
-    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64), counts=(5_366_659, 4_316_545)),
+    "images64_residual": Canon(
+        "WGAN-GP 64 px “Good” ResNet", (3, 64, 64), counts=(8_545_347, 7_491_841), idle=(4_864, 0)
+    ),
+    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64), counts=(5_366_659, 4_316_545), idle=(1_920, 0)),
     "mimicry32": Canon("WGAN-GP 32 px (mimicry variant)", (3, 32, 32), counts=(4_276_739, 1_053_825)),
 }
-
-
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
-
-    def __init__(self, stack: ResidualGenerator | StridedGenerator, sigmoid: bool) -> None:
-        super().__init__()
-        self.stack = stack
-        self.scale = 0.5 if sigmoid else 1.0
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        # A sigmoid's [0, 1] carried to [−1, 1] is 2σ(a) − 1 = tanh(a/2).
-        return torch.tanh(self.scale * self.stack(z, label))
-
-
-class Critic(nn.Module):
-    """x (n, C, H, W) → (scores (n,), logits of its class (n, classes) or None)."""
-
-    def __init__(self, stack: ResidualCritic | StridedCritic, classes: int, sigmoid: bool) -> None:
-        super().__init__()
-        self.stack = stack
-        self.sigmoid = sigmoid
-        self.score = glorot_linear(stack.features, 1)
-        self.classifier = glorot_linear(stack.features, classes) if classes else None
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        features = self.stack((x + 1) / 2 if self.sigmoid else x)
-        logits = self.classifier(features) if self.classifier is not None else None
-        return self.score(features).flatten(), logits
 
 
 class Family(LatentFamily[Config]):
@@ -212,6 +192,14 @@ class Family(LatentFamily[Config]):
     """
 
     paper = "Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville 2017, arXiv:1704.00028"
+
+    def modern_state(self, network: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Batch norms had two idle parameters, and the residual generator's parts other names."""
+        kept = {key: value for key, value in state.items() if not key.endswith((".moving_mean", ".moving_variance"))}
+        if network != "generator" or self.config.architecture != "residual":
+            return kept
+        older = (("stack.first.", "stack.linear."), ("stack.blocks.", "stack.layers."))
+        return {key.replace(*older[0]).replace(*older[1]): value for key, value in kept.items()}
 
     @property
     def _critic_halvings(self) -> int:
@@ -231,8 +219,8 @@ class Family(LatentFamily[Config]):
         make = self._residual if self.config.architecture == "residual" else self._strided
         generator, critic = make(spec, classes)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(generator, sigmoid),
-            "discriminator": Critic(critic, classes, sigmoid),
+            "generator": BoundedGenerator(generator, sigmoid),
+            "discriminator": ClassifyingCritic(critic, classes, sigmoid),
         }
         if self.config.init_std is not None:
             for network in networks.values():
@@ -244,16 +232,14 @@ class Family(LatentFamily[Config]):
         height, width = spec.resolution
         doublings = len(config.generator_widths) - 1
         base = (height // 2**doublings, width // 2**doublings)
-        generator = ResidualPlan(
-            base,
-            config.generator_widths,
-            spec.channels,
-            config.generator_norm,
-            classes,
-            config.block_bias,
-            config.upsampling,
+        layers = HeLayers()
+        upward = Recipe(layers, config.upsampling, config.block_bias)
+        plan = ResidualPlan(upward, base, config.generator_widths, spec.channels, config.latent)
+        downward = Recipe(
+            layers, bias=config.block_bias, rectified_shortcut=config.rectified_shortcut, means_first=True
         )
-        critic = ResidualCriticPlan(
+        critic = CriticPlan(
+            recipe=downward,
             base=(height // 2**self._critic_halvings, width // 2**self._critic_halvings),
             widths=config.discriminator_widths,
             channels=spec.channels,
@@ -261,10 +247,8 @@ class Family(LatentFamily[Config]):
             opening=config.discriminator_opening,
             head=config.discriminator_head,
             norm=config.discriminator_norm,
-            bias=config.block_bias,
-            rectified_shortcut=config.rectified_shortcut,
         )
-        return ResidualGenerator(generator, config.latent), ResidualCritic(critic)
+        return residual_generator(plan, config.generator_norm, classes), ResidualCritic(critic)
 
     def _strided(self, spec: DataSpec, classes: int) -> tuple[StridedGenerator, StridedCritic]:
         config = self.config

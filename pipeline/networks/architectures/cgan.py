@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.layers.dropout import dropout
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.networks.layers.maxout import Maxout
 
 
@@ -48,3 +49,34 @@ class TwoBranchMaxout(nn.Module):
         hidden = [self.pixels(x)] if self.code is None else [self.pixels(x), self.code(code)]
         y = dropout(torch.cat(hidden, dim=1), keep, generator)
         return self.output(dropout(self.joint(y), keep, generator)).flatten()
+
+
+class BranchedGenerator(nn.Module):
+    """Noise (n, latent) over (−1, 1) and label (n,) → (n, C, H, W) in [−1, 1].
+
+    The paper's images are σ(a) in [0, 1]; carried to [−1, 1], that is tanh(a/2). Its noise is over the unit hypercube.
+    """
+
+    def __init__(self, label: LabelVector, stack: TwoBranchRelu, shape: tuple[int, ...], keep: float) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = stack
+        self.shape = shape
+        self.keep = keep
+
+    def forward(self, z: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = self.stack((z + 1) / 2, self.label(label, z), self.keep, generator)
+        return torch.tanh(0.5 * x).view(-1, *self.shape)
+
+
+class BranchedDiscriminator(nn.Module):
+    """x (n, C, H, W) in [−1, 1] and label (n,) → logits (n,); sees x in [0, 1]."""
+
+    def __init__(self, label: LabelVector, stack: TwoBranchMaxout, keep: float) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = stack
+        self.keep = keep
+
+    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        return self.stack(((x + 1) / 2).flatten(1), self.label(label, x), self.keep, generator)

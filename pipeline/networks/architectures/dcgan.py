@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.layers.dimensions import CONVOLUTIONS, TRANSPOSED
-from pipeline.networks.layers.embedding import join
+from pipeline.networks.layers.embedding import LabelVector, join, rows_of
 from pipeline.networks.layers.norm import NormName, make_norm, normalise
 from pipeline.networks.layers.resample import upsample_nearest
 
@@ -277,12 +277,12 @@ class DenseDownward(nn.Module):
             x = F.leaky_relu(stage(x, code), self.plan.slope)
         return x
 
-    def judge(self, features: Tensor, code: Tensor) -> Tensor:
+    def read(self, features: Tensor, code: Tensor) -> Tensor:
         """Logits (n,) of features."""
         return self.head(join(features, code)).flatten()
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        return self.judge(self.features(x, code), code)
+        return self.read(self.features(x, code), code)
 
 
 PAIRED_SLOPE = 0.1
@@ -342,7 +342,7 @@ class PairedBlock(nn.Module):
         return F.leaky_relu(self.norm2(self.halve(x)), PAIRED_SLOPE)
 
 
-class PairedCritic(nn.Module):
+class PairedDiscriminator(nn.Module):
     """x (n, channels, h, w) and label (n,) → logits (n,): the sum over the last map, one linear unit."""
 
     def __init__(self, plan: PairedPlan) -> None:
@@ -363,3 +363,50 @@ class PairedCritic(nn.Module):
         if self.projection is not None and label is not None:
             logits = logits + (self.projection(label) * features).sum(1)
         return logits
+
+
+class StackGenerator(nn.Module):
+    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1].
+
+    embedding: numbers that a label becomes beside the noise; at 0 the stack takes labels, or nothing does.
+    """
+
+    def __init__(self, stack: UpwardStack | DenseUpward | PairedGenerator, classes: int, embedding: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, embedding) if classes and embedding else None
+        self.stack = stack
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.embedding is not None and label is not None:
+            z = torch.cat([z, rows_of(self.embedding.weight, label)], dim=1)
+        if isinstance(self.stack, DenseUpward):
+            return torch.tanh(self.stack(z, z[:, :0]))
+        return self.stack(z, label)
+
+
+class CodedGenerator(nn.Module):
+    """Noise, or noise and codes (n, inputs), and label (n,) → (n, C, H, W): σ(a) of [0, 1] carried to [−1, 1]."""
+
+    def __init__(self, plan: DensePlan, inputs: int, label: LabelVector) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = DenseUpward(plan, inputs)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return torch.tanh(0.5 * self.stack(z, self.label(label, z)))
+
+
+class CodedDiscriminator(nn.Module):
+    """x (n, C, H, W) and label (n,) → logits (n,); the label's code stands beside every layer's input.
+
+    unit: the stack sees x in [0, 1].
+    """
+
+    def __init__(self, plan: DensePlan, label: LabelVector, unit: bool = False) -> None:
+        super().__init__()
+        self.label = label
+        self.stack = DenseDownward(plan)
+        self.unit = unit
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.stack((x + 1) / 2 if self.unit else x, self.label(label, x))

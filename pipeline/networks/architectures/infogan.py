@@ -1,25 +1,12 @@
-"""InfoGAN, Chen et al. 2016: a generator of noise and codes, a discriminator with its trunk, a recogniser upon it."""
+"""InfoGAN, Chen et al. 2016: DCGAN's generator of noise and codes, a discriminator's trunk, a recogniser upon it."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.architectures.dcgan import DenseDownward, DensePlan, DenseUpward
+from pipeline.networks.architectures.dcgan import DenseDownward, DensePlan
 from pipeline.networks.layers.embedding import LabelVector
-
-
-class CodedGenerator(nn.Module):
-    """Noise with its codes (n, inputs) and label (n,) → (n, C, H, W): σ(a) of [0, 1] carried to [−1, 1]."""
-
-    def __init__(self, plan: DensePlan, inputs: int, classes: int) -> None:
-        super().__init__()
-        self.label = LabelVector(classes)
-        self.stack = DenseUpward(plan, inputs)
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return torch.tanh(0.5 * self.stack(z, self.label(label, z)))
 
 
 class TrunkDiscriminator(nn.Module):
@@ -33,7 +20,7 @@ class TrunkDiscriminator(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         code = self.label(label, x)
         features = self.stack.features((x + 1) / 2, code)
-        return self.stack.judge(features, code), features
+        return self.stack.read(features, code), features
 
 
 class Recogniser(nn.Module):

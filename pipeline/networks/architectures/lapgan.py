@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.networks.architectures.gan import with_label
+from pipeline.networks.blocks.perceptron import ReluPerceptron
 from pipeline.networks.layers.dropout import dropout
 from pipeline.networks.layers.embedding import one_hot
 
-SMALLEST = 9  # the judge's two unpadded convolutions leave at least one number of such a side
+SMALLEST = 9  # the discriminator's two unpadded convolutions leave at least one number of such a side
+
+
+class BaseGenerator(nn.Module):
+    """Noise (n, latent) and label (n,) → the smallest image (n, c, h, w), unbounded."""
+
+    def __init__(self, latent: int, widths: tuple[int, ...], shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.classes = classes
+        self.stack = ReluPerceptron(latent + classes, widths, math.prod(shape))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.stack(with_label(z, label, self.classes)).view(-1, *self.shape)
+
+
+class BaseDiscriminator(nn.Module):
+    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout behind each hidden layer."""
+
+    def __init__(self, size: int, widths: tuple[int, ...], classes: int, keep: float) -> None:
+        super().__init__()
+        self.classes = classes
+        self.keep = keep
+        self.stack = ReluPerceptron(size + classes, widths, 1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = with_label(x.flatten(1), label, self.classes)
+        for layer in self.stack.hidden:
+            x = dropout(F.relu(layer(x)), self.keep, generator)
+        return self.stack.output(x).flatten()
 
 
 class ClassPlane(nn.Module):

@@ -78,7 +78,7 @@ def paint(levels: nn.ModuleList, plan: GrownPlan, x: Tensor, lod: float) -> Tens
     return fade_in(levels, below, x, top, fade, plan.levels)
 
 
-class CriticLevel(nn.Module):
+class DiscriminatorLevel(nn.Module):
     """(n, maps, h, w) → (n, maps below, h/2, w/2), and the head that reads an image at this resolution.
 
     The halving is the mean of 2×2 outputs, before bias and activation, as the references' fused layer
@@ -101,7 +101,7 @@ class CriticLevel(nn.Module):
         return leaky(add_bias(mean_pool(F.conv2d(x, self.second.scaled, padding=1)), self.second.bias))
 
 
-class CriticBase(nn.Module):
+class DiscriminatorBase(nn.Module):
     """(n, maps, base) → (n, outputs): batch statistics, 3×3, two dense layers; and its own image head."""
 
     def __init__(self, plan: GrownPlan, outputs: int, minibatch: MinibatchName, group: int) -> None:
@@ -123,7 +123,7 @@ class CriticBase(nn.Module):
         return self.out(x if self.distances is None else self.distances(x))
 
 
-class GrownCritic(nn.Module):
+class GrownDiscriminator(nn.Module):
     """x (n, C, H, W) at full size → (n, outputs), read by the head of the level that is in use.
 
     While a level fades in, its features are lerped with what the head below reads from the halved image.
@@ -135,8 +135,8 @@ class GrownCritic(nn.Module):
         super().__init__()
         self.plan = plan
         # From the finest down, as the references create their variables.
-        levels: list[nn.Module] = [CriticLevel(plan, level, blur) for level in range(plan.levels, 0, -1)]
-        self.levels = nn.ModuleList([*levels, CriticBase(plan, outputs, minibatch, group)])
+        levels: list[nn.Module] = [DiscriminatorLevel(plan, level, blur) for level in range(plan.levels, 0, -1)]
+        self.levels = nn.ModuleList([*levels, DiscriminatorBase(plan, outputs, minibatch, group)])
 
     def forward(self, x: Tensor, lod: float = 0.0) -> Tensor:
         count = self.plan.levels

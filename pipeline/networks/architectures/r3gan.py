@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.networks.layers.resample import FilteredDownsample, FilteredUpsample
 
 SLOPE = 0.2
@@ -115,7 +116,7 @@ class GroupedGenerator(nn.Module):
         return self.output(self.layers(x))
 
 
-class GroupedCritic(nn.Module):
+class GroupedDiscriminator(nn.Module):
     """x (n, channels, base·2^(stages−1)) → features (n, outputs); the mirror of the generator."""
 
     def __init__(self, plan: GroupedPlan, outputs: int) -> None:
@@ -133,3 +134,40 @@ class GroupedCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.basis(self.layers(self.input(x))).flatten(1))
+
+
+class LabelledGenerator(nn.Module):
+    """Noise (n, latent) and label (n,) → (n, C, H, W), unbounded, or in (−1, 1) where `bounded`.
+
+    embedding: numbers that a label becomes beside the noise.
+    """
+
+    def __init__(self, plan: GroupedPlan, latent: int, classes: int, embedding: int, bounded: bool) -> None:
+        super().__init__()
+        self.classes = classes
+        self.bounded = bounded
+        self.embedding = linear(classes, embedding) if classes else None
+        self.stack = GroupedGenerator(plan, latent + (embedding if classes else 0))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.embedding is not None and label is not None:
+            z = torch.cat([z, self.embedding(one_hot(label, self.classes))], dim=1)
+        x = self.stack(z)
+        return x.tanh() if self.bounded else x
+
+
+class ProjectingDiscriminator(nn.Module):
+    """x (n, C, H, W) and label (n,) → logits (n,); with labels, ⟨features, embedding⟩."""
+
+    def __init__(self, plan: GroupedPlan, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        width = plan.widths[0]
+        self.stack = GroupedDiscriminator(plan, width if classes else 1)
+        self.embedding = linear(classes, width, 1 / math.sqrt(width)) if classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        features = self.stack(x)
+        if self.embedding is not None and label is not None:
+            return (features * self.embedding(one_hot(label, self.classes))).sum(1)
+        return features.flatten()

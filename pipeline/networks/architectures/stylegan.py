@@ -107,7 +107,7 @@ class AdaptiveSynthesis(nn.Module):
         return fade_in(self.levels, below, x, top, fade, self.plan.levels)
 
 
-class JoinedMapping(nn.Module):
+class JoinedMappingNetwork(nn.Module):
     """StyleGAN's: z ⊕ row of a label matrix, pixel norm over both, dense layers: → w (n, width).
 
     The label matrix (classes, latent) starts as N(0, 1) and is not equalised.

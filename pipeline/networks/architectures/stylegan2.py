@@ -18,7 +18,7 @@ from pipeline.networks.layers.norm import pixel_norm
 from pipeline.networks.layers.resample import DownConvolution, FilteredDownsample, FilteredUpsample
 
 
-class Mapping(nn.Module):
+class MappingNetwork(nn.Module):
     """StyleGAN2's: z (n, latent) and label (n,) → w (n, width).
 
     z and the label's embedding are each normalised to second moment 1, joined, and pass `layers`
@@ -118,7 +118,7 @@ class StyleSynthesis(nn.Module):
         return image
 
 
-class CriticConv(EqualisedConv):
+class DownsamplingConv(EqualisedConv):
     """An equalised convolution, halving where `down`, with bias and leaky relu where `active`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, down: bool, clamp: float | None) -> None:
@@ -131,15 +131,15 @@ class CriticConv(EqualisedConv):
         return leaky_unit(x, gain, self.clamp)
 
 
-class CriticBlock(nn.Module):
+class StyleDiscriminatorBlock(nn.Module):
     """(n, maps, h, w) → (n, maps below, h/2, w/2); both branches times √½ where residual."""
 
     def __init__(self, plan: StylePlan, level: int, residual: bool) -> None:
         super().__init__()
         maps, below, clamp = plan.maps(level), plan.maps(level - 1), plan.clamp
-        self.fromrgb = CriticConv(plan.channels, maps, 1, False, clamp) if level == plan.levels else None
-        self.conv0 = CriticConv(maps, maps, 3, False, clamp)
-        self.conv1 = CriticConv(maps, below, 3, True, clamp)
+        self.fromrgb = DownsamplingConv(plan.channels, maps, 1, False, clamp) if level == plan.levels else None
+        self.conv0 = DownsamplingConv(maps, maps, 3, False, clamp)
+        self.conv1 = DownsamplingConv(maps, below, 3, True, clamp)
         self.skip = EqualisedConv(maps, below, 1, bias=False) if residual else None
         self.downsample = FilteredDownsample(HALVES) if residual else None
 
@@ -154,7 +154,7 @@ class CriticBlock(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class CriticPlan:
+class StyleDiscriminatorPlan:
     """The critic beside its widths: labels, what it sees of the batch, how many layers map the label."""
 
     widths: StylePlan
@@ -165,14 +165,14 @@ class CriticPlan:
     mapping_layers: int = 8
 
 
-class CriticEpilogue(nn.Module):
+class DiscriminatorEpilogue(nn.Module):
     """(n, maps, base) → (n, outputs): batch statistics, 3×3, two dense layers."""
 
-    def __init__(self, plan: CriticPlan, outputs: int) -> None:
+    def __init__(self, plan: StyleDiscriminatorPlan, outputs: int) -> None:
         super().__init__()
         maps, (height, width) = plan.widths.maps(0), plan.widths.base
         self.deviation = MinibatchDeviation(plan.group) if plan.minibatch == "deviation" else None
-        self.conv = CriticConv(maps + (self.deviation is not None), maps, 3, False, plan.widths.clamp)
+        self.conv = DownsamplingConv(maps + (self.deviation is not None), maps, 3, False, plan.widths.clamp)
         self.fc = EqualisedLinear(maps * height * width, maps)
         self.distances = MinibatchDiscrimination(maps) if plan.minibatch == "discrimination" else None
         self.out = EqualisedLinear(maps + (self.distances.outputs if self.distances else 0), outputs)
@@ -183,19 +183,21 @@ class CriticEpilogue(nn.Module):
         return self.out(x if self.distances is None else self.distances(x))
 
 
-class StyleCritic(nn.Module):
+class StyleDiscriminator(nn.Module):
     """x (n, C, H, W) and label (n,) → logits (n,); with labels ⟨features, mapped label⟩/√maps.
 
     Karras et al. 2020, section 4.1; the projection on a mapped label is that of StyleGAN2-ADA.
     """
 
-    def __init__(self, plan: CriticPlan) -> None:
+    def __init__(self, plan: StyleDiscriminatorPlan) -> None:
         super().__init__()
         widths, maps = plan.widths, plan.widths.maps(0)
         residual = plan.architecture == "resnet"
-        self.blocks = nn.Sequential(*(CriticBlock(widths, level, residual) for level in range(widths.levels, 0, -1)))
-        self.mapping = Mapping(0, plan.classes, maps, plan.mapping_layers) if plan.classes else None
-        self.epilogue = CriticEpilogue(plan, maps if plan.classes else 1)
+        self.blocks = nn.Sequential(
+            *(StyleDiscriminatorBlock(widths, level, residual) for level in reversed(range(1, widths.levels + 1)))
+        )
+        self.mapping = MappingNetwork(0, plan.classes, maps, plan.mapping_layers) if plan.classes else None
+        self.epilogue = DiscriminatorEpilogue(plan, maps if plan.classes else 1)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         x = self.epilogue(self.blocks(x))

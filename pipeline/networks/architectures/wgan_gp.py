@@ -3,65 +3,45 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.blocks.residual import BlockPlan, FirstBlock, Resample, ResidualBlock
-from pipeline.networks.layers.conv import SameConv, SameTransposed, glorot_linear, he_conv
+from pipeline.networks.blocks.residual import (
+    DiscriminatorBlock,
+    GeneratorBlock,
+    OpeningBlock,
+    Recipe,
+    ResidualGenerator,
+    ResidualPlan,
+)
+from pipeline.networks.layers.conv import SameConv, SameTransposed, glorot_linear
 from pipeline.networks.layers.dimensions import BATCH_NORMS
 from pipeline.networks.layers.norm import NormName, make_norm, normalise
-from pipeline.networks.layers.resample import Upsampling
+
+
+def residual_generator(plan: ResidualPlan, norm: NormName, classes: int = 0) -> ResidualGenerator:
+    """Noise (n, inputs) → logits of the image; with classes, batch norms in blocks are per class, the last is not."""
+
+    def make_blocks(before: int, width: int) -> list[nn.Module]:
+        return [GeneratorBlock(before, width, plan.recipe, lambda channels: make_norm(norm, channels, classes))]
+
+    return ResidualGenerator(plan, plan.inputs, make_blocks, make_norm(norm, plan.widths[-1]))
 
 
 @dataclass(frozen=True, slots=True)
-class ResidualPlan:
-    """base: the generator's smallest map; widths: its maps from there up, one doubling between."""
-
-    base: tuple[int, int]
-    widths: tuple[int, ...]
-    channels: int
-    norm: NormName = "batch"
-    classes: int = 0
-    bias: bool = True
-    upsampling: Upsampling = "nearest"
-
-
-class ResidualGenerator(nn.Module):
-    """Noise (n, inputs) → logits of the image (n, channels, base·2^(widths − 1)).
-
-    With classes, batch norms inside the blocks are per class and the last is not.
-    """
-
-    def __init__(self, plan: ResidualPlan, inputs: int) -> None:
-        super().__init__()
-        self.shape = (plan.widths[0], *plan.base)
-        self.first = glorot_linear(inputs, plan.widths[0] * plan.base[0] * plan.base[1])
-        self.blocks = nn.ModuleList(
-            ResidualBlock(BlockPlan(before, width, "up", plan.norm, plan.classes, plan.bias, plan.upsampling))
-            for before, width in zip(plan.widths, plan.widths[1:], strict=False)
-        )
-        self.norm = make_norm(plan.norm, plan.widths[-1])
-        self.output = he_conv(plan.widths[-1], plan.channels, 3, gain=1.0)
-
-    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        x = self.first(noise).view(-1, *self.shape)
-        for block in self.blocks:
-            x = block(x, label)
-        return self.output(F.relu(self.norm(x)))
-
-
-@dataclass(frozen=True, slots=True)
-class ResidualCriticPlan:
+class CriticPlan:
     """widths: one halving each; plain: blocks after them; opening: `block` halves, `conv` does not.
 
     head: `mean` (relu, mean over the map) or `flat` (all of the last map, of shape `base`).
     With `conv`, widths[0] is the opening's and each further one halves.
     """
 
+    recipe: Recipe
     base: tuple[int, int]
     widths: tuple[int, ...]
     channels: int
@@ -69,41 +49,31 @@ class ResidualCriticPlan:
     opening: Literal["block", "conv"] = "block"
     head: Literal["mean", "flat"] = "mean"
     norm: NormName = "none"
-    bias: bool = True
-    rectified_shortcut: bool = False
 
 
 class ResidualCritic(nn.Module):
     """x (n, channels, h, w) → features (n, `features`), to be read by linear heads."""
 
-    def __init__(self, plan: ResidualCriticPlan) -> None:
+    def __init__(self, plan: CriticPlan) -> None:
         super().__init__()
         self.head = plan.head
-        first = plan.widths[0]
-        opening: nn.Module = (
-            FirstBlock(plan.channels, first) if plan.opening == "block" else he_conv(plan.channels, first, 3, gain=1.0)
-        )
-
-        def block(before: int, width: int, resample: Resample) -> ResidualBlock:
-            kept = BlockPlan(before, width, resample, plan.norm, bias=plan.bias)
-            return ResidualBlock(replace(kept, rectified_shortcut=plan.rectified_shortcut))
-
-        down = (block(before, width, "down") for before, width in zip(plan.widths, plan.widths[1:], strict=False))
-        last = plan.widths[-1]
-        plain = (block(last, last, "none") for _ in range(plan.plain))
-        self.layers = nn.Sequential(opening, *down, *plain)
+        recipe, first, last = plan.recipe, plan.widths[0], plan.widths[-1]
+        block = plan.opening == "block"
+        opening = OpeningBlock(plan.channels, first, recipe) if block else recipe.layers.outer(plan.channels, first)
+        steps = [(before, width, True) for before, width in pairwise(plan.widths)] + [(last, last, False)] * plan.plain
+        blocks = [
+            DiscriminatorBlock(before, width, recipe, halves, lambda channels: make_norm(plan.norm, channels))
+            for before, width, halves in steps
+        ]
+        self.layers = nn.Sequential(opening, *blocks)
         self.features = last if plan.head == "mean" else last * plan.base[0] * plan.base[1]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)
-        if self.head == "mean":
-            return F.relu(x).mean((2, 3))
-        return torch.flatten(x, 1)
+        return F.relu(x).mean((2, 3)) if self.head == "mean" else torch.flatten(x, 1)
 
 
 KERNEL = 5
-
-
 SLOPE = 0.2
 
 
@@ -143,7 +113,7 @@ class StridedGenerator(nn.Module):
         self.shape = (plan.widths[0], *self.sizes[0])
         units = math.prod(self.shape)
         self.first = glorot_linear(inputs, units)
-        per_unit = plan.norm in ("batch", "fused") and plan.first_norm == "unit"
+        per_unit = plan.norm == "batch" and plan.first_norm == "unit"
         self.unit_norm = BATCH_NORMS[1](units) if per_unit else None
         first: NormName = "none" if per_unit else plan.norm
         self.norms = nn.ModuleList(
@@ -181,3 +151,32 @@ class StridedCritic(nn.Module):
         for level, norm in zip(self.levels, self.norms, strict=True):
             x = F.leaky_relu(norm(level(x)), SLOPE)
         return x.flatten(1)
+
+
+class BoundedGenerator(nn.Module):
+    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
+
+    def __init__(self, stack: ResidualGenerator | StridedGenerator, sigmoid: bool) -> None:
+        super().__init__()
+        self.stack = stack
+        self.scale = 0.5 if sigmoid else 1.0
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        # A sigmoid's [0, 1] carried to [−1, 1] is 2σ(a) − 1 = tanh(a/2).
+        return torch.tanh(self.scale * self.stack(z, label))
+
+
+class ClassifyingCritic(nn.Module):
+    """x (n, C, H, W) → (scores (n,), logits of its class (n, classes) or None); `sigmoid`: it sees x in [0, 1]."""
+
+    def __init__(self, stack: ResidualCritic | StridedCritic, classes: int, sigmoid: bool) -> None:
+        super().__init__()
+        self.stack = stack
+        self.sigmoid = sigmoid
+        self.score = glorot_linear(stack.features, 1)
+        self.classifier = glorot_linear(stack.features, classes) if classes else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        features = self.stack((x + 1) / 2 if self.sigmoid else x)
+        logits = self.classifier(features) if self.classifier is not None else None
+        return self.score(features).flatten(), logits

@@ -46,7 +46,7 @@ class DeepGeneratorBlock(nn.Module):
         return x + self.conv4(F.relu(normalise(self.norm4, y, condition)))
 
 
-class DeepCriticBlock(nn.Module):
+class DeepDiscriminatorBlock(nn.Module):
     """1×1, 3×3, 3×3, 1×1 after relus; the shortcut is x with a 1×1 of it for the maps that are new.
 
     (n, inputs, h, w) → (n, outputs, h, w), or half of h and w where it halves; outputs ≥ inputs.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.layers.spectral_norm import Layers
+from pipeline.networks.layers.conv import Layers
 
 
 class SelfAttention(nn.Module):

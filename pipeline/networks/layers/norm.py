@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pipeline.networks.layers.conv import Layers
 from pipeline.networks.layers.dimensions import BATCH_NORMS
 from pipeline.networks.layers.embedding import rows_of
-from pipeline.networks.layers.spectral_norm import Layers
 
-NormName = Literal["none", "batch", "fused", "layer"]
+NormName = Literal["none", "batch", "layer"]
 
 
 class ConditionedBatchNorm(nn.Module):
@@ -74,20 +74,6 @@ class LinearBatchNorm(ConditionedBatchNorm):
         return 1 + self.gain(condition), self.bias(condition)
 
 
-class FusedBatchNorm(nn.BatchNorm2d):
-    """Batch norm that owns two parameters no gradient ever reaches, as TensorFlow's fused one does in WGAN-GP.
-
-    That code hands the layer's moving statistics to the optimiser and normalises by the batch alone;
-    here running statistics are buffers as everywhere, and the two stand for the reference's count and
-    order of parameters: gain, bias, moving mean, moving variance.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.moving_mean = nn.Parameter(torch.zeros(channels))
-        self.moving_variance = nn.Parameter(torch.ones(channels))
-
-
 class ChannelLayerNorm(nn.Module):
     """Layer norm over (c, …) with one gain and bias per channel, as WGAN-GP's critics have it.
 
@@ -110,7 +96,7 @@ def make_norm(name: NormName, channels: int, classes: int = 0, dimensions: int =
         return nn.Identity()
     if classes:
         return ConditionalBatchNorm(channels, classes, dimensions)
-    return FusedBatchNorm(channels) if name == "fused" else BATCH_NORMS[dimensions](channels)
+    return BATCH_NORMS[dimensions](channels)
 
 
 def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.networks.layers.conv import Layers
+
 EPS = 1e-12
 
 
@@ -30,13 +32,9 @@ class Spectral(nn.Module):
     weight: Tensor
     u: Tensor
 
-    def _begin(self, eps: float, bias_first: bool) -> None:
+    def _begin(self, eps: float) -> None:
         self.eps = eps
         self.register_buffer("u", torch.randn(self.weight.shape[0]))
-        if bias_first:
-            # torch's own hook puts the weight back behind the bias: weights copied in order meet their like.
-            weight = self._parameters.pop("weight")
-            self.register_parameter("weight", weight)
 
     @torch.no_grad()
     def advance(self) -> None:
@@ -59,11 +57,9 @@ class Spectral(nn.Module):
 class SpectralConv2d(Spectral, nn.Conv2d):
     """A same-padded convolution with W/σ; W as a matrix is (outputs, inputs·k·k)."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, bias: bool = True, eps: float = EPS, bias_first: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True, eps: float = EPS) -> None:
         nn.Conv2d.__init__(self, inputs, outputs, kernel, padding=kernel // 2, bias=bias)
-        self._begin(eps, bias_first)
+        self._begin(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.normalised(), self.bias)
@@ -72,11 +68,9 @@ class SpectralConv2d(Spectral, nn.Conv2d):
 class SpectralLinear(Spectral, nn.Linear):
     """A linear layer with W/σ."""
 
-    def __init__(
-        self, inputs: int, outputs: int, bias: bool = True, eps: float = EPS, bias_first: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, eps: float = EPS) -> None:
         nn.Linear.__init__(self, inputs, outputs, bias)
-        self._begin(eps, bias_first)
+        self._begin(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.normalised(), self.bias)
@@ -87,35 +81,26 @@ class SpectralEmbedding(Spectral, nn.Embedding):
 
     def __init__(self, classes: int, width: int, eps: float = EPS) -> None:
         nn.Embedding.__init__(self, classes, width)
-        self._begin(eps, bias_first=False)
+        self._begin(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.normalised())
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
-    """How a network makes its layers: with or without spectral norm, and where a layer's bias stands."""
+class SpectralLayers(Layers):
+    """Layers with spectral norm; eps: of the power iteration."""
 
-    spectral: bool = True
     eps: float = EPS
-    bias_first: bool = False
 
     def conv(self, inputs: int, outputs: int, kernel: int, bias: bool = True) -> nn.Conv2d:
-        """A same-padded convolution of stride 1."""
-        if self.spectral:
-            return SpectralConv2d(inputs, outputs, kernel, bias, self.eps, self.bias_first)
-        return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        return SpectralConv2d(inputs, outputs, kernel, bias, self.eps)
 
     def linear(self, inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-        """A linear layer."""
-        if self.spectral:
-            return SpectralLinear(inputs, outputs, bias, self.eps, self.bias_first)
-        return nn.Linear(inputs, outputs, bias)
+        return SpectralLinear(inputs, outputs, bias, self.eps)
 
     def embedding(self, classes: int, width: int) -> nn.Embedding:
-        """A table of one row a class."""
-        return SpectralEmbedding(classes, width, self.eps) if self.spectral else nn.Embedding(classes, width)
+        return SpectralEmbedding(classes, width, self.eps)
 
 
 def spectral_layers(network: nn.Module) -> Iterator[tuple[str, Spectral]]:

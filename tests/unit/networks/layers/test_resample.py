@@ -5,7 +5,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.networks.layers.resample import Blur, DownConvolution, UpConvolution
+from pipeline.networks.layers.resample import (
+    Blur,
+    DownConvolution,
+    FilteredDownsample,
+    FilteredUpsample,
+    UpConvolution,
+    mean_pool,
+    upsample_nearest,
+    widen,
+)
+
+
+def test_resampling_by_repetition_and_mean_are_inverse() -> None:
+    x = torch.arange(12.0).view(1, 2, 2, 3)
+    assert upsample_nearest(x)[0, 0].tolist()[:2] == [[0, 0, 1, 1, 2, 2]] * 2
+    assert torch.equal(mean_pool(upsample_nearest(x)), x)
+
+
+def test_widen() -> None:
+    assert widen([1, 2, 1]) == [1, 3, 3, 1]
+
+
+@pytest.mark.parametrize("layer", [FilteredUpsample, FilteredDownsample])
+def test_filters_keep_a_constant_inside_the_border(layer: type[FilteredUpsample] | type[FilteredDownsample]) -> None:
+    y = layer((1.0, 2.0, 1.0))(torch.ones(1, 2, 8, 8))
+    torch.testing.assert_close(y[..., 1:-1, 1:-1], torch.ones_like(y[..., 1:-1, 1:-1]))
+
+
+def test_upsampling_is_by_quarters() -> None:
+    """[1, 3, 3, 1]/4 along a line: each output is ¾ of the near and ¼ of the far neighbour."""
+    x = torch.zeros(1, 1, 5, 5)
+    x[..., 2, :] = 1.0
+    line = FilteredUpsample((1.0, 2.0, 1.0))(x)[0, 0, :, 4]
+    assert line.tolist() == pytest.approx([0, 0, 0, 0.25, 0.75, 0.75, 0.25, 0, 0, 0])
+
+
+def test_down_is_up_transposed_over_four() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1, 3, 4, 6, generator=generator), torch.randn(1, 3, 8, 12, generator=generator)
+    up, down = FilteredUpsample((1.0, 2.0, 1.0)), FilteredDownsample((1.0, 2.0, 1.0))
+    assert (up(x) * y).sum().item() == pytest.approx(4 * (x * down(y)).sum().item(), rel=1e-4)
+
+
+def test_an_odd_filter_is_refused() -> None:
+    with pytest.raises(ValueError, match="even"):
+        FilteredUpsample((1.0, 1.0))
+
 
 LINE = (1.0, 3.0, 3.0, 1.0)
 

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from pipeline.networks.layers.spectral_norm import Layers, Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
+from pipeline.networks.layers.spectral_norm import SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 
 def linear(weight: torch.Tensor) -> SpectralLinear:
@@ -73,13 +72,3 @@ def test_layers_are_divided_by_sigma_and_keep_their_bias() -> None:
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight / layer.sigma(), layer.bias))
     table = SpectralEmbedding(4, 3)
     torch.testing.assert_close(table(torch.tensor([2])), (table.weight / table.sigma())[2:3])
-
-
-def test_the_bias_stands_where_the_reference_has_it() -> None:
-    assert [name for name, _ in Layers().conv(2, 3, 3).named_parameters()] == ["weight", "bias"]
-    hooked = nn.utils.spectral_norm(nn.Conv2d(2, 3, 3))
-    ours = Layers(bias_first=True).conv(2, 3, 3)
-    assert [name.removesuffix("_orig") for name, _ in hooked.named_parameters()] == [
-        n for n, _ in ours.named_parameters()
-    ]
-    assert not isinstance(Layers(spectral=False).linear(2, 3), Spectral)

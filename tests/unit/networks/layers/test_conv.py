@@ -53,3 +53,10 @@ def test_variance_of_weights() -> None:
     assert up.conv.weight.var().item() == pytest.approx(4 / (25 * (128 / 4 + 64)), rel=0.02)
     assert isinstance(down.conv.bias, nn.Parameter)
     assert not down.conv.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads"), [(25, 4, (10, 11)), (5, 2, (1, 2)), (31, 2, (14, 15)), (4, 1, (1, 2))]
+)
+def test_same_padding_puts_the_odd_zero_behind(kernel: int, stride: int, pads: tuple[int, int]) -> None:
+    assert same_padding(64, kernel, stride) == pads

@@ -5,19 +5,67 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.networks.architectures.cgan import TwoBranchMaxout, TwoBranchRelu
 from pipeline.networks.architectures.dcgan import (
     DenseDownward,
     DensePlan,
     DenseUpward,
-    PairedCritic,
+    DownwardStack,
+    PairedDiscriminator,
     PairedGenerator,
     PairedPlan,
+    StackPlan,
+    Upsampling,
+    UpwardStack,
 )
-from pipeline.networks.layers.noise import truncated_normal
-from pipeline.networks.layers.norm import gathered_statistics
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    base=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    levels=st.integers(1, 3),
+    channels=st.integers(1, 4),
+    upsampling=st.sampled_from(["transposed", "nearest"]),
+)
+def test_stacks_mirror_each_other_in_any_number_of_dimensions(
+    base: list[int], levels: int, channels: int, upsampling: Upsampling
+) -> None:
+    widths = tuple(4 * 2**level for level in reversed(range(levels)))
+    plan = StackPlan(tuple(base), widths, channels)
+    upward = plan if upsampling == "transposed" else StackPlan(tuple(base), (*widths, 3), channels)
+    x = UpwardStack(upward, 5, upsampling)(torch.randn(2, 5))
+    assert x.shape == (2, channels, *(side * 2**levels for side in base))
+    assert DownwardStack(plan)(x).shape == (2,)
+
+
+def test_a_stack_doubles_by_the_paper() -> None:
+    plan = StackPlan((4, 4), (512, 256, 128, 64), 3)
+    with torch.device("meta"):
+        up, down = UpwardStack(plan, 100), DownwardStack(plan)
+        x = up(torch.empty(2, 100))
+        assert x.shape == (2, 3, 64, 64)
+        assert down(x).shape == (2,)
+    assert [norm.num_features for norm in up.norms] == [512, 256, 128, 64]
+    assert [level.out_channels for level in down.levels] == [64, 128, 256, 512]
+    assert not any(layer.bias is not None for layer in (up.first, up.last, down.head, *up.levels, *down.levels))
+
+
+def test_projection_adds_the_embedding_of_the_label() -> None:
+    critic = DownwardStack(StackPlan((2, 2), (4,), 1, "none", True, 3))
+    x, label = torch.randn(3, 1, 4, 4), torch.tensor([0, 1, 2])
+    assert critic.projection is not None
+    with torch.no_grad():
+        plain = critic(x)
+        critic.projection.weight.zero_()
+        torch.testing.assert_close(critic(x, label), plain)
+        critic.projection.weight[1] = 1.0
+        moved = critic(x, label) - plain
+    assert moved[0] == 0
+    assert moved[1] != 0
+    assert moved[2] == 0
 
 
 @pytest.mark.parametrize("kernel", [4, 5])
@@ -80,44 +128,7 @@ def test_paired_networks_mirror_each_other() -> None:
     plan = PairedPlan((4, 4), (16, 8, 4), (4, 8), 16, 3, classes=2)
     image = PairedGenerator(plan, 5)(torch.randn(2, 5))
     assert image.shape == (2, 3, 16, 16)
-    critic = PairedCritic(plan)
+    critic = PairedDiscriminator(plan)
     assert critic(image, torch.tensor([0, 1])).shape == (2,)
     block = critic.blocks[0]
     assert [name.split(".")[0] for name, _ in block.named_parameters()][::2] == ["keep", "halve", "norm1", "norm2"]
-
-
-def test_branches_meet_and_dropout_needs_a_generator() -> None:
-    up = TwoBranchRelu(4, 3, (5, 6), 7, 8)
-    z, code = torch.randn(2, 4), torch.eye(3)[:2]
-    assert up.joint.in_features == 11
-    assert torch.equal(up(z, code, 0.5), up(z, code, 0.5))
-    source = torch.Generator().manual_seed(0)
-    assert not torch.equal(up(z, code, 0.5, source), up(z, code, 0.5))
-    down = TwoBranchMaxout(8, 0, ((4, 2), (3, 2), (5, 2)))
-    assert down.code is None
-    assert down(torch.randn(2, 8), code[:, :0], 1.0).shape == (2,)
-
-
-def test_truncated_noise_is_the_conditioned_normal() -> None:
-    z = torch.randn(200_000, generator=torch.Generator().manual_seed(3))
-    for threshold, variance in ((1.0, 0.291125), (2.0, 0.773741)):
-        cut = truncated_normal(z, threshold)
-        assert cut.abs().max() <= threshold
-        assert cut.mean().item() == pytest.approx(0, abs=0.01)
-        assert cut.var().item() == pytest.approx(variance, rel=0.01)
-        assert torch.equal(cut[:1000].argsort(), z[:1000].argsort())
-    assert not truncated_normal(z, 0.0).any()
-    torch.testing.assert_close(truncated_normal(z[:100], 30.0), z[:100])
-
-
-def test_gathered_statistics_are_plain_means() -> None:
-    norm = nn.BatchNorm1d(2)
-    norm.running_mean = torch.tensor([9.0, 9.0])
-    batches = [torch.randn(8, 2) + shift for shift in (0, 4, 5)]
-    with gathered_statistics(norm):
-        for batch in batches:
-            norm(batch)
-    assert norm.momentum == 0.1
-    assert not norm.training
-    assert norm.running_mean is not None
-    torch.testing.assert_close(norm.running_mean, torch.stack([batch.mean(0) for batch in batches]).mean(0))

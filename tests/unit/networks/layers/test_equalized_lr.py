@@ -1,29 +1,13 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline.networks.layers.equalized_lr import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky, leaky_unit
-from pipeline.networks.layers.norm import pixel_norm
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@settings(deadline=None)
-@given(channels=st.integers(1, 40), scale=st.floats(1e-2, 1e3), seed=st.integers(0, 99))
-def test_pixel_norm_gives_every_vector_the_norm_root_c(channels: int, scale: float, seed: int) -> None:
-    y = pixel_norm(noise(2, channels, 3, 2, seed=seed).sign() * scale)
-    torch.testing.assert_close(y.norm(dim=1), torch.full((2, 3, 2), math.sqrt(channels)), rtol=1e-3, atol=0)
-
-
-def test_pixel_norm_of_nothing_is_nothing() -> None:
-    assert not pixel_norm(torch.zeros(2, 5)).any()
 
 
 @pytest.mark.parametrize("gain", [1.0, HE_GAIN])

@@ -8,39 +8,13 @@ import torch
 from pipeline.networks.architectures.r3gan import (
     ACTIVATION_GAIN,
     GroupedBlock,
-    GroupedCritic,
+    GroupedDiscriminator,
     GroupedGenerator,
     GroupedPlan,
     linear,
 )
-from pipeline.networks.layers.resample import FilteredDownsample, FilteredUpsample, widen
 
 PLAN = GroupedPlan((3, 2), (16, 8), (2, 1), (4, 2), 3)
-
-
-def test_widen() -> None:
-    assert widen([1, 2, 1]) == [1, 3, 3, 1]
-
-
-@pytest.mark.parametrize("layer", [FilteredUpsample, FilteredDownsample])
-def test_filters_keep_a_constant_inside_the_border(layer: type[FilteredUpsample] | type[FilteredDownsample]) -> None:
-    y = layer((1.0, 2.0, 1.0))(torch.ones(1, 2, 8, 8))
-    torch.testing.assert_close(y[..., 1:-1, 1:-1], torch.ones_like(y[..., 1:-1, 1:-1]))
-
-
-def test_upsampling_is_by_quarters() -> None:
-    """[1, 3, 3, 1]/4 along a line: each output is ¾ of the near and ¼ of the far neighbour."""
-    x = torch.zeros(1, 1, 5, 5)
-    x[..., 2, :] = 1.0
-    line = FilteredUpsample((1.0, 2.0, 1.0))(x)[0, 0, :, 4]
-    assert line.tolist() == pytest.approx([0, 0, 0, 0.25, 0.75, 0.75, 0.25, 0, 0, 0])
-
-
-def test_down_is_up_transposed_over_four() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(1, 3, 4, 6, generator=generator), torch.randn(1, 3, 8, 12, generator=generator)
-    up, down = FilteredUpsample((1.0, 2.0, 1.0)), FilteredDownsample((1.0, 2.0, 1.0))
-    assert (up(x) * y).sum().item() == pytest.approx(4 * (x * down(y)).sum().item(), rel=1e-4)
 
 
 def test_blocks_start_as_the_identity_with_the_sheets_gains() -> None:
@@ -62,18 +36,13 @@ def test_linear_gain() -> None:
 
 
 def test_shapes_and_linearity_at_initialisation() -> None:
-    generator, critic = GroupedGenerator(PLAN, 5), GroupedCritic(PLAN, 2)
+    generator, critic = GroupedGenerator(PLAN, 5), GroupedDiscriminator(PLAN, 2)
     noise = torch.randn(4, 5)
     x = generator(noise)
     assert x.shape == (4, 3, 6, 4)
     assert critic(x).shape == (4, 2)
     torch.testing.assert_close(generator(2 * noise), 2 * x)
     torch.testing.assert_close(critic(2 * x), 2 * critic(x))
-
-
-def test_an_odd_filter_is_refused() -> None:
-    with pytest.raises(ValueError, match="even"):
-        FilteredUpsample((1.0, 1.0))
 
 
 def test_blocks_may_start_as_something() -> None:
