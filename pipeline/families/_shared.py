@@ -90,12 +90,6 @@ def without_graph(make: Callable[[], Tensor]) -> Tensor:
         return make()
 
 
-def sign_part(turn: Turn, on_real: Tensor) -> dict[str, Tensor]:
-    """`sign`: E[sign D(real)], which ADA watches, 0 where D is lost and 1 where it knows every real; and p."""
-    moving = {name: value for name, value in turn.state.tensors.items() if name == "augment_p"}
-    return {"sign": on_real.detach().sign().mean(), **moving}
-
-
 def means(real: Tensor, fake: Tensor, signed: bool) -> dict[str, Tensor]:
     """Mean logits on reals and fakes; where their sign says something, the share of both on their own side of 0."""
     found = {"real": real.detach().mean(), "fake": fake.detach().mean()}

@@ -1,4 +1,4 @@
-"""InfoGAN: some of the noise is a code, and a recogniser on the critic's trunk must read it off the image."""
+"""InfoGAN: some of the noise is a code, and a recogniser on the discriminator's trunk must read it off the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
 from pipeline.families import _choices, _geometry
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Passes, Terms
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon
 from pipeline.networks.architectures.dcgan import CodedGenerator, DensePlan
@@ -155,10 +155,10 @@ class Family(LatentFamily[Config]):
         """Beside the logits D gives the features that the recogniser reads."""
         return outputs[0]
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._information(turn, seen.on_fake[1])
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._information(turn, seen.on_fake[1])
 
     def _information(self, turn: Turn, features: Tensor) -> Terms:

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Turn
 from pipeline.errors import SettingsError
-from pipeline.families import _choices, _geometry, _shared
+from pipeline.families import _geometry, _shared
+from pipeline.families._adversarial import AugmentingFamily
 from pipeline.families._choices import LossChoice, Width
-from pipeline.families._settings import DesignSettings
+from pipeline.families._settings import LossSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.lapgan import (
     SMALLEST,
@@ -37,7 +37,7 @@ SGD = Optimiser(
 """0.02 divided by 1.00004 an epoch; momentum 0 rising by 0.0008 an epoch to 0.7."""
 
 
-class Config(DesignSettings):
+class Config(LossSettings):
     """Denton et al. 2015 for CIFAR-10, class-conditional."""
 
     conditional: bool = Field(default=True, description="labels enter every network")
@@ -92,7 +92,7 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Family(BaseFamily[Config]):
+class Family(AugmentingFamily[Config]):
     """“Deep generative image models using a Laplacian pyramid of adversarial networks”, Denton et al. 2015.
 
     x̃_k = u(x̃_{k+1}) + G_k(z_k, u(x̃_{k+1})), from the base x̃_K = G_K(z_K) up; u enlarges. Each level is a
@@ -102,10 +102,6 @@ class Family(BaseFamily[Config]):
     """
 
     paper = "Denton, Chintala, Szlam, Fergus 2015, arXiv:1506.05751"
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.loss = _choices.load_loss(config.loss)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -214,14 +210,16 @@ class Family(BaseFamily[Config]):
 
     def _outputs(self, turn: Turn, level: int, x: Tensor, purpose: str) -> Tensor:
         label = _shared.label_of(turn.batch, self.config.conditional)
-        return turn.networks[f"discriminator_{level}"](x, label, turn.generator(f"dropout/{purpose}"))
+        dropout = turn.generator(f"dropout/{purpose}")
+        return turn.networks[f"discriminator_{level}"](self.augmented(turn, x, purpose), label, dropout)
 
     def _discriminator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         fake = _shared.without_graph(lambda: self._make(turn, level))
         on_real = self._outputs(turn, level, self._real(turn, level), "real")
         on_fake = self._outputs(turn, level, fake, "fake")
-        loss = self.loss.critic(on_real, on_fake)
-        return {"total": loss, "loss": loss, **_shared.means(on_real, on_fake, self.loss.signed)}
+        loss = self.loss.discriminator(on_real, on_fake)
+        parts = {**_shared.means(on_real, on_fake, self.loss.signed), **self.watched(turn, on_real)}
+        return {"total": loss, "loss": loss, **parts}
 
     def _generator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         on_real = None

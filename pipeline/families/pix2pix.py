@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
 from pipeline.families import _choices, _shared, _translation
-from pipeline.families._adversarial import AdversarialFamily, Seen, Terms
+from pipeline.families._adversarial import AdversarialFamily, Passes, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import GameSettings
 from pipeline.families._shared import Canon, both
@@ -171,7 +171,7 @@ class Family(AdversarialFamily[Config]):
         drop = Dropper(seeds(turn.latents["dropout"]), self.config.dropout)
         return torch.cat([source, turn.networks["generator"](source, drop)], dim=1)
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         target = self._pair(turn)[1]
         return {"l1": (self.config.reconstruction, (target - seen.fake[:, -target.shape[1] :]).abs().mean())}
 

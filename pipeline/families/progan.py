@@ -20,7 +20,7 @@ from pipeline.types import Batch, DataSpec
 class Config(_grown.GrownConfig):
     """Karras et al. 2018 at 32 pixels, from 4; `levels: 8` is the paper's 1024.
 
-    Conditional: one-hot labels beside the noise, and an auxiliary classifier on the critic's features.
+    Conditional: one-hot labels beside the noise, and an auxiliary classifier on the discriminator's features.
     """
 
     loss: LossChoice = Field(default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses")

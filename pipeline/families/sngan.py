@@ -1,4 +1,4 @@
-"""SN-GAN: residual networks whose critic is divided, layer by layer, by its largest singular value; SAGAN with it."""
+"""SN-GAN: residual networks with a discriminator of spectrally normalised layers; SAGAN with it."""
 
 from __future__ import annotations
 

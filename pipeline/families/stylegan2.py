@@ -155,10 +155,10 @@ class Family(LatentFamily[Config]):
         classes = self.count_classes(spec)
         synthesis = StyleSynthesis(plan, config.style)
         mapping = MappingNetwork(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
-        critic = StyleDiscriminatorPlan(plan, classes, config.architecture, config.minibatch, config.group)
+        discriminator = StyleDiscriminatorPlan(plan, classes, config.architecture, config.minibatch, config.group)
         return {
             "generator": StyleGenerator(synthesis, mapping, synthesis.layers, config.style),
-            "discriminator": StyleDiscriminator(critic),
+            "discriminator": StyleDiscriminator(discriminator),
         }
 
     @property

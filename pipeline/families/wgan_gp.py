@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Turn
 from pipeline.families import _choices, _geometry
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Passes, Terms
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
@@ -267,10 +267,10 @@ class Family(LatentFamily[Config]):
     def logits(self, outputs: tuple[Tensor, Tensor | None]) -> Tensor:
         return outputs[0]
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._class_terms(turn, seen.on_real[1], self.config.class_weight)
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._class_terms(turn, seen.on_fake[1], self.config.generator_class_weight)
 
     def _class_terms(self, turn: Turn, logits: Tensor | None, weight: float) -> Terms:

@@ -1,8 +1,8 @@
 """Published networks as formulas over their own state dicts, and the names by which our weights become theirs.
 
-The formulas are written from what each reference computes, under the names that its modules have: mimicry (a7fda06),
-BigGAN-PyTorch (9845943), PyTorch-StudioGAN (947b35e) and stylegan2-ada-pytorch (d72cc7d). All are in evaluation mode, but
-for spectral norm, which iterates once from the stored u as in a training pass.
+The formulas are written from what each reference computes, under the names that its modules have: mimicry (a7fda06) and
+BigGAN-PyTorch (9845943). All are in evaluation mode, but for spectral norm, which iterates once from the stored u as
+in a training pass.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class StackPlan:
     widths: maps at each resolution from the smallest up, one a doubling; a generator that
         doubles by repetition has one more, at full resolution.
     channels: of the data. bias: whether convolutions have one.
-    classes: above 0, labels enter (generator: batch norm per class; critic: projection).
+    classes: above 0, labels enter (generator: batch norm per class; discriminator: projection).
     """
 
     base: tuple[int, ...]
@@ -159,7 +159,7 @@ class DensePlan:
     base: the smallest map. widths: maps at each resolution from the smallest up, one doubling after each.
     hidden: units of dense layers beyond it, from the far end.
     joined: numbers of a label's code that stand beside the input of every layer.
-    affine: whether batch norms have gains and biases. slope: of the critic's leaky relu.
+    affine: whether batch norms have gains and biases. slope: of the discriminator's leaky relu.
     places_first: numbers of the smallest map stand by place and then by map where they meet a dense layer,
         as TensorFlow lays out images; else by map and then by place, as Theano.
     """
@@ -295,8 +295,8 @@ PAIRED_EPS = 1e-4
 class PairedPlan:
     """base: the smallest map. upward: the generator's maps from there up, one doubling between two.
 
-    downward: the critic's maps, one halving each; `deepest` is one convolution more. classes: above 0,
-    the critic adds a projection.
+    downward: the discriminator's maps, one halving each; `deepest` is one convolution more. classes: above 0,
+    the discriminator adds a projection.
     """
 
     base: tuple[int, int]

@@ -1,4 +1,4 @@
-"""ProGAN, Karras et al. 2018: a generator and a critic with one block and one image head a resolution."""
+"""ProGAN, Karras et al. 2018: a generator and a discriminator with one block and one image head a resolution."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class GroupedGenerator(nn.Module):
         layers: list[nn.Module] = [*plan.stage(0)]
         for index in range(1, len(plan.widths)):
             before, width = plan.widths[index - 1], plan.widths[index]
-            # The 1×1 goes first here and last in the critic: both convolve at the smaller cost.
+            # The 1×1 goes first here and last in the discriminator: both convolve at the smaller cost.
             layers += [pointwise(before, width)] if before != width else []
             layers += [FilteredUpsample(FILTER), *plan.stage(index)]
         self.layers = nn.Sequential(*layers)

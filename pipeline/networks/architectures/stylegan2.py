@@ -1,4 +1,4 @@
-"""StyleGAN2, Karras et al. 2020: a synthesis of modulated convolutions with skips, a residual or plain critic."""
+"""StyleGAN2, Karras et al. 2020: a synthesis of modulated convolutions with skips, a residual or plain D."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MappingNetwork(nn.Module):
     """StyleGAN2's: z (n, latent) and label (n,) → w (n, width).
 
     z and the label's embedding are each normalised to second moment 1, joined, and pass `layers`
-    dense layers of learning rate `rate`. With latent 0 the label alone is mapped (the critic's).
+    dense layers of learning rate `rate`. With latent 0 the label alone is mapped (the discriminator's).
     """
 
     def __init__(self, latent: int, classes: int, width: int, layers: int = 8, rate: float = 0.01) -> None:
@@ -155,7 +155,7 @@ class StyleDiscriminatorBlock(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class StyleDiscriminatorPlan:
-    """The critic beside its widths: labels, what it sees of the batch, how many layers map the label."""
+    """The discriminator beside its widths: labels, what it sees of the batch, how many layers map the label."""
 
     widths: StylePlan
     classes: int = 0
