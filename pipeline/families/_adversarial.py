@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.contract import Family, Latent, LatentSpec, Networks, Objective, Phase, Player, Scores, State, Turn
 from pipeline.families import _choices, _shared
@@ -124,7 +124,7 @@ class AdversarialFamily(AugmentingFamily[C]):
 
     def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Any:
         """Whatever D gives for x: logits, or a tuple that `logits` knows; `purpose` names the draws of this pass."""
-        return called(turn.networks["discriminator"], self.augmented(turn, x, purpose), self.label(turn))
+        return _shared.called(turn.networks["discriminator"], self.augmented(turn, x, purpose), self.label(turn))
 
     def both(self, turn: Turn, real: Tensor, fake: Tensor) -> tuple[Any, Any]:
         """D's outputs on reals and on fakes: two passes, so that batch norm sees them apart."""
@@ -194,11 +194,11 @@ class AdversarialFamily(AugmentingFamily[C]):
         return self._phase(player, player, objective, "same" if second else self.reads[player], **keys)
 
     def _lazy_phases(self) -> tuple[Phase, ...]:
-        def phase(each: ChosenPenalty) -> Phase:
-            objective, every = partial(self._lazy_penalty, each), each.every
-            return self._phase(self._part(each), "discriminator", objective, "same", every=every, gain=every)
-
-        return tuple(phase(each) for each in self.penalties if each.every > 1)
+        lazy = [(each, each.every, partial(self._lazy_penalty, each)) for each in self.penalties if each.every > 1]
+        return tuple(
+            self._phase(self._part(each), "discriminator", objective, "same", every=every, gain=every)
+            for each, every, objective in lazy
+        )
 
     def _part(self, penalty: ChosenPenalty) -> str:
         return "penalty" if len(self.penalties) == 1 else penalty.name
@@ -210,7 +210,7 @@ class AdversarialFamily(AugmentingFamily[C]):
         return _shared.without_graph(lambda: self.generate(turn))
 
     def _scores(self, turn: Turn, x: Tensor) -> Tensor:
-        return per_example(self.logits(self.outputs(turn, x, "penalty")))
+        return _shared.per_example(self.logits(self.outputs(turn, x, "penalty")))
 
     def _penalty(self, chosen: ChosenPenalty, turn: Turn, scores: Scores, real: Tensor, fake: Tensor) -> Tensor:
         return chosen.value(scores, real, fake, turn.generator(self._part(chosen)), turn.state.examples_seen)
@@ -229,7 +229,7 @@ class AdversarialFamily(AugmentingFamily[C]):
         def scores(x: Tensor) -> Tensor:
             """D at a penalty's own x; of its shared passes, what they gave."""
             passed = {id(real): logits["real"], id(fake): logits["fake"]} if self.shared_pass else {}
-            return per_example(passed[id(x)]) if id(x) in passed else self._scores(turn, x)
+            return _shared.per_example(passed[id(x)]) if id(x) in passed else self._scores(turn, x)
 
         for each in now:
             parts[self._part(each)] = penalty = self._penalty(each, turn, scores, real, fake)
@@ -263,16 +263,6 @@ def _added(total: Tensor, parts: dict[str, Tensor], terms: Terms) -> dict[str, T
     return {"total": total, **parts, **{name: value for name, (_, value) in terms.items()}}
 
 
-def called(network: nn.Module, x: Tensor, label: Tensor | None) -> Any:
-    """What the network gives for x, and for labels where there are any."""
-    return network(x) if label is None else network(x, label)
-
-
-def per_example(logits: Tensor) -> Tensor:
-    """Logits (n,), or the mean of each example's map of them, as a penalty needs them: (n,)."""
-    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
-
-
 # --- from noise -----------------------------------------------------------------------------------
 
 
@@ -292,9 +282,9 @@ class LatentFamily(AdversarialFamily[N]):
         return (Latent("z", (self.config.latent,), self.distribution),)
 
     def generate(self, turn: Turn) -> Tensor:
-        return called(turn.networks["generator"], turn.latents["z"], self.label(turn))
+        return _shared.called(turn.networks["generator"], turn.latents["z"], self.label(turn))
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        return called(networks["generator"], latents["z"] * truncation, self.label_of(condition))
+        return _shared.called(networks["generator"], latents["z"] * truncation, self.label_of(condition))

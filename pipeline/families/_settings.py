@@ -94,3 +94,12 @@ class LatentSettings(GameSettings):
     """The keys of a design that makes its samples of noise alone."""
 
     latent: int = Field(default=100, ge=1, description="numbers of noise")
+
+
+class StackSettings(LatentSettings):
+    """The keys of a design whose maps double and halve: the data's H×W must be base·2^levels."""
+
+    levels: int | None = Field(default=None, ge=1, le=10, description="doublings; none: as many as leave `smallest`")
+    smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
+    generator_width: int = Field(default=64, ge=1, description="maps next to the output, or a perceptron's units")
+    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input, or a perceptron's units")

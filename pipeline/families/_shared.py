@@ -99,6 +99,16 @@ def means(real: Tensor, fake: Tensor, signed: bool) -> dict[str, Tensor]:
     return found
 
 
+def called(network: nn.Module, x: Tensor, label: Tensor | None) -> Any:
+    """What the network gives for x, and for labels where there are any."""
+    return network(x) if label is None else network(x, label)
+
+
+def per_example(logits: Tensor) -> Tensor:
+    """Logits (n,), or the mean of each example's map of them, as a penalty needs them: (n,)."""
+    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
+
+
 # --- optimisers -----------------------------------------------------------------------------
 
 

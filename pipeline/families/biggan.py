@@ -192,13 +192,12 @@ class Family(SpectralFamily[Config]):
             "generator": BigganGenerator(self._generator_plan(Recipe(layers), spec, classes)),
             "discriminator": SpectralDiscriminator(plan, deep_blocks(plan, config.depth) if config.depth else None),
         }
-        for network in networks.values():
-            if config.init == "normal":
-                init.normal(network, 0.02)
-            elif config.init == "glorot":
-                init.glorot(network, residual_gain=1.0)
-            else:
-                init.orthogonal(network)
+        if config.init == "normal":
+            init.normal(0.02, *networks.values())
+        elif config.init == "glorot":
+            init.glorot(*networks.values(), residual_gain=1.0)
+        else:
+            init.orthogonal(*networks.values())
         return networks
 
     def _generator_plan(self, recipe: Recipe, spec: DataSpec, classes: int) -> BigganPlan:

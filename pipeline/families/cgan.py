@@ -12,7 +12,7 @@ from pipeline.contract import Optimiser, Ramp, Turn
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.cgan import (
     BranchedDiscriminator,
@@ -37,7 +37,7 @@ SGD = Optimiser(
 """0.1 divided by 1.00004 an update of 100 examples down to 1e-6; momentum 0.5 → 0.7."""
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Mirza & Osindero 2014 for MNIST; `strided` is the conditional DCGAN of its authors' repository."""
 
     conditional: bool = Field(default=True, description="false: the same networks without the label's branches")
@@ -56,15 +56,7 @@ class Config(LatentSettings):
     )
     keep: float = Field(default=0.5, gt=0, le=1, description="perceptron: share of hidden units that dropout keeps")
     init: float = Field(default=0.05, gt=0, description="perceptron: weights uniform in ±this")
-    generator_width: int = Field(default=64, ge=1, description="strided: maps next to the output")
-    discriminator_width: int = Field(default=64, ge=1, description="strided: maps next to the input")
     dense: int = Field(default=1024, ge=1, description="strided: units of the dense layers")
-    levels: int | None = Field(
-        default=None, ge=1, le=10, description="strided: doublings; none: as many as leave `smallest`"
-    )
-    smallest: int = Field(
-        default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
-    )
     loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
     simultaneous: bool = Field(
         default=True, description="both gradients at one point; false: D, then G on noise of its own"
@@ -138,8 +130,7 @@ class Family(LatentFamily[Config]):
         pixels, labels, joint = zip(config.discriminator_units, config.discriminator_pieces, strict=True)
         relu = TwoBranchRelu(config.latent, up.width, config.generator_branches, config.generator_joint, spec.size)
         maxout = TwoBranchMaxout(spec.size, down.width, (pixels, labels, joint))
-        for network in (relu, maxout):
-            init.uniform(network, config.init)
+        init.uniform(config.init, relu, maxout)
         return BranchedGenerator(up, relu, spec.shape, config.keep), BranchedDiscriminator(down, maxout, config.keep)
 
     def _strided(self, spec: DataSpec, up: LabelVector, down: LabelVector) -> tuple[nn.Module, nn.Module]:
@@ -160,8 +151,7 @@ class Family(LatentFamily[Config]):
 
         generator = CodedGenerator(plan(config.generator_width), config.latent, up)
         discriminator = CodedDiscriminator(plan(config.discriminator_width), down, unit=True)
-        for network in (generator, discriminator):
-            init.normal(network.stack, 0.02)
+        init.normal(0.02, generator.stack, discriminator.stack)
         return generator, discriminator
 
     def generate(self, turn: Turn) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Turn
 from pipeline.errors import SettingsError
 from pipeline.families import _choices, _shared, _translation
-from pipeline.families._adversarial import AugmentingFamily, per_example
+from pipeline.families._adversarial import AugmentingFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import RENAMED, LossSettings
 from pipeline.families._shared import Canon, both
@@ -148,8 +148,7 @@ class Family(AugmentingFamily[Config]):
             networks[f"generator_{side}"] = Translator(plan)
             patches = PatchPlan(outputs, config.discriminator_width, config.discriminator_layers, "instance")
             networks[f"discriminator_{side}"] = PatchDiscriminator(patches)
-        for network in networks.values():
-            init.normal(network, config.init_std)
+        init.normal(config.init_std, *networks.values())
         return networks
 
     def players(self) -> tuple[Player, ...]:
@@ -185,33 +184,23 @@ class Family(AugmentingFamily[Config]):
     def _reals(self, turn: Turn) -> dict[str, Tensor]:
         """What lies where each direction leads, jittered; the same for both players of a step."""
         reals = {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", self.name)}
-        jitter = self.config.jitter
-        if jitter is None:
-            return reals
 
-        def make() -> dict[str, Tensor]:
-            return {
-                side: _translation.jittered(real, jitter, turn.generator(f"jitter_{side}"))
-                for side, real in reals.items()
-            }
+        def jittered(side: str) -> Tensor:
+            return _translation.jittered(reals[side], self.config.jitter, turn.generator(f"jitter_{side}"))
 
-        return turn.once("reals", make)
+        return turn.once("reals", lambda: {side: jittered(side) for side in SIDES})
 
     def _fakes(self, turn: Turn) -> dict[str, Tensor]:
         """What each direction makes of the other domain; made once a step."""
         reals = self._reals(turn)
-
-        def make() -> dict[str, Tensor]:
-            return {side: turn.networks[f"generator_{side}"](reals[_other(side)]) for side in SIDES}
-
-        return turn.once("fakes", make)
+        return turn.once("fakes", lambda: {s: turn.networks[f"generator_{s}"](reals[_other(s)]) for s in SIDES})
 
     def _outputs(self, turn: Turn, side: str, x: Tensor, purpose: str) -> Tensor:
         """Logits of a direction's discriminator, which sees x augmented."""
         return turn.networks[f"discriminator_{side}"](self.augmented(turn, x, f"{purpose}_{side}"))
 
     def _scores(self, turn: Turn, side: str, x: Tensor) -> Tensor:
-        return per_example(self._outputs(turn, side, x, "penalty"))
+        return _shared.per_example(self._outputs(turn, side, x, "penalty"))
 
     def _generators(self, turn: Turn) -> dict[str, Tensor]:
         reals, fakes, networks = self._reals(turn), self._fakes(turn), turn.networks

@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.contract import Optimiser
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.dcgan import (
     CodedDiscriminator,
@@ -35,7 +35,7 @@ THEANO_EPS = 1e-8
 ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Radford et al. 2016 as pytorch/examples has it; the data's H×W must be base·2^k.
 
     Maps double towards the smallest resolution: width, 2·width, … up to max_width.
@@ -46,10 +46,6 @@ class Config(LatentSettings):
         description="dense: the authors' 5×5 stacks that end in dense layers; paired: StudioGAN's for 32 px",
     )
     latent_distribution: Literal["normal", "uniform"] = "normal"
-    levels: int | None = Field(default=None, ge=1, le=10, description="doublings k; none: as many as leave `smallest`")
-    smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
-    generator_width: int = Field(default=64, ge=1, description="maps next to the output")
-    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input")
     max_width: int = Field(default=1024, ge=1)
     upsampling: Literal["transposed", "nearest"] = "transposed"
     generator_norm: Literal["batch", "none"] = "batch"
@@ -154,11 +150,9 @@ class Family(LatentFamily[Config]):
             "discriminator": discriminator,
         }
         if config.init_std is not None:
-            for network in networks.values():
-                init.normal(network, config.init_std)
+            init.normal(config.init_std, *networks.values())
         elif config.architecture == "paired":
-            for network in networks.values():
-                init.orthogonal(network)
+            init.orthogonal(*networks.values())
         return networks
 
     def _widths(self, last: int, count: int) -> tuple[int, ...]:

@@ -48,33 +48,17 @@ class Config(LatentSettings):
     discriminator: Optimiser = SGD
 
 
-_ADAM = both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999)
+def _small(widths: int, units: int, **keys: Any) -> dict[str, Any]:
+    """Two layers of so many units in each network, with Adam."""
+    layers = {"generator_widths": [widths] * 2, "discriminator_units": [units] * 2, "discriminator_init": 0.05}
+    return {**layers, **both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999), **keys}
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"output_bias": -1.895},
-    "small": {
-        "latent": 64,
-        "generator_widths": [256, 256],
-        "discriminator_units": [96, 96],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
-    "zoo": {
-        "conditional": True,
-        "latent": 64,
-        "generator_widths": [512, 512],
-        "discriminator_units": [128, 128],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
-    "smoke": {
-        "conditional": True,
-        "latent": 32,
-        "generator_widths": [128, 128],
-        "discriminator_units": [48, 48],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
+    "small": _small(256, 96, latent=64),
+    "zoo": _small(512, 128, latent=64, conditional=True),
+    "smoke": _small(128, 48, latent=32, conditional=True),
 }
 
 CANON: dict[str, Canon] = {"mnist": Canon("GAN-2014 MNIST (mnist.yaml)", (1, 28, 28), counts=(2_503_984, 1_231_441))}

@@ -135,8 +135,7 @@ class Family(AdversarialFamily[Config]):
             "generator": Unet(UnetPlan(inputs, spec.channels, widths, config.dropped_blocks)),
             "discriminator": PatchDiscriminator(patches),
         }
-        for network in networks.values():
-            init.normal(network, config.init_std)
+        init.normal(config.init_std, *networks.values())
         return networks
 
     def sample(
@@ -151,13 +150,11 @@ class Family(AdversarialFamily[Config]):
     def _pair(self, turn: Turn) -> tuple[Tensor, Tensor]:
         """Inputs and their counterparts, jittered as one; the same for both players of a step."""
         source, target = _translation.field_of(turn.batch, "pair", self.name), _shared.real_of(turn)
-        jitter = self.config.jitter
-        if jitter is None:
-            return source, target
 
         def make() -> tuple[Tensor, Tensor]:
-            both = _translation.jittered(torch.cat([source, target], dim=1), jitter, turn.generator("jitter"))
-            return both[:, : source.shape[1]], both[:, source.shape[1] :]
+            pair = torch.cat([source, target], dim=1)
+            pair = _translation.jittered(pair, self.config.jitter, turn.generator("jitter"))
+            return pair[:, : source.shape[1]], pair[:, source.shape[1] :]
 
         return turn.once("pair", make)
 

@@ -207,6 +207,5 @@ class Family(SpectralFamily[Config]):
             "generator": SpectralGenerator(plan, classes, config.class_norm, config.norm_eps),
             "discriminator": SpectralDiscriminator(discriminator),
         }
-        for network in networks.values():
-            init.glorot(network) if config.init == "glorot" else init.orthogonal(network)
+        (init.glorot if config.init == "glorot" else init.orthogonal)(*networks.values())
         return networks

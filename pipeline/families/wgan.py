@@ -12,7 +12,7 @@ from pipeline.contract import Networks, Optimiser, State
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.dcgan import DownwardStack, StackPlan, UpwardStack
 from pipeline.networks.architectures.wgan import ClippedCritic, EmbeddingGenerator
@@ -24,7 +24,7 @@ RMSPROP = Optimiser(name="rmsprop", lr=5e-5)
 """Momentum destabilises a critic that is clipped (section 4 of the paper)."""
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Arjovsky et al. 2017, the authors' main.py: DCGAN's networks for 64 px, batches of 64."""
 
     conditional: bool = Field(
@@ -32,14 +32,6 @@ class Config(LatentSettings):
     )
     architecture: Literal["strided", "perceptron"] = "strided"
     label_embedding: int = Field(default=32, ge=1, description="numbers a label becomes beside the noise")
-    levels: int | None = Field(
-        default=None, ge=1, le=10, description="strided: doublings; none: as many as leave `smallest`"
-    )
-    smallest: int = Field(
-        default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
-    )
-    generator_width: int = Field(default=64, ge=1, description="maps next to the output, or units a layer")
-    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input, or units a layer")
     hidden: int = Field(default=3, ge=1, description="perceptron: layers of so many units")
     discriminator_norm: Literal["batch", "layer", "none"] = Field(default="batch", description="strided")
     clip: float | None = Field(
@@ -118,8 +110,7 @@ class Family(LatentFamily[Config]):
             "discriminator": ClippedCritic(down, classes, config.clip),
         }
         if config.init_std is not None and config.architecture == "strided":
-            for network in networks.values():
-                init.normal(network, config.init_std)
+            init.normal(config.init_std, *networks.values())
         return networks
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, DownwardStack]:

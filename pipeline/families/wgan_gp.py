@@ -90,7 +90,13 @@ class Config(LatentSettings):
 
 _STEADY = both(lr=1e-4, beta1=0.5, beta2=0.9)
 _HALVED: dict[str, Any] = {"start": 2e-4, "end": 0.0, "examples": 32_000_000}
-_LIVELY = both(lr=5e-4, beta1=0.0, beta2=0.9)
+
+
+def _small(latent: int, widths: list[int], steps: int, **keys: Any) -> dict[str, Any]:
+    """The strided pair, mirrored."""
+    shape = {"architecture": "strided", "generator_widths": widths, "discriminator_widths": widths[::-1]}
+    return {"latent": latent, **shape, "discriminator_steps": steps, **both(lr=5e-4, beta1=0.0, beta2=0.9), **keys}
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10_residual": {},
@@ -135,32 +141,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rectified_shortcut": True,
         **both(lr=_HALVED, beta1=0.0, beta2=0.9),
     },
-    "small": {
-        "architecture": "strided",
-        "latent": 64,
-        "generator_widths": [64, 32],
-        "discriminator_widths": [32, 64],
-        "discriminator_steps": 3,
-        **_LIVELY,
-    },
-    "zoo": {
-        "conditional": True,
-        "architecture": "strided",
-        "latent": 64,
-        "generator_widths": [64, 32, 16],
-        "discriminator_widths": [16, 32, 64],
-        "discriminator_steps": 3,
-        **_LIVELY,
-    },
-    "smoke": {
-        "conditional": True,
-        "architecture": "strided",
-        "latent": 32,
-        "generator_widths": [32, 16],
-        "discriminator_widths": [16, 32],
-        "discriminator_steps": 2,
-        **_LIVELY,
-    },
+    "small": _small(64, [64, 32], 3),
+    "zoo": _small(64, [64, 32, 16], 3, conditional=True),
+    "smoke": _small(32, [32, 16], 2, conditional=True),
 }
 
 # Idle: TensorFlow's fused batch norm, which normalises by the batch alone, hands its moving mean and variance to the
@@ -223,8 +206,7 @@ class Family(LatentFamily[Config]):
             "discriminator": ClassifyingCritic(critic, classes, sigmoid),
         }
         if self.config.init_std is not None:
-            for network in networks.values():
-                init.normal(network, self.config.init_std)
+            init.normal(self.config.init_std, *networks.values())
         return networks
 
     def _residual(self, spec: DataSpec, classes: int) -> tuple[ResidualGenerator, ResidualCritic]:

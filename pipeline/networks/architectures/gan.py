@@ -34,7 +34,7 @@ class PerceptronGenerator(nn.Module):
         self.classes = classes
         self.scale = scale
         self.stack = ReluPerceptron(latent + classes, widths, math.prod(shape))
-        init.uniform(self.stack, bound)
+        init.uniform(bound, self.stack)
         nn.init.constant_(self.stack.output.bias, bias)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -51,7 +51,7 @@ class MaxoutDiscriminator(nn.Module):
         super().__init__()
         self.classes = classes
         self.stack = MaxoutPerceptron(size + classes, units, pieces, *keep)
-        init.uniform(self.stack, bound)
+        init.uniform(bound, self.stack)
 
     def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         return self.stack(with_label((x.flatten(1) + 1) / 2, label, self.classes), generator)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +12,17 @@ from torch import Tensor, nn
 from pipeline.networks.layers.dimensions import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED
 
 _CONVOLUTIONS = (*CONVOLUTIONS.values(), *TRANSPOSED.values())
-
-
 _NORMS = tuple(BATCH_NORMS.values())
 
 
+def _modules(networks: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    return chain.from_iterable(network.modules() for network in networks)
+
+
 @torch.no_grad()
-def normal(network: nn.Module, std: float) -> None:
+def normal(std: float, *networks: nn.Module) -> None:
     """DCGAN's: weights N(0, std), batch-norm gains N(1, std), every bias 0."""
-    for module in network.modules():
+    for module in _modules(networks):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, _NORMS) and module.affine:
@@ -29,9 +33,9 @@ def normal(network: nn.Module, std: float) -> None:
 
 
 @torch.no_grad()
-def uniform(network: nn.Module, bound: float) -> None:
+def uniform(bound: float, *networks: nn.Module) -> None:
     """Weights of linear layers U(−bound, bound), biases 0 (Goodfellow et al. 2014)."""
-    for module in network.modules():
+    for module in _modules(networks):
         if isinstance(module, nn.Linear):
             nn.init.uniform_(module.weight, -bound, bound)
             nn.init.zeros_(module.bias)
@@ -44,18 +48,18 @@ def _zero_bias(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def orthogonal(network: nn.Module) -> None:
+def orthogonal(*networks: nn.Module) -> None:
     """BigGAN's: every weight orthogonal as a matrix (outputs, rest) (Saxe et al. 2014), biases 0."""
-    for module in network.modules():
+    for module in _modules(networks):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             nn.init.orthogonal_(module.weight)
             _zero_bias(module)
 
 
 @torch.no_grad()
-def glorot(network: nn.Module, residual_gain: float = math.sqrt(2)) -> None:
+def glorot(*networks: nn.Module, residual_gain: float = math.sqrt(2)) -> None:
     """SN-GAN's: Glorot-uniform, by `residual_gain` in layers named conv1 and conv2, biases 0."""
-    for name, module in network.named_modules():
+    for name, module in chain.from_iterable(network.named_modules() for network in networks):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             branch = name.rpartition(".")[2] in {"conv1", "conv2", "conv3", "conv4"}
             nn.init.xavier_uniform_(module.weight, residual_gain if branch else 1.0)

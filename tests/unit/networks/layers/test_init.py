@@ -14,7 +14,7 @@ from pipeline.networks.layers import init
 def test_dcgan_initialisation() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(64, 64, 4), nn.BatchNorm2d(4096), nn.ConvTranspose2d(64, 64, 4))
-    init.normal(network, 0.02)
+    init.normal(0.02, network)
     convolution, norm, _ = network
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
@@ -29,7 +29,7 @@ def test_dcgan_initialisation() -> None:
 @given(bound=st.floats(1e-3, 1))
 def test_uniform_initialisations(bound: float) -> None:
     layer = nn.Linear(50, 40)
-    init.uniform(layer, bound)
+    init.uniform(bound, layer)
     assert layer.weight.abs().max() <= bound
     assert not layer.bias.any()
     init.uniform_variance(layer.weight, bound)
