@@ -1,8 +1,8 @@
 """Published networks as formulas over their own state dicts, and the names by which our weights become theirs.
 
-The formulas are written from what each reference computes, under the names that its modules have: mimicry (a7fda06) and
-BigGAN-PyTorch (9845943). All are in evaluation mode, but for spectral norm, which iterates once from the stored u as
-in a training pass.
+The formulas are written from what each reference computes, under the names that its modules have: mimicry (a7fda06),
+BigGAN-PyTorch (9845943) and PyTorch-StudioGAN (947b35e). All are in evaluation mode, but for spectral norm, which
+iterates once from the stored u as in a training pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class NameMap:
-    """Modules of ours → the reference's, and the names of what they hold; a row vector u becomes (1, n) where `row`."""
+    """Modules of ours → the reference's, and the names of what they hold, of one module (`norm.weight`) or of all.
+
+    row: u (n,) becomes (1, n).
+    """
 
     modules: Mapping[str, str]
     leaves: Mapping[str, str]
@@ -35,7 +38,7 @@ class NameMap:
             if leaf == "num_batches_tracked":
                 continue
             value = tensor[None] if self.row and leaf == "u" else tensor
-            found[".".join(filter(None, (self.modules[module], self.leaves[leaf])))] = value
+            found[".".join(filter(None, (self.modules[module], self.leaves.get(name) or self.leaves[leaf])))] = value
         return Weights(found)
 
 
@@ -223,3 +226,84 @@ def biggan_discriminator(w: Weights, x: Tensor, label: Tensor) -> Tensor:
     features = x.relu().sum((2, 3))
     table = normalised(w, "embed", "weight", "u0", 1e-6)
     return _biggan_layer(w, "linear", features) + (table[label] * features).sum(1, keepdim=True)
+
+
+# --- PyTorch-StudioGAN: SAGAN at 32 pixels ----------------------------------------------------------
+
+STUDIO_LEAVES = {"weight": "weight_orig", "bias": "bias", "u": "weight_u", "gamma": "sigma", "norm.weight": "weight"}
+STUDIO_LEAVES |= {name: name for name in ("running_mean", "running_var")}
+STUDIO_BLOCK = {"conv1": "conv2d1", "conv2": "conv2d2", "shortcut": "conv2d0"}
+STUDIO_NORMS = {
+    f"norm{number}.{ours}": f"bn{number}.{theirs}"
+    for number in (1, 2)
+    for ours, theirs in (("gain", "gain"), ("bias", "bias"), ("norm", "bn"))
+}
+STUDIO_ATTENTION = {"theta": "conv1x1_theta", "phi": "conv1x1_phi", "g": "conv1x1_g", "o": "conv1x1_attn"}
+
+STUDIO_GENERATOR = NameMap(
+    {
+        "linear": "linear0",
+        "norm": "bn4",
+        "output": "conv2d5",
+        **attended({**STUDIO_BLOCK, **STUDIO_NORMS}, STUDIO_ATTENTION, "bbab", "blocks.{number}.0"),
+    },
+    STUDIO_LEAVES,
+)
+STUDIO_DISCRIMINATOR = NameMap(
+    {
+        "head": "linear1",
+        "projection": "embedding",
+        **attended(STUDIO_BLOCK, STUDIO_ATTENTION, "babbb", "blocks.{number}.0"),
+    },
+    STUDIO_LEAVES,
+)
+
+
+def _studio_layer(w: Weights, name: str, x: Tensor) -> Tensor:
+    weight, bias = normalised(w, name, "weight_orig", "weight_u", 1e-6), w.get(f"{name}.bias")
+    return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def _studio_attention(w: Weights, name: str, x: Tensor) -> Tensor:
+    theta = _studio_layer(w, f"{name}.conv1x1_theta", x).flatten(2)
+    phi, g = (F.max_pool2d(_studio_layer(w, f"{name}.conv1x1_{part}", x), 2).flatten(2) for part in ("phi", "g"))
+    weights = torch.softmax(theta.transpose(1, 2) @ phi, -1)
+    seen = (g @ weights.transpose(1, 2)).view(len(x), -1, *x.shape[2:])
+    return x + w[f"{name}.sigma"] * _studio_layer(w, f"{name}.conv1x1_attn", seen)
+
+
+def studio_generator(w: Weights, z: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Noise (n, z) and label (n,) → images (n, 3, 32, 32): norms read one-hot labels, attention stands third."""
+    code = F.one_hot(label, classes).float()
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        y = F.batch_norm(x, w[f"{name}.bn.running_mean"], w[f"{name}.bn.running_var"], eps=1e-4)
+        gain, bias = (_studio_layer(w, f"{name}.{part}", code)[:, :, None, None] for part in ("gain", "bias"))
+        return y * (1 + gain) + bias
+
+    x = _studio_layer(w, "linear0", z).view(len(z), -1, 4, 4)
+    for number in range(4):
+        block = f"blocks.{number}.0"
+        if number == 2:
+            x = _studio_attention(w, block, x)
+            continue
+        y = _studio_layer(w, f"{block}.conv2d1", F.interpolate(norm(f"{block}.bn1", x).relu(), scale_factor=2))
+        y = _studio_layer(w, f"{block}.conv2d2", norm(f"{block}.bn2", y).relu())
+        x = y + _studio_layer(w, f"{block}.conv2d0", F.interpolate(x, scale_factor=2))
+    return torch.tanh(_studio_layer(w, "conv2d5", _batch_norm(w, "bn4", x, 1e-4).relu()))
+
+
+def studio_discriminator(w: Weights, x: Tensor, label: Tensor) -> Tensor:
+    """Images and labels → logits (n,). The activation writes over its input, so that shortcuts see relu(x)."""
+    y = _studio_layer(w, "blocks.0.0.conv2d2", _studio_layer(w, "blocks.0.0.conv2d1", x).relu())
+    x = F.avg_pool2d(y, 2) + _studio_layer(w, "blocks.0.0.conv2d0", F.avg_pool2d(x, 2))
+    x = _studio_attention(w, "blocks.1.0", x)
+    for number in (2, 3, 4):
+        block, x = f"blocks.{number}.0", x.relu()
+        y = _studio_layer(w, f"{block}.conv2d2", _studio_layer(w, f"{block}.conv2d1", x).relu())
+        if number == 2:
+            x, y = F.avg_pool2d(_studio_layer(w, f"{block}.conv2d0", x), 2), F.avg_pool2d(y, 2)
+        x = x + y
+    features = x.relu().sum((2, 3))
+    table = normalised(w, "embedding", "weight_orig", "weight_u", 1e-6)
+    return _studio_layer(w, "linear1", features).flatten() + (table[label] * features).sum(1)

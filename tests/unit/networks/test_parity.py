@@ -11,12 +11,16 @@ from references import (
     BIGGAN_GENERATOR,
     MIMICRY_DISCRIMINATOR,
     MIMICRY_GENERATOR,
+    STUDIO_DISCRIMINATOR,
+    STUDIO_GENERATOR,
     NameMap,
     Weights,
     biggan_discriminator,
     biggan_generator,
     mimicry_discriminator,
     mimicry_generator,
+    studio_discriminator,
+    studio_generator,
 )
 from torch import Tensor, nn
 
@@ -84,6 +88,24 @@ def test_biggan_pytorch() -> None:
     weights = BIGGAN_DISCRIMINATOR.carried(networks["discriminator"])
     wanted = read_whole(weights, biggan_discriminator(weights, image, LABEL))
     torch.testing.assert_close(networks["discriminator"](image, LABEL), wanted.flatten())
+
+
+def test_studiogan_s_sagan() -> None:
+    settings = {
+        "name": "sngan",
+        "preset": "sagan_cifar10",
+        "latent": 6,
+        "generator_widths": [8] * 4,
+        "discriminator_widths": [8] * 4,
+    }
+    networks = networks_of(settings, DataSpec("image", (3, 32, 32), CLASSES))
+    z = torch.randn(3, 6)
+    weights = STUDIO_GENERATOR.carried(networks["generator"])
+    image = networks["generator"](z, LABEL)
+    torch.testing.assert_close(image, read_whole(weights, studio_generator(weights, z, LABEL, 3)))
+    weights = STUDIO_DISCRIMINATOR.carried(networks["discriminator"])
+    wanted = read_whole(weights, studio_discriminator(weights, image, LABEL))
+    torch.testing.assert_close(networks["discriminator"](image, LABEL), wanted)
 
 
 def test_a_weight_without_a_name_there_is_seen() -> None:
