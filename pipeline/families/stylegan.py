@@ -15,7 +15,7 @@ from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.progan import GrownDiscriminator
 from pipeline.networks.architectures.stylegan import AdaptiveSynthesis, JoinedMappingNetwork
 from pipeline.networks.blocks.mapping import StyleGenerator
-from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.types import Batch, DataSpec
 
 
@@ -101,7 +101,7 @@ class Family(_grown.GrownFamily[Config]):
         return generator.synthesis(ws, turn.generator("noise"), lod)
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
-        return outputs[:, 0] if label is None else (outputs * class_weights(label, outputs.shape[1])).sum(dim=1)
+        return outputs[:, 0] if label is None else (outputs * one_hot(label, outputs.shape[1])).sum(dim=1)
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.blocks.growing import Detail, GrownPlan, fade_in
-from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.networks.layers.equalized_lr import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky
 from pipeline.networks.layers.minibatch import MinibatchDeviation, MinibatchDiscrimination, MinibatchName
 from pipeline.networks.layers.norm import pixel_norm
@@ -65,7 +65,7 @@ class GrownGenerator(nn.Module):
         self.detail = Detail()
 
     def forward(self, z: Tensor, label: Tensor | None = None, lod: float | None = None) -> Tensor:
-        x = torch.cat([z, class_weights(label, self.classes)], dim=1) if self.classes and label is not None else z
+        x = torch.cat([z, one_hot(label, self.classes)], dim=1) if self.classes and label is not None else z
         return paint(self.levels, self.plan, x, self.detail.get() if lod is None else lod)
 
 

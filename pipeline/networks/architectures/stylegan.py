@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.blocks.growing import Detail, GrownPlan, fade_in
-from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.networks.layers.equalized_lr import HE_GAIN, EqualisedConv, EqualisedLinear, add_bias, leaky
 from pipeline.networks.layers.noise import Noise, noise_map
 from pipeline.networks.layers.norm import instance_norm, pixel_norm
@@ -127,7 +127,7 @@ class JoinedMappingNetwork(nn.Module):
         if self.labels is not None:
             if label is None:
                 raise ValueError("a conditional mapping needs labels")
-            z = torch.cat([z, class_weights(label, self.classes) @ self.labels], dim=1)
+            z = torch.cat([z, one_hot(label, self.classes) @ self.labels], dim=1)
         x = pixel_norm(z)
         for layer in self.layers:
             x = leaky(layer(x))

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.networks.layers.equalized_lr import EqualisedConv, EqualisedLinear, add_bias, clamped, leaky_unit
 from pipeline.networks.layers.minibatch import MinibatchDeviation, MinibatchDiscrimination, MinibatchName
 from pipeline.networks.layers.modulated_conv import FILTER, StyledConv, ToImage
@@ -40,7 +40,7 @@ class MappingNetwork(nn.Module):
         if self.embed is not None:
             if label is None:
                 raise ValueError("a conditional mapping needs labels")
-            parts.append(pixel_norm(self.embed(class_weights(label, self.classes))))
+            parts.append(pixel_norm(self.embed(one_hot(label, self.classes))))
         x = torch.cat(parts, dim=1)
         for layer in self.layers:
             x = leaky_unit(layer(x))

@@ -19,11 +19,6 @@ def rows_of(table: Tensor, label: Tensor) -> Tensor:
     return label @ table if label.is_floating_point() else F.embedding(label, table)
 
 
-def class_weights(label: Tensor, classes: int) -> Tensor:
-    """Labels (n,) as one-hot (n, classes); floats of that shape, which mix classes, as they are."""
-    return label if label.is_floating_point() else one_hot(label, classes)
-
-
 LabelCode = Literal["one_hot", "embedding"]
 
 

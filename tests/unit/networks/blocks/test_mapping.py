@@ -6,7 +6,7 @@ import torch
 from pipeline.networks.architectures.stylegan import JoinedMappingNetwork
 from pipeline.networks.architectures.stylegan2 import MappingNetwork
 from pipeline.networks.blocks.mapping import TrackedMean
-from pipeline.networks.layers.embedding import class_weights
+from pipeline.networks.layers.embedding import one_hot
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -39,7 +39,7 @@ def test_float_labels_mix_classes(kind: type[MappingNetwork] | type[JoinedMappin
     torch.manual_seed(0)
     mapping = kind(4, 3, 5, 1)
     z, label = noise(2, 4), torch.tensor([2, 0])
-    assert torch.equal(mapping(z, label), mapping(z, class_weights(label, 3)))
+    assert torch.equal(mapping(z, label), mapping(z, one_hot(label, 3)))
     half = torch.tensor([[0.5, 0.5, 0.0]]).expand(2, -1)
     assert not torch.allclose(mapping(z, half), mapping(z, label))
     with pytest.raises(ValueError, match="needs labels"):
