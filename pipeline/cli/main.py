@@ -91,7 +91,7 @@ def generate(
 
     if grid is not None and no_grid:
         raise UserError("--grid and --no-grid: give one of them")
-    request = work.Request(seed, truncation, tuple(label or ()), tuple(label_index or ()))
+    request = work.SampleRequest(seed, truncation, tuple(label or ()), tuple(label_index or ()))
     out, place = Path(home(str(out))), None if grid is None else Path(home(str(grid)))
     written = work.generate(home(model), out, n, request, place, with_grid=not no_grid, trust_code=trust_code)
     print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, MemoryReporter, State
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training.loop import Game, Run, build
+from pipeline.training.loop import Game, RunParts, build
 from pipeline.training.settings import InTrainingScore, TrainSettings
 from pipeline.types import Batch, DataSpec
 
@@ -55,7 +55,7 @@ def ours(family: AnyFamily, data: Memory, lanes: int) -> Step:
         batch_size=BATCH, lanes=lanes, tick=every, checkpoint=every, grid=every, examples=every, score=score
     )
     store = CheckpointStore(Path(tempfile.mkdtemp(prefix="zerosum-bench-")))
-    game = Game(Run(settings, family, SPEC, data, LocalWorld(), MemoryReporter(), store))
+    game = Game(RunParts(settings, family, SPEC, data, LocalWorld(), MemoryReporter(), store))
     game.start()
     return lambda: void(game.step())
 

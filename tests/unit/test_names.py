@@ -42,11 +42,17 @@ def test_no_public_class_has_another_s_name() -> None:
     assert {name: paths for name, paths in defined(ROOT).items() if len(paths) > 1} == {}
 
 
-def test_every_name_that_a_room_prescribes_is_left_out_where_it_is_prescribed_alone() -> None:
-    found = defined(ROOT)
-    for room, name in plugins.ROOMS.items():
-        inside = f"{room.replace('.', '/')}/"
-        assert not [path for path in found.get(name, []) if path.startswith(inside)], room
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("families/dcgan.py", {"Config", "Family"}),
+        ("data/sources/idx.py", {"Config", "Source"}),
+        ("families/_adversarial.py", set[str]()),
+        ("training/loop.py", set[str]()),
+    ],
+)
+def test_a_room_prescribes_names_to_its_plug_ins_alone(path: str, wanted: set[str]) -> None:
+    assert prescribed(ROOT / path) == wanted
 
 
 @pytest.mark.parametrize(
