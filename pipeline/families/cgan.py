@@ -20,7 +20,8 @@ from pipeline.networks.architectures.cgan import (
     TwoBranchMaxout,
     TwoBranchRelu,
 )
-from pipeline.networks.architectures.dcgan import CodedDiscriminator, CodedGenerator, DensePlan
+from pipeline.networks.architectures.dcgan import CodedDiscriminator, CodedGenerator
+from pipeline.networks.blocks.dense_stacks import DensePlan
 from pipeline.networks.layers import init
 from pipeline.networks.layers.embedding import LabelCode, LabelVector
 from pipeline.types import DataSpec

@@ -14,16 +14,13 @@ from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
 from pipeline.networks.architectures.dcgan import (
     CodedDiscriminator,
-    DensePlan,
-    DenseUpward,
-    DownwardStack,
     PairedDiscriminator,
     PairedGenerator,
     PairedPlan,
     StackGenerator,
-    StackPlan,
-    UpwardStack,
 )
+from pipeline.networks.blocks.dense_stacks import DensePlan, DenseUpward
+from pipeline.networks.blocks.strided_stacks import DownwardStack, StackPlan, UpwardStack
 from pipeline.networks.layers import init
 from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import DataSpec

@@ -16,8 +16,9 @@ from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily, Passes, Terms
 from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon
-from pipeline.networks.architectures.dcgan import CodedGenerator, DensePlan
+from pipeline.networks.architectures.dcgan import CodedGenerator
 from pipeline.networks.architectures.infogan import Recogniser, TrunkDiscriminator
+from pipeline.networks.blocks.dense_stacks import DensePlan
 from pipeline.networks.layers import init
 from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import Batch, DataSpec

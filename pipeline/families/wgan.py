@@ -14,9 +14,9 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.architectures.dcgan import DownwardStack, StackPlan, UpwardStack
 from pipeline.networks.architectures.wgan import ClippedCritic, EmbeddingGenerator
 from pipeline.networks.blocks.perceptron import ReluPerceptron
+from pipeline.networks.blocks.strided_stacks import DownwardStack, StackPlan, UpwardStack
 from pipeline.networks.layers import init
 from pipeline.types import Batch, DataSpec
 

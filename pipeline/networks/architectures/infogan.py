@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.architectures.dcgan import DenseDownward, DensePlan
+from pipeline.networks.blocks.dense_stacks import DenseDownward, DensePlan
 from pipeline.networks.layers.embedding import LabelVector
 
 

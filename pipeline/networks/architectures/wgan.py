@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.networks.architectures.dcgan import DownwardStack, UpwardStack
 from pipeline.networks.blocks.perceptron import ReluPerceptron
+from pipeline.networks.blocks.strided_stacks import DownwardStack, UpwardStack
 from pipeline.networks.layers.embedding import LabelVector
 
 

@@ -1,127 +1,17 @@
 from __future__ import annotations
 
-from typing import Literal
-
-import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
 from pipeline.networks.architectures.dcgan import (
-    DenseDownward,
-    DensePlan,
-    DenseUpward,
-    DownwardStack,
+    CodedDiscriminator,
+    CodedGenerator,
     PairedDiscriminator,
     PairedGenerator,
     PairedPlan,
-    StackPlan,
-    Upsampling,
-    UpwardStack,
+    StackGenerator,
 )
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    base=st.lists(st.integers(1, 4), min_size=1, max_size=3),
-    levels=st.integers(1, 3),
-    channels=st.integers(1, 4),
-    upsampling=st.sampled_from(["transposed", "nearest"]),
-)
-def test_stacks_mirror_each_other_in_any_number_of_dimensions(
-    base: list[int], levels: int, channels: int, upsampling: Upsampling
-) -> None:
-    widths = tuple(4 * 2**level for level in reversed(range(levels)))
-    plan = StackPlan(tuple(base), widths, channels)
-    upward = plan if upsampling == "transposed" else StackPlan(tuple(base), (*widths, 3), channels)
-    x = UpwardStack(upward, 5, upsampling)(torch.randn(2, 5))
-    assert x.shape == (2, channels, *(side * 2**levels for side in base))
-    assert DownwardStack(plan)(x).shape == (2,)
-
-
-def test_a_stack_doubles_by_the_paper() -> None:
-    plan = StackPlan((4, 4), (512, 256, 128, 64), 3)
-    with torch.device("meta"):
-        up, down = UpwardStack(plan, 100), DownwardStack(plan)
-        x = up(torch.empty(2, 100))
-        assert x.shape == (2, 3, 64, 64)
-        assert down(x).shape == (2,)
-    assert [norm.num_features for norm in up.norms] == [512, 256, 128, 64]
-    assert [level.out_channels for level in down.levels] == [64, 128, 256, 512]
-    assert not any(layer.bias is not None for layer in (up.first, up.last, down.head, *up.levels, *down.levels))
-
-
-def test_projection_adds_the_embedding_of_the_label() -> None:
-    critic = DownwardStack(StackPlan((2, 2), (4,), 1, "none", True, 3))
-    x, label = torch.randn(3, 1, 4, 4), torch.tensor([0, 1, 2])
-    assert critic.projection is not None
-    with torch.no_grad():
-        plain = critic(x)
-        critic.projection.weight.zero_()
-        torch.testing.assert_close(critic(x, label), plain)
-        critic.projection.weight[1] = 1.0
-        moved = critic(x, label) - plain
-    assert moved[0] == 0
-    assert moved[1] != 0
-    assert moved[2] == 0
-
-
-@pytest.mark.parametrize("kernel", [4, 5])
-def test_stacks_end_at_their_base(kernel: Literal[4, 5]) -> None:
-    plan = DensePlan((3, 2), (6, 4), 2, (7,), kernel, joined=2)
-    code = torch.eye(2)
-    image = DenseUpward(plan, 5)(torch.randn(2, 5), code)
-    assert image.shape == (2, 2, 12, 8)
-    down = DenseDownward(plan)
-    assert down.features(image, code).shape == (2, 7)
-    assert down(image, code).shape == (2,)
-
-
-def test_doubling_with_kernel_five_is_the_gradient_of_the_halving() -> None:
-    """Theano's deconvolution: what a 5/2 convolution padded by 2 carries back to its input."""
-    plan = DensePlan((4, 4), (3,), 1)
-    layer = DenseUpward(plan, 2).last
-    x = torch.randn(1, 1, 8, 8, requires_grad=True)
-    y = F.conv2d(x, layer.weight, None, 2, 2)
-    given = torch.randn_like(y)
-    (back,) = torch.autograd.grad(y, x, given)
-    torch.testing.assert_close(layer(given), back)
-
-
-def test_units_stand_by_map_or_by_place() -> None:
-    """Two maps of 2×3: by map the second number is the first map's second place, by place the second map's first."""
-    units = torch.arange(12.0)[None]
-    by_map, by_place = (DensePlan((2, 3), (2,), 1, places_first=places) for places in (False, True))
-    assert by_map.spread(units)[0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert by_place.spread(units)[0, 0].tolist() == [[0, 2, 4], [6, 8, 10]]
-    for plan in (by_map, by_place):
-        assert torch.equal(plan.gather(plan.spread(units)), units)
-
-
-@pytest.mark.parametrize("places", [False, True])
-def test_dense_layers_meet_the_maps_in_their_order(places: bool) -> None:
-    plan = DensePlan((2, 3), (2,), 1, (4,), places_first=places)
-    up, down, code = DenseUpward(plan, 3).eval(), DenseDownward(plan).eval(), torch.zeros(2, 0)
-    seen: list[torch.Tensor] = []
-    up.dense[-1].register_forward_hook(lambda _, given, out: seen.append(out))
-    up.last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    up(torch.randn(2, 3), code)
-    units, maps = seen
-    torch.testing.assert_close(maps, plan.spread(F.relu(units)))
-    down.dense[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    x = torch.randn(2, 1, 4, 6)
-    down(x, code)
-    torch.testing.assert_close(seen[-1], plan.gather(F.leaky_relu(down.first(x), 0.2)))
-
-
-def test_batch_norm_is_of_each_unit_and_can_be_bare() -> None:
-    up = DenseUpward(DensePlan((4, 4), (8, 4), 3), 10)
-    assert up.dense[0].norm.num_features == 128
-    assert not any(isinstance(module, nn.Linear) and module.bias is not None for module in up.modules())
-    bare = DenseUpward(DensePlan((4, 4), (8, 4), 3, affine=False), 10)
-    assert sum(p.numel() for p in bare.parameters()) == 10 * 128 + 8 * 4 * 25 + 4 * 3 * 25
+from pipeline.networks.blocks.dense_stacks import DensePlan, DenseUpward
+from pipeline.networks.layers.embedding import LabelVector
 
 
 def test_paired_networks_mirror_each_other() -> None:
@@ -132,3 +22,18 @@ def test_paired_networks_mirror_each_other() -> None:
     assert critic(image, torch.tensor([0, 1])).shape == (2,)
     block = critic.blocks[0]
     assert [name.split(".")[0] for name, _ in block.named_parameters()][::2] == ["keep", "halve", "norm1", "norm2"]
+
+
+def test_labels_stand_beside_the_noise_or_beside_every_layer() -> None:
+    plan, label = DensePlan((2, 2), (4, 2), 1, joined=3), torch.tensor([0, 2])
+    bare = DensePlan((2, 2), (4, 2), 1)
+    embedded = StackGenerator(DenseUpward(bare, 5 + 2), classes=3, embedding=2)
+    z = torch.randn(2, 5)
+    assert embedded(z, label).shape == (2, 1, 8, 8)
+    assert embedded.embedding is not None
+    coded = CodedGenerator(plan, 5, LabelVector(3))
+    image = coded(z, label)
+    torch.testing.assert_close(image, torch.tanh(0.5 * coded.stack(z, torch.eye(3)[label])))
+    plain, unit = (CodedDiscriminator(plan, LabelVector(3), unit).eval() for unit in (False, True))
+    unit.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(unit(image, label), plain((image + 1) / 2, label))
