@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,17 @@ def normalised(w: Weights, name: str, weight: str, u: str, eps: float) -> Tensor
     return value / (F.normalize(v @ matrix.T, eps=eps) @ matrix @ v.T)
 
 
+def applied(w: Weights, name: str, x: Tensor, weight: str, u: str, eps: float) -> Tensor:
+    """The linear layer or same-padded convolution `name` at x; without a bias where it has none."""
+    value, bias = normalised(w, name, weight, u, eps), w.get(f"{name}.bias")
+    return F.linear(x, value, bias) if value.dim() == 2 else F.conv2d(x, value, bias, padding=value.shape[-1] // 2)
+
+
+_mimicry_layer = partial(applied, weight="weight", u="sn_u", eps=1e-12)
+_biggan_layer = partial(applied, weight="weight", u="u0", eps=1e-6)
+_studio_layer = partial(applied, weight="weight_orig", u="weight_u", eps=1e-6)
+
+
 # --- mimicry: SNGAN at 32 pixels ------------------------------------------------------------------
 
 MIMICRY_LEAVES = {**{name: name for name in ("weight", "bias", "running_mean", "running_var")}, "u": "sn_u"}
@@ -92,12 +104,6 @@ MIMICRY_GENERATOR = NameMap(
     {"linear": "l1", "norm": "b5", "output": "c5", **_blocks(MIMICRY_BLOCK, 3, 2, "block{}")}, MIMICRY_LEAVES
 )
 MIMICRY_DISCRIMINATOR = NameMap({"head": "l5", **_blocks(MIMICRY_BLOCK, 4, 1, "block{}")}, MIMICRY_LEAVES, row=True)
-
-
-def _mimicry_layer(w: Weights, name: str, x: Tensor) -> Tensor:
-    weight = normalised(w, name, "weight", "sn_u", 1e-12)
-    bias = w[f"{name}.bias"]
-    return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _batch_norm(w: Weights, name: str, x: Tensor, eps: float) -> Tensor:
@@ -173,12 +179,6 @@ BIGGAN_DISCRIMINATOR = NameMap(
     BIGGAN_LEAVES,
     row=True,
 )
-
-
-def _biggan_layer(w: Weights, name: str, x: Tensor) -> Tensor:
-    weight = normalised(w, name, "weight", "u0", 1e-6)
-    bias = w.get(f"{name}.bias")
-    return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _biggan_attention(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -257,11 +257,6 @@ STUDIO_DISCRIMINATOR = NameMap(
     },
     STUDIO_LEAVES,
 )
-
-
-def _studio_layer(w: Weights, name: str, x: Tensor) -> Tensor:
-    weight, bias = normalised(w, name, "weight_orig", "weight_u", 1e-6), w.get(f"{name}.bias")
-    return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _studio_attention(w: Weights, name: str, x: Tensor) -> Tensor:

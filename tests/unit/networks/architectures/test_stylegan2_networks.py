@@ -34,6 +34,51 @@ def test_layers_and_maps_of_the_paper() -> None:
         assert StyleSynthesis(plan, 512).layers == 18
 
 
+def stylegan2_name(name: str, levels: int) -> str:
+    """A weight of our StyleGAN2 by its name in stylegan2-ada-pytorch (d72cc7d); blocks are called by their pixels.
+
+    levels: doublings from 4 pixels. A generator's blocks go up from there, a discriminator's down to 8.
+    """
+    head, _, rest = name.partition(".")
+    if head == "mean":
+        return f"mapping.{rest}"
+    if head == "epilogue":
+        return f"b4.{rest}"
+    if head == "mapping":
+        return name.replace("mapping.layers.", "mapping.fc", 1)
+    block, _, inner = rest.removeprefix("blocks.").partition(".")
+    if head == "synthesis":
+        return f"synthesis.b{4 * 2 ** int(block)}.{inner}"
+    return f"b{4 * 2 ** (levels - int(block))}.{inner}"
+
+
+def test_every_weight_has_a_name_in_the_authors_code() -> None:
+    generator = generator_of(3)
+    kept = [name for name, _ in generator.named_buffers() if name.endswith(("noise_const", "w_avg"))]
+    names = [stylegan2_name(name, 2) for name in [*(name for name, _ in generator.named_parameters()), *kept]]
+    layer = ["weight", "noise_strength", "bias", "affine.weight", "affine.bias", "noise_const"]
+    head = ["torgb.weight", "torgb.bias", "torgb.affine.weight", "torgb.affine.bias"]
+    wanted = ["b4.const"]
+    for pixels, convolutions in ((4, ["conv1"]), (8, ["conv0", "conv1"]), (16, ["conv0", "conv1"])):
+        wanted += [f"b{pixels}.{conv}.{each}" for conv in convolutions for each in layer]
+        wanted += [f"b{pixels}.{each}" for each in head]
+    wanted = [f"synthesis.{each}" for each in wanted]
+    wanted += [f"mapping.{layer}.{each}" for layer in ("embed", "fc0", "fc1") for each in ("weight", "bias")]
+    assert sorted(names) == sorted([*wanted, "mapping.w_avg"])
+
+
+def test_every_weight_of_the_discriminator_has_a_name_in_the_authors_code() -> None:
+    plan = StyleDiscriminatorPlan(PLAN, classes=3, mapping_layers=1)
+    names = [stylegan2_name(name, 2) for name, _ in StyleDiscriminator(plan).named_parameters()]
+    wanted = ["b16.fromrgb.weight", "b16.fromrgb.bias"]
+    for pixels in (16, 8):
+        wanted += [f"b{pixels}.{conv}.{each}" for conv in ("conv0", "conv1") for each in ("weight", "bias")]
+        wanted += [f"b{pixels}.skip.weight"]
+    wanted += [f"mapping.{layer}.{each}" for layer in ("embed", "fc0") for each in ("weight", "bias")]
+    wanted += [f"b4.{layer}.{each}" for layer in ("conv", "fc", "out") for each in ("weight", "bias")]
+    assert sorted(names) == sorted(wanted)
+
+
 def test_each_w_steers_its_own_layer_and_an_image_head_shares_the_next_ones() -> None:
     """Layer 1 is the first head's w and conv0's of the next block; the last w is the last head's alone."""
     synthesis = StyleSynthesis(PLAN, 6)
