@@ -18,7 +18,7 @@ ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 
 
 def fading(examples: int) -> dict[str, Ramp]:
-    """The published schedule: 2e-4 for 100 epochs of so many examples, then linearly to 0 in 100 more."""
+    """The published schedule: 2e-4 for 100 epochs of `examples` each, then linearly to 0 in 100 more."""
     return {"lr": Ramp(start=2e-4, end=0.0, examples=100 * examples, after=100 * examples)}
 
 

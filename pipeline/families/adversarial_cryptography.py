@@ -163,6 +163,6 @@ def bits_wrong(message: Tensor, read: Tensor) -> Tensor:
 
 
 def pact(bob: Tensor, eve: Tensor, bits: int) -> Tensor:
-    """Alice's and Bob's loss of so many bits wrong (n,): 0 where Bob reads all and Eve is at chance."""
+    """Alice's and Bob's loss of the bits that Bob and Eve get wrong (n,): 0 where Bob reads all, Eve at chance."""
     chance = bits / 2
     return bob.mean() / bits + ((chance - eve) / chance).square().mean()

@@ -159,7 +159,7 @@ class Family(AugmentingFamily[Config]):
         )
 
     def phases(self) -> tuple[Phase, ...]:
-        """Both generators, then both discriminators on the fakes made before that step, by way of the pools."""
+        """Both generators, then both discriminators on the fakes made before that step, through the pools."""
         return (
             Phase("generators", "generators", self._generators),
             Phase("discriminators", "discriminators", self._discriminators, batch="same"),

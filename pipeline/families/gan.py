@@ -49,7 +49,7 @@ class Config(LatentSettings):
 
 
 def _small(widths: int, units: int, **keys: Any) -> dict[str, Any]:
-    """Two layers of so many units in each network, with Adam."""
+    """Two layers of these widths in each network, with Adam."""
     layers = {"generator_widths": [widths] * 2, "discriminator_units": [units] * 2, "discriminator_init": 0.05}
     return {**layers, **both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999), **keys}
 

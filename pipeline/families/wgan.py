@@ -32,15 +32,15 @@ class Config(StackSettings):
     )
     architecture: Literal["strided", "perceptron"] = "strided"
     label_embedding: int = Field(default=32, ge=1, description="numbers a label becomes beside the noise")
-    hidden: int = Field(default=3, ge=1, description="perceptron: layers of so many units")
+    hidden: int = Field(default=3, ge=1, description="perceptron: hidden layers")
     discriminator_norm: Literal["batch", "layer", "none"] = Field(default="batch", description="strided")
     clip: float | None = Field(
         default=0.01, gt=0, description="every number of the critic within ±this before each turn"
     )
     discriminator_steps: int = Field(default=5, ge=1, description="turns of the critic a step")
     eager_steps: int = Field(default=100, ge=1, description="turns of the critic in the steps below")
-    eager_first: int = Field(default=25, ge=0, description="so many first steps")
-    eager_every: int | None = Field(default=500, ge=1, description="and every so many-th; none: no later ones")
+    eager_first: int = Field(default=25, ge=0, description="how many first steps have those turns")
+    eager_every: int | None = Field(default=500, ge=1, description="and again every so often; none: no later ones")
     init_std: float | None = Field(default=0.02, gt=0, description="strided: N(0, std) for all weights; none: torch's")
     loss: LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
     generator: Optimiser = RMSPROP
