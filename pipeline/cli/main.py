@@ -341,9 +341,14 @@ def doctor() -> None:
 def list_weights() -> None:
     """List the networks, whether they are here, and under which licence they are published."""
     from pipeline.cli import weights as work
-    from pipeline.console import Column, show_table
+    from pipeline.console import ShownColumn, show_table
 
-    columns = [Column("name"), Column("here"), Column("licence", folds=True), Column("page", folds=True)]
+    columns = [
+        ShownColumn("name"),
+        ShownColumn("here"),
+        ShownColumn("licence", folds=True),
+        ShownColumn("page", folds=True),
+    ]
     show_table(columns, work.listed())
 
 
