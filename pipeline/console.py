@@ -46,7 +46,7 @@ def folded(text: str, indent: str = "", stream: TextIO | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Column:
+class ShownColumn:
     """One column of a table. `folds`: its words may stand below each other where the terminal is narrow."""
 
     heading: str
@@ -54,7 +54,7 @@ class Column:
     folds: bool = False
 
 
-def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> None:
+def show_table(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """A table on stdout in which nothing is cut.
 
     At its natural width where that fits or where no terminal is; with columns folded where that fits; else as
@@ -87,7 +87,7 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: 
     print(_records(columns, cells, _shown(title)))
 
 
-def _records(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str) -> str:
+def _records(columns: Sequence[ShownColumn], rows: Sequence[Sequence[str]], title: str) -> str:
     first, *others = columns
     longest = max((len(column.heading) for column in others), default=0)
     lines = [folded(title, "  ")] if title else []

@@ -33,7 +33,7 @@ from pipeline.storage.files import sha256_json
 from pipeline.storage.node_cache import LEAST, NodeCache, node_folder
 from pipeline.storage.store import Store
 from pipeline.training import beside, schedules
-from pipeline.training.loop import Outcome, Run, fit
+from pipeline.training.loop import Outcome, RunParts, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
 
@@ -160,7 +160,7 @@ def fit_and_score(
         save_grid(folder / GRIDS / f"{examples_seen:012d}.png", as_images(source.grid(seed=settings.seed), spec))
 
     return fit(
-        Run(
+        RunParts(
             settings=settings,
             family=family,
             spec=spec,

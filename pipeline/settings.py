@@ -63,10 +63,11 @@ class Settings(BaseModel):
     """Typed, frozen, unknown keys refused. Each room declares its own beside its owner.
 
     `renamed` says how keys were called before: old key → what it is called now. A person is told so; what was stored
-    by an earlier version is read through `modern`.
+    by an earlier version is read through `modern`. `removed` does the same for keys that are gone: old key → why.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
+    removed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, populate_by_name=True, allow_inf_nan=False
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     @classmethod
     def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Settings that were stored by this version or an earlier one, by today's keys."""
-        return {cls.renamed.get(key, key): value for key, value in stored.items()}
+        return {cls.renamed.get(key, key): value for key, value in stored.items() if key not in cls.removed}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -100,9 +101,10 @@ def validate(model: type[S], data: object, where: str) -> S:
         data = {}
     if not isinstance(data, Mapping):
         raise SettingsError(f"{where}: must be a section of keys, not {shown(data)}")
-    old = [key for key in model.renamed if key in data]
-    if old:
-        raise SettingsError(*(f"{where}.{key}: is called {model.renamed[key]} now" for key in old))
+    old = {key: f"is called {now} now" for key, now in model.renamed.items()}
+    old |= {key: f"is no setting any more; {why}" for key, why in model.removed.items()}
+    if any(key in data for key in old):
+        raise SettingsError(*(f"{where}.{key}: {what}" for key, what in old.items() if key in data))
     try:
         return model.model_validate(data)
     except ValidationError as error:

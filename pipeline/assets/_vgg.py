@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.assets import _weights
 from pipeline.errors import UserError
-from pipeline.networks.vgg import Depth, Vgg, shapes
+from pipeline.networks.architectures.vgg import Depth, Vgg, shapes
 from pipeline.storage import files
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.assets import _weights
 from pipeline.contract import asset as contract
 from pipeline.errors import UserError
-from pipeline.networks.inception import LAYERS, TAPS, Tap, fold, shapes
+from pipeline.networks.architectures.inception import LAYERS, TAPS, Tap, fold, shapes
 from pipeline.settings import Settings, home
 from pipeline.storage import files
 

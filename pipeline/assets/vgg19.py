@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.assets import _vgg
 from pipeline.contract import asset as contract
-from pipeline.networks.vgg import shapes
+from pipeline.networks.architectures.vgg import shapes
 from pipeline.settings import Settings
 
 

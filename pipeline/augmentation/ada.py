@@ -1,4 +1,4 @@
-"""ADA: augmentation whose probability follows how far the critic overfits (Karras et al. 2020b)."""
+"""ADA: augmentation whose probability follows how far the discriminator overfits (Karras et al. 2020b)."""
 
 from __future__ import annotations
 

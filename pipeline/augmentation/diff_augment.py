@@ -1,4 +1,4 @@
-"""DiffAugment: colour, translation and cutout on all that the critic sees (Zhao et al. 2020)."""
+"""DiffAugment: colour, translation and cutout on all that the discriminator sees (Zhao et al. 2020)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random flips of what the critic sees."""
+"""Random flips of what the discriminator sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instance noise: Gaussian noise on what the critic sees, fading as training goes on."""
+"""Instance noise: Gaussian noise on what the discriminator sees, fading as training goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Config(Settings):
 class Augmentation:
     """x + σ ε, ε ~ N(0, 1), on reals and fakes alike (Sønderby et al. 2017; Arjovsky & Bottou 2017).
 
-    The two distributions then overlap everywhere, so that a critic that tells them apart early still
+    The two distributions then overlap everywhere, so that a discriminator that tells them apart early still
     has a gradient to give. σ falls to nothing on the clock of examples seen.
     """
 

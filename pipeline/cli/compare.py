@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli import project
-from pipeline.console import Column, folded, show_table
+from pipeline.console import ShownColumn, folded, show_table
 from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, load_scores, parse, unlike
 from pipeline.settings import home
@@ -106,7 +106,7 @@ def show(rows: Sequence[Row], runs: Sequence[str], as_json: bool) -> None:
     for row in rows:
         mark = f"{MARK} " if row.unlike else ""
         cells.append((f"{mark}{row.name}", *(_value(record) for record in row.records)))
-    show_table([Column("score"), *(Column(run, right=True) for run in runs)], cells)
+    show_table([ShownColumn("score"), *(ShownColumn(run, right=True) for run in runs)], cells)
     for line in _gathered(rows):
         print(folded(f"{MARK} {line}", "  "))
 

@@ -29,11 +29,11 @@ SAMPLE = re.compile(r"\d{5,}\.(png|wav)")
 COLUMNS = 8
 
 Pixels = NDArray[np.uint8]
-Draw = Callable[[int, "list[int] | None", "Request"], Pixels]
+Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """What to draw: labels are names of classes, indices their positions; none of either means every class in turn."""
 
     seed: int
@@ -69,7 +69,7 @@ def generate(
     model: str,
     out: Path,
     n: int,
-    request: Request,
+    request: SampleRequest,
     grid: Path | None = None,
     *,
     with_grid: bool = True,
@@ -144,7 +144,7 @@ def grid_place(out: Path, asked: Path | None) -> Path:
     return asked.absolute()
 
 
-def _draw(model: str, n: int, request: Request, trust_code: bool) -> tuple[Pixels, int | None, str]:
+def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Pixels, int | None, str]:
     """The samples, the rate of sound, and what a person should be told."""
     from pipeline.registry import opening
     from pipeline.registry.store import opened
@@ -158,7 +158,7 @@ def _draw(model: str, n: int, request: Request, trust_code: bool) -> tuple[Pixel
         return (*_checked(_here(found.source), n, request), f"note: {found.note}" if found.note else "")
 
 
-def _checked(source: Source, n: int, request: Request) -> tuple[Pixels, int | None]:
+def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels, int | None]:
     asked = "--label" if request.labels else "--label-index"
     if request.labels and request.indices:
         raise UserError("--label and --label-index: give classes by name or by index, not both")
@@ -185,7 +185,7 @@ def _by_its_code(uri: str) -> Source:
 
     served = serving.load(uri)
 
-    def draw(n: int, labels: list[int] | None, request: Request) -> Pixels:
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
         return served.sample(n, labels, request.seed, request.truncation)
 
     return Source(served.classes, draw, served.rate)
@@ -194,7 +194,7 @@ def _by_its_code(uri: str) -> Source:
 def _here(generator: SampleSource) -> Source:
     """A model opened by the code here."""
 
-    def draw(n: int, labels: list[int] | None, request: Request) -> Pixels:
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
         asked = None if labels is None else np.asarray(labels, dtype=np.int64)
         made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
         return np.moveaxis(made, 1, -1)

@@ -91,7 +91,7 @@ def generate(
 
     if grid is not None and no_grid:
         raise UserError("--grid and --no-grid: give one of them")
-    request = work.Request(seed, truncation, tuple(label or ()), tuple(label_index or ()))
+    request = work.SampleRequest(seed, truncation, tuple(label or ()), tuple(label_index or ()))
     out, place = Path(home(str(out))), None if grid is None else Path(home(str(grid)))
     written = work.generate(home(model), out, n, request, place, with_grid=not no_grid, trust_code=trust_code)
     print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))
@@ -341,9 +341,14 @@ def doctor() -> None:
 def list_weights() -> None:
     """List the networks, whether they are here, and under which licence they are published."""
     from pipeline.cli import weights as work
-    from pipeline.console import Column, show_table
+    from pipeline.console import ShownColumn, show_table
 
-    columns = [Column("name"), Column("here"), Column("licence", folds=True), Column("page", folds=True)]
+    columns = [
+        ShownColumn("name"),
+        ShownColumn("here"),
+        ShownColumn("licence", folds=True),
+        ShownColumn("page", folds=True),
+    ]
     show_table(columns, work.listed())
 
 

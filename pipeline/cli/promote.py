@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.cli import project
-from pipeline.console import Column, show_table
+from pipeline.console import ShownColumn, show_table
 from pipeline.errors import UserError
 from pipeline.params.register import RegisterSettings
 from pipeline.registry import models
@@ -66,5 +66,5 @@ def _show(found: list[models.Version], settings: RegisterSettings) -> None:
                 tags.get(models.tracking.WEIGHTS_TAG, "")[:8],
             )
         )
-    columns = [Column(heading, heading in right, heading == "aliases") for heading in headings]
+    columns = [ShownColumn(heading, heading in right, heading == "aliases") for heading in headings]
     show_table(columns, rows, settings.name)

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import limits, plugins
 from pipeline.cli import project
 from pipeline.cli.progress import bars
-from pipeline.console import Column, folded, show_table
+from pipeline.console import ShownColumn, folded, show_table
 from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, dumps
 from pipeline.settings import suggest
@@ -201,5 +201,5 @@ def _show_table(records: list[ScoreRecord]) -> None:
         spread = "" if record.spread is None else f"{record.spread:.2g}"
         sizes = ["" if not n else f"{n:,}" for n in (record.n_real, record.n_fake)]
         rows.append((record.name, f"{record.value:.7g}", spread, *sizes, record.note))
-    numbers = [Column(heading, right=True) for heading in ("value", "spread", "real", "fake")]
-    show_table([Column("score"), *numbers, Column("", folds=True)], rows)
+    numbers = [ShownColumn(heading, right=True) for heading in ("value", "spread", "real", "fake")]
+    show_table([ShownColumn("score"), *numbers, ShownColumn("", folds=True)], rows)

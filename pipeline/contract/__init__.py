@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.contract.family import Advancing, AnyFamily, ConfigT, Family
 from pipeline.contract.optimisers import Optimiser, Ramp, Scheduled, scheduled_value
-from pipeline.contract.rooms import Augmentation, Critic, Loss, Penalty
+from pipeline.contract.rooms import Augmentation, Loss, Penalty, Scores
 from pipeline.contract.turns import (
     Latent,
     LatentSpec,
@@ -24,7 +24,6 @@ __all__ = [
     "AnyFamily",
     "Augmentation",
     "ConfigT",
-    "Critic",
     "Family",
     "Latent",
     "LatentSpec",
@@ -42,6 +41,7 @@ __all__ = [
     "Reporter",
     "Scheduled",
     "Scorer",
+    "Scores",
     "Segment",
     "State",
     "Turn",

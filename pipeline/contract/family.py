@@ -64,6 +64,10 @@ class Family(ABC, Generic[ConfigT]):
         """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
         return frozenset()
 
+    def modern_state(self, network: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One network's weights, stored by this version or an earlier one, by today's names."""
+        return dict(state)
+
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse data with fewer than two classes for a class-conditional design.
 

@@ -21,8 +21,8 @@ class Loss(Protocol):
     needs_real: bool
     signed: bool
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the critic minimises."""
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the discriminator minimises."""
         ...
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
@@ -30,11 +30,12 @@ class Loss(Protocol):
         ...
 
 
-Critic = Callable[[Tensor], Tensor]
+Scores = Callable[[Tensor], Tensor]
+"""What a discriminator says of examples (n, …): a number for each, (n,)."""
 
 
 class Penalty(Protocol):
-    """A pure function of (critic, real, fake), already weighted; scalar mean over the batch.
+    """A pure function of (discriminator, real, fake), already weighted; scalar mean over the batch.
 
     needs_fake: whether it looks at `fake`; where not, anything of its shape may be handed in.
     per_example: whether it asks something of the gradient at each example, which batch norm would blur.
@@ -44,14 +45,14 @@ class Penalty(Protocol):
     per_example: bool
 
     def __call__(
-        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+        self, discriminator: Scores, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
     ) -> Tensor:
-        """`critic` gives a number for each example; `examples_seen` is the clock that a scheduled weight follows."""
+        """`discriminator` gives a number for each example; `examples_seen` is the clock of a scheduled weight."""
         ...
 
 
 class Augmentation(Protocol):
-    """What the critic is shown in place of images: differentiable, every draw from the handed generator.
+    """What the discriminator is shown in place of images: differentiable, every draw from the handed generator.
 
     Reals and fakes pass it alike, in the generator's turn too. Its own state (ADA's p) lives in
     `State.tensors` and moves in `Family.after_step`.

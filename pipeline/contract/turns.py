@@ -128,7 +128,7 @@ class Phase:
     latents: whose noise to draw: phases of equal `latents` names share it within a step;
         empty = this phase's own.
     every: in which steps it runs (lazy regularisation: every 4, 16, …).
-    repeats: turns a step, a number or a function of the state (n_critic).
+    repeats: turns a step, a number or a function of the state (WGAN's five).
     when: skips the phase where it answers False (data-dependent turns).
     gain: multiplies the gradient (lazy phases carry `every` here).
     apply: `end` holds the step of the optimiser back to the end of the step (simultaneous play).

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.explorations import _shared
-from pipeline.networks.layers import BATCH_NORMS
-from pipeline.networks.normalisation import gathered_statistics
+from pipeline.networks.layers.dimensions import BATCH_NORMS
+from pipeline.networks.layers.norm import gathered_statistics
 from pipeline.sampling.samples import CHUNK, SampleSource
 from pipeline.settings import Settings
 from pipeline.threads import fixed_threads

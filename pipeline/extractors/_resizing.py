@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.networks.inception import SIDE
+from pipeline.networks.architectures.inception import SIDE
 
 Resize = Literal["legacy_torch", "legacy_tf", "clean"]
 

@@ -15,7 +15,7 @@ from pipeline.contract import extractor as contract
 from pipeline.contract.extractor import Examples, ExtractorIdentity
 from pipeline.errors import SettingsError
 from pipeline.extractors._resizing import Resize, network_input
-from pipeline.networks.inception import TAPS, Inception, Tap
+from pipeline.networks.architectures.inception import TAPS, Inception, Tap
 from pipeline.settings import LocalPath, Settings
 from pipeline.types import DataSpec
 

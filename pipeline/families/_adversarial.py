@@ -12,23 +12,55 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.contract import Critic, Family, Latent, LatentSpec, Networks, Objective, Phase, Player, State, Turn
+from pipeline.contract import Family, Latent, LatentSpec, Networks, Objective, Phase, Player, Scores, State, Turn
 from pipeline.families import _choices, _shared
 from pipeline.families._choices import ChosenPenalty
-from pipeline.families._settings import GameSettings, LatentSettings
+from pipeline.families._settings import GameSettings, LatentSettings, LossSettings
 from pipeline.penalties._shared import leaf
 from pipeline.types import Batch, DataSpec, Modality
 
+L = TypeVar("L", bound=LossSettings)
 C = TypeVar("C", bound=GameSettings)
 Reads = Literal["fresh", "same", "none"]
 Terms = Mapping[str, tuple[float, Tensor]]
 """Further parts of an objective: name → (weight in the total, scalar); of weight 0, they are reported alone."""
 
 
+class AugmentingFamily(Family[L]):
+    """A loss, and the augmentation of all that discriminators see, with the state that it keeps."""
+
+    def __init__(self, config: L) -> None:
+        super().__init__(config)
+        self.loss = _choices.load_loss(config.loss)
+        self.augmentation = _choices.load_augmentation(config.augment)
+
+    def augmented(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        """x as D is to see it, augmented by this lane's draws for `purpose`."""
+        if self.augmentation is None:
+            return x
+        return self.augmentation(x, turn.state, turn.generator(f"augment/{purpose}"))
+
+    def watched(self, turn: Turn, on_real: Tensor) -> dict[str, Tensor]:
+        """`sign`: E[sign D(real)], which ADA watches, 0 where D is lost and 1 where it knows every real; and p."""
+        if self.augmentation is None:
+            return {}
+        moving = {name: value for name, value in turn.state.tensors.items() if name == "augment_p"}
+        return {"sign": on_real.detach().sign().mean(), **moving}
+
+    def state(self, spec: DataSpec) -> dict[str, Tensor]:
+        return {} if self.augmentation is None else self.augmentation.state()
+
+    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
+        """Move ADA's p by the mean sign over all discriminators that played."""
+        signs = [value for name, value in observed.items() if name.partition("/")[2].startswith("sign")]
+        if self.augmentation is not None:
+            self.augmentation.after_step(state, sum(signs) / len(signs) if signs else None)
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Passes:
     """What D was shown in a turn and what it gave; of reals nothing in G's turn, unless the loss compares with them."""
 
     real: Tensor | None
@@ -37,7 +69,7 @@ class Seen:
     on_fake: Any
 
 
-class AdversarialFamily(Family[C]):
+class AdversarialFamily(AugmentingFamily[C]):
     """A generator and a discriminator, which learns to tell data from the generator's samples.
 
     shared_pass: penalties at reals and at fakes are taken from the passes of the loss, which saves D a pass each.
@@ -48,9 +80,7 @@ class AdversarialFamily(Family[C]):
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
-        self.loss = _choices.load_loss(config.loss)
         self.penalties = _choices.load_penalties(config.penalties, config.usual_every)
-        self.augmentation = _choices.load_augmentation(config.augment)
 
     # --- hooks ---
 
@@ -94,7 +124,7 @@ class AdversarialFamily(Family[C]):
 
     def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Any:
         """Whatever D gives for x: logits, or a tuple that `logits` knows; `purpose` names the draws of this pass."""
-        return called(turn.networks["discriminator"], self.augmented(turn, x, purpose), self.label(turn))
+        return _shared.called(turn.networks["discriminator"], self.augmented(turn, x, purpose), self.label(turn))
 
     def both(self, turn: Turn, real: Tensor, fake: Tensor) -> tuple[Any, Any]:
         """D's outputs on reals and on fakes: two passes, so that batch norm sees them apart."""
@@ -104,11 +134,11 @@ class AdversarialFamily(Family[C]):
         """What the loss is computed of, among D's outputs."""
         return outputs
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         """What D minimises beside the loss and the penalties."""
         return {}
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         """What G minimises beside the loss."""
         return {}
 
@@ -141,13 +171,6 @@ class AdversarialFamily(Family[C]):
         }
         return tuple(phase for name in self._order for phase in turns[name])
 
-    def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return {} if self.augmentation is None else self.augmentation.state()
-
-    def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        if self.augmentation is not None:
-            self.augmentation.after_step(state, observed.get("discriminator/sign"))
-
     # --- the game ---
 
     def label_of(self, batch: Batch) -> Tensor | None:
@@ -157,12 +180,6 @@ class AdversarialFamily(Family[C]):
     def count_classes(self, spec: DataSpec) -> int:
         """The classes that networks are built for: 0 where labels are not used."""
         return len(spec.classes) if self.config.conditional else 0
-
-    def augmented(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
-        """x as D is to see it, augmented by this lane's draws for `purpose`."""
-        if self.augmentation is None:
-            return x
-        return self.augmentation(x, turn.state, turn.generator(f"augment/{purpose}"))
 
     @property
     def _order(self) -> tuple[str, str]:
@@ -177,11 +194,11 @@ class AdversarialFamily(Family[C]):
         return self._phase(player, player, objective, "same" if second else self.reads[player], **keys)
 
     def _lazy_phases(self) -> tuple[Phase, ...]:
-        def phase(each: ChosenPenalty) -> Phase:
-            objective, every = partial(self._lazy_penalty, each), each.every
-            return self._phase(self._part(each), "discriminator", objective, "same", every=every, gain=every)
-
-        return tuple(phase(each) for each in self.penalties if each.every > 1)
+        lazy = [(each, each.every, partial(self._lazy_penalty, each)) for each in self.penalties if each.every > 1]
+        return tuple(
+            self._phase(self._part(each), "discriminator", objective, "same", every=every, gain=every)
+            for each, every, objective in lazy
+        )
 
     def _part(self, penalty: ChosenPenalty) -> str:
         return "penalty" if len(self.penalties) == 1 else penalty.name
@@ -193,10 +210,10 @@ class AdversarialFamily(Family[C]):
         return _shared.without_graph(lambda: self.generate(turn))
 
     def _scores(self, turn: Turn, x: Tensor) -> Tensor:
-        return per_example(self.logits(self.outputs(turn, x, "penalty")))
+        return _shared.per_example(self.logits(self.outputs(turn, x, "penalty")))
 
-    def _penalty(self, chosen: ChosenPenalty, turn: Turn, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-        return chosen.value(critic, real, fake, turn.generator(self._part(chosen)), turn.state.examples_seen)
+    def _penalty(self, chosen: ChosenPenalty, turn: Turn, scores: Scores, real: Tensor, fake: Tensor) -> Tensor:
+        return chosen.value(scores, real, fake, turn.generator(self._part(chosen)), turn.state.examples_seen)
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
         real, fake = self.real(turn), self._fake(turn)
@@ -205,20 +222,19 @@ class AdversarialFamily(Family[C]):
             real, fake = leaf(real), leaf(fake)
         on_real, on_fake = self.both(turn, real, fake)
         logits = {"real": self.logits(on_real), "fake": self.logits(on_fake)}
-        total = loss = self.loss.critic(logits["real"], logits["fake"])
+        total = loss = self.loss.discriminator(logits["real"], logits["fake"])
         parts = {"loss": loss, **_shared.means(logits["real"], logits["fake"], self.loss.signed)}
-        if self.augmentation is not None:
-            parts |= _shared.sign_part(turn, logits["real"])
+        parts |= self.watched(turn, logits["real"])
 
-        def critic(x: Tensor) -> Tensor:
+        def scores(x: Tensor) -> Tensor:
             """D at a penalty's own x; of its shared passes, what they gave."""
             passed = {id(real): logits["real"], id(fake): logits["fake"]} if self.shared_pass else {}
-            return per_example(passed[id(x)]) if id(x) in passed else self._scores(turn, x)
+            return _shared.per_example(passed[id(x)]) if id(x) in passed else self._scores(turn, x)
 
         for each in now:
-            parts[self._part(each)] = penalty = self._penalty(each, turn, critic, real, fake)
+            parts[self._part(each)] = penalty = self._penalty(each, turn, scores, real, fake)
             total = total + penalty
-        return _added(total, parts, self.discriminator_terms(turn, Seen(real, fake, on_real, on_fake)))
+        return _added(total, parts, self.discriminator_terms(turn, Passes(real, fake, on_real, on_fake)))
 
     def _lazy_penalty(self, chosen: ChosenPenalty, turn: Turn) -> dict[str, Tensor]:
         real = self.real(turn)
@@ -238,23 +254,13 @@ class AdversarialFamily(Family[C]):
         loss = self.loss.generator(of_real, self.logits(on_fake))
         parts = {"loss": loss, "fake": self.logits(on_fake).detach().mean()}
         parts |= {} if of_real is None else {"real": of_real.mean()}
-        return _added(loss, parts, self.generator_terms(turn, Seen(real, fake, on_real, on_fake)))
+        return _added(loss, parts, self.generator_terms(turn, Passes(real, fake, on_real, on_fake)))
 
 
 def _added(total: Tensor, parts: dict[str, Tensor], terms: Terms) -> dict[str, Tensor]:
     for weight, value in terms.values():
         total = total + weight * value if weight else total
     return {"total": total, **parts, **{name: value for name, (_, value) in terms.items()}}
-
-
-def called(network: nn.Module, x: Tensor, label: Tensor | None) -> Any:
-    """What the network gives for x, and for labels where there are any."""
-    return network(x) if label is None else network(x, label)
-
-
-def per_example(logits: Tensor) -> Tensor:
-    """Logits (n,), or the mean of each example's map of them, as a penalty needs them: (n,)."""
-    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
 
 
 # --- from noise -----------------------------------------------------------------------------------
@@ -276,9 +282,9 @@ class LatentFamily(AdversarialFamily[N]):
         return (Latent("z", (self.config.latent,), self.distribution),)
 
     def generate(self, turn: Turn) -> Tensor:
-        return called(turn.networks["generator"], turn.latents["z"], self.label(turn))
+        return _shared.called(turn.networks["generator"], turn.latents["z"], self.label(turn))
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
-        return called(networks["generator"], latents["z"] * truncation, self.label_of(condition))
+        return _shared.called(networks["generator"], latents["z"] * truncation, self.label_of(condition))

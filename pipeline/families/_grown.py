@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pipeline.contract import Networks, Objective, Optimiser, Phase, Segment, State, Turn
 from pipeline.families import _choices, _geometry
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Passes, Terms
 from pipeline.families._settings import LatentSettings
-from pipeline.networks.grown import Detail, GrownPlan, at_detail
-from pipeline.networks.minibatch import MinibatchName
+from pipeline.networks.blocks.growing import Detail, GrownPlan, at_detail
+from pipeline.networks.layers.minibatch import MinibatchName
 from pipeline.types import DataSpec
 
 
@@ -134,7 +134,7 @@ class GrownFamily(LatentFamily[C]):
 
     @abstractmethod
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
-        """Logits (n,) of the critic's outputs (n, k)."""
+        """Logits (n,) of the discriminator's outputs (n, k)."""
 
     def class_loss(self, outputs: Tensor, label: Tensor) -> tuple[float, Tensor] | None:
         """Its weight and value; none where D names no classes."""
@@ -157,10 +157,10 @@ class GrownFamily(LatentFamily[C]):
     def logits(self, outputs: tuple[Tensor, Tensor]) -> Tensor:
         return outputs[0]
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._class_terms(turn, {"class_real": seen.on_real[1], "class_fake": seen.on_fake[1]})
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         lod = seen.fake.new_tensor(self.lod(turn))
         return {"lod": (0.0, lod), **self._class_terms(turn, {"class": seen.on_fake[1]})}
 

@@ -39,7 +39,19 @@ class DesignSettings(Settings):
         return value
 
 
-class GameSettings(DesignSettings):
+class LossSettings(DesignSettings):
+    """The keys of every design whose discriminators tell real from fake, however many it has."""
+
+    loss: _choices.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
+    augment: _choices.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
+
+    @model_validator(mode="after")
+    def _fits_the_loss(self) -> LossSettings:
+        _choices.check_augment(self.augment, self.loss)
+        return self
+
+
+class GameSettings(LossSettings):
     """The keys that every design of two players has.
 
     usual_every: the `every` of a penalty that does not say. labelled: whether the networks can take labels.
@@ -49,11 +61,9 @@ class GameSettings(DesignSettings):
     labelled: ClassVar[bool] = True
 
     conditional: bool = Field(default=False, description="labels enter both networks")
-    loss: _choices.LossChoice = Field(default={"name": "non_saturating"}, description="a file of pipeline/losses")
     penalties: _choices.PenaltyChoices = Field(
         default=(), description="files of pipeline/penalties; `every` above 1: a lazy phase, its gradient times that"
     )
-    augment: _choices.AugmentChoice | None = Field(default=None, description="a file of pipeline/augmentation")
     share_fakes: bool = Field(default=False, description="the generator answers for the fakes that D has just seen")
     simultaneous: bool = Field(default=False, description="both gradients at one point, on the same fakes")
     discriminator_steps: int = Field(default=1, ge=1, description="turns of D a step, each on a fresh batch")
@@ -67,7 +77,6 @@ class GameSettings(DesignSettings):
         if self.shares and self.repeats:
             key = "share_fakes" if self.share_fakes else "simultaneous"
             raise ValueError(f"{key}: one set of fakes cannot serve several turns of D; set it to false")
-        _choices.check_augment(self.augment, self.loss)
         return self
 
     @property
@@ -85,3 +94,12 @@ class LatentSettings(GameSettings):
     """The keys of a design that makes its samples of noise alone."""
 
     latent: int = Field(default=100, ge=1, description="numbers of noise")
+
+
+class StackSettings(LatentSettings):
+    """The keys of a design whose maps double and halve: the data's H×W must be base·2^levels."""
+
+    levels: int | None = Field(default=None, ge=1, le=10, description="doublings; none: as many as leave `smallest`")
+    smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
+    generator_width: int = Field(default=64, ge=1, description="maps next to the output, or a perceptron's units")
+    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input, or a perceptron's units")

@@ -24,7 +24,8 @@ class Canon:
     reference: the configuration's name in the field, as `zerosum families` prints it.
     shape: one example's, without the batch. classes: 0 where the configuration has none.
     fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code,
-    in the order in which the family builds them.
+    in the order in which the family builds them. idle: how many of these the reference declares and never trains;
+    the networks here are without them.
     """
 
     reference: str
@@ -33,6 +34,7 @@ class Canon:
     modality: Modality = "image"
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
     counts: tuple[int, ...] = ()
+    idle: tuple[int, ...] = ()
 
     @property
     def spec(self) -> DataSpec:
@@ -88,12 +90,6 @@ def without_graph(make: Callable[[], Tensor]) -> Tensor:
         return make()
 
 
-def sign_part(turn: Turn, on_real: Tensor) -> dict[str, Tensor]:
-    """`sign`: E[sign D(real)], which ADA watches, 0 where D is lost and 1 where it knows every real; and p."""
-    moving = {name: value for name, value in turn.state.tensors.items() if name == "augment_p"}
-    return {"sign": on_real.detach().sign().mean(), **moving}
-
-
 def means(real: Tensor, fake: Tensor, signed: bool) -> dict[str, Tensor]:
     """Mean logits on reals and fakes; where their sign says something, the share of both on their own side of 0."""
     found = {"real": real.detach().mean(), "fake": fake.detach().mean()}
@@ -101,6 +97,16 @@ def means(real: Tensor, fake: Tensor, signed: bool) -> dict[str, Tensor]:
         right = (real.detach() > 0).float().mean() + (fake.detach() < 0).float().mean()
         found["accuracy"] = right / 2
     return found
+
+
+def called(network: nn.Module, x: Tensor, label: Tensor | None) -> Any:
+    """What the network gives for x, and for labels where there are any."""
+    return network(x) if label is None else network(x, label)
+
+
+def per_example(logits: Tensor) -> Tensor:
+    """Logits (n,), or the mean of each example's map of them, as a penalty needs them: (n,)."""
+    return logits if logits.dim() == 1 else logits.flatten(1).mean(1)
 
 
 # --- optimisers -----------------------------------------------------------------------------

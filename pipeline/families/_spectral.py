@@ -1,9 +1,9 @@
-"""What SN-GAN and BigGAN play alike: one critic pass over reals and fakes, drawn labels, consistency, orthogonality."""
+"""What SN-GAN and BigGAN play alike: one pass of D over reals and fakes, drawn labels, consistency, orthogonality."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import Field, model_validator
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.contract import Turn
 from pipeline.errors import SettingsError
 from pipeline.families import _geometry, _shared
-from pipeline.families._adversarial import LatentFamily, Reads, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Passes, Reads, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LatentSettings
 from pipeline.penalties._orthogonal import orthogonality
@@ -33,6 +33,8 @@ class LatentConsistency(Settings):
 
 class SpectralConfig(LatentSettings):
     """The keys that both designs have."""
+
+    removed: ClassVar[Mapping[str, str]] = {"order": "weights are carried over by name; leave it out"}
 
     conditional: bool = Field(default=False, description="batch norm per class in G, projection in D")
     latent: int = Field(default=128, ge=1, description="numbers of noise")
@@ -108,7 +110,7 @@ class SpectralFamily(LatentFamily[C]):
         both = turn.networks["discriminator"](shown, None if label is None else torch.cat([label, label]))
         return both.split(real.shape[0])
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         zcr, weight, found = self.config.latent_consistency, self.config.discriminator_orthogonal, _terms()
         if zcr is not None:
             near = _shared.without_graph(lambda: self._nearby(turn, zcr))
@@ -118,7 +120,7 @@ class SpectralFamily(LatentFamily[C]):
             found["orthogonality"] = (weight, orthogonality(turn.networks["discriminator"]))
         return found
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         zcr, weight, found = self.config.latent_consistency, self.config.generator_orthogonal, _terms()
         if zcr is not None:
             found["latent_difference"] = (-zcr.generator, (seen.fake - self._nearby(turn, zcr)).square().mean())

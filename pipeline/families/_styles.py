@@ -12,8 +12,8 @@ from torch import Tensor
 from pipeline import randomness
 from pipeline.contract import Networks, Turn
 from pipeline.errors import UserError
-from pipeline.networks.noise import Noise
-from pipeline.networks.style_pair import StyleGenerator
+from pipeline.networks.blocks.mapping import StyleGenerator
+from pipeline.networks.layers.noise import Noise
 
 SampleNoise = Literal["const", "random", "none"]
 

@@ -18,7 +18,7 @@ ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 
 
 def fading(examples: int) -> dict[str, Ramp]:
-    """The published schedule: 2e-4 for 100 epochs of so many examples, then linearly to 0 in 100 more."""
+    """The published schedule: 2e-4 for 100 epochs of `examples` each, then linearly to 0 in 100 more."""
     return {"lr": Ramp(start=2e-4, end=0.0, examples=100 * examples, after=100 * examples)}
 
 
@@ -29,12 +29,15 @@ class Jitter(Settings):
     mirror: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
 
 
-def jittered(x: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
+def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Tensor:
     """Images (n, c, h, w) in [−1, 1], each enlarged, cut back to its size at a place of its own, and maybe mirrored.
 
     Isola et al. 2017, appendix 6.2. Every place is as likely as any other; enlarging is bicubic, and what it
-    throws beyond the range is cut. Draws are from the generator alone, so that equal ones treat images alike.
+    throws beyond the range is cut. Draws are from the generator alone, so that equal ones treat images alike. Without a
+    jitter, x itself.
     """
+    if jitter is None:
+        return x
     count, _, *sides = x.shape
     larger = [max(side, round(side * jitter.enlarge)) for side in sides]
     offsets = [

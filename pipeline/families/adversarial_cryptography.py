@@ -14,7 +14,7 @@ from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Pl
 from pipeline.errors import SettingsError
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon
-from pipeline.networks.cipher import CipherNetwork, Variant
+from pipeline.networks.architectures.adversarial_cryptography import CipherNetwork, Variant
 from pipeline.types import Batch, DataSpec
 
 ADAM = Optimiser(lr=8e-4, beta1=0.9, beta2=0.999)
@@ -163,6 +163,6 @@ def bits_wrong(message: Tensor, read: Tensor) -> Tensor:
 
 
 def pact(bob: Tensor, eve: Tensor, bits: int) -> Tensor:
-    """Alice's and Bob's loss of so many bits wrong (n,): 0 where Bob reads all and Eve is at chance."""
+    """Alice's and Bob's loss of the bits that Bob and Eve get wrong (n,): 0 where Bob reads all, Eve at chance."""
     chance = bits / 2
     return bob.mean() / bits + ((chance - eve) / chance).square().mean()

@@ -12,11 +12,12 @@ from pipeline.contract import Networks, Optimiser
 from pipeline.families._choices import Width
 from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
-from pipeline.networks import initialisation
-from pipeline.networks.layers import truncated_normal
-from pipeline.networks.pre_activation import Order, Recipe
-from pipeline.networks.spectral import Layers
-from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.architectures.biggan import BigganGenerator, BigganPlan, deep_blocks
+from pipeline.networks.architectures.sngan import DiscriminatorPlan, SpectralDiscriminator
+from pipeline.networks.blocks.residual import Recipe, ResidualPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.noise import truncated_normal
+from pipeline.networks.layers.spectral_norm import SpectralLayers
 from pipeline.types import Batch, DataSpec
 
 ADAM = {
@@ -50,7 +51,6 @@ class Config(SpectralConfig):
     )
     discriminator_attention: tuple[Width, ...] = Field(default=(1,), description="likewise in D")
     rectified_shortcut: bool = Field(default=False, description="D's shortcuts see relu(x), as in StudioGAN")
-    order: Order = Field(default="biggan", description="whose order of parameters, for carrying weights over")
     norm_eps: float = Field(default=1e-5, gt=0, description="of batch norm")
     spectral_eps: float = Field(default=1e-6, gt=0, description="of the power iteration")
     init: Literal["orthogonal", "normal", "glorot"] = Field(default="orthogonal", description="normal: N(0, 0.02)")
@@ -125,7 +125,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_attention": [2],
         "discriminator_steps": 5,
         "rectified_shortcut": True,
-        "order": "studio",
         "norm_eps": 1e-4,
         **both(lr=2e-4, beta1=0.5),
     },
@@ -178,52 +177,43 @@ class Family(SpectralFamily[Config]):
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
-        layers = Layers(True, config.spectral_eps, bias_first=config.order != "biggan")
-        recipe = Recipe(layers, config.order, wide=True, rectified_shortcut=config.rectified_shortcut)
+        layers = SpectralLayers(config.spectral_eps)
         classes = self.count_classes(spec)
-        generator = self._generator_plan(recipe, spec, classes)
         width = config.discriminator_width or config.width
-        critic = CriticPlan(
-            recipe=recipe,
+        plan = DiscriminatorPlan(
+            recipe=Recipe(layers, wide=True, rectified_shortcut=config.rectified_shortcut),
             widths=tuple(width * multiple for multiple in config.discriminator_multiples),
             halvings=config.halvings,
             channels=spec.channels,
             classes=classes,
             attention=config.discriminator_attention,
-            depth=config.depth,
         )
         networks: dict[str, nn.Module] = {
-            "generator": SpectralGenerator(generator),
-            "discriminator": SpectralCritic(critic),
+            "generator": BigganGenerator(self._generator_plan(Recipe(layers), spec, classes)),
+            "discriminator": SpectralDiscriminator(plan, deep_blocks(plan, config.depth) if config.depth else None),
         }
-        for network in networks.values():
-            if config.init == "normal":
-                initialisation.normal(network, 0.02)
-            elif config.init == "glorot":
-                initialisation.glorot(network, residual_gain=1.0)
-            else:
-                initialisation.orthogonal(network)
+        if config.init == "normal":
+            init.normal(0.02, *networks.values())
+        elif config.init == "glorot":
+            init.glorot(*networks.values(), residual_gain=1.0)
+        else:
+            init.orthogonal(*networks.values())
         return networks
 
-    def _generator_plan(self, recipe: Recipe, spec: DataSpec, classes: int) -> GeneratorPlan:
+    def _generator_plan(self, recipe: Recipe, spec: DataSpec, classes: int) -> BigganPlan:
         config = self.config
         height, width = (axis // 2 ** (len(config.generator_multiples) - 1) for axis in spec.resolution)
+        widths = tuple(config.width * multiple for multiple in config.generator_multiples)
         noise: Literal["none", "chunks", "whole"] = "none"
         if config.hierarchical:
             noise = "whole" if config.depth else "chunks"
-        return GeneratorPlan(
-            recipe=recipe,
-            base=(height, width),
-            widths=tuple(config.width * multiple for multiple in config.generator_multiples),
-            channels=spec.channels,
-            inputs=config.latent,
-            classes=classes,
-            class_norm="linear" if config.shared_embedding else "offset",
-            shared=config.shared_embedding,
-            noise=noise,
-            attention=config.generator_attention,
-            depth=config.depth,
-            norm_eps=config.norm_eps,
+        return BigganPlan(
+            ResidualPlan(recipe, (height, width), widths, spec.channels, config.latent, config.generator_attention),
+            classes,
+            config.shared_embedding,
+            noise,
+            config.depth,
+            config.norm_eps,
         )
 
     def sample(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -13,12 +12,18 @@ from pipeline.contract import Optimiser, Ramp, Turn
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelCode, LabelVector
-from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
-from pipeline.networks.two_branch import TwoBranchMaxout, TwoBranchRelu
+from pipeline.networks.architectures.cgan import (
+    BranchedDiscriminator,
+    BranchedGenerator,
+    TwoBranchMaxout,
+    TwoBranchRelu,
+)
+from pipeline.networks.architectures.dcgan import CodedDiscriminator, CodedGenerator
+from pipeline.networks.blocks.dense_stacks import DensePlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelCode, LabelVector
 from pipeline.types import DataSpec
 
 UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.00004)
@@ -33,7 +38,7 @@ SGD = Optimiser(
 """0.1 divided by 1.00004 an update of 100 examples down to 1e-6; momentum 0.5 → 0.7."""
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Mirza & Osindero 2014 for MNIST; `strided` is the conditional DCGAN of its authors' repository."""
 
     conditional: bool = Field(default=True, description="false: the same networks without the label's branches")
@@ -52,15 +57,7 @@ class Config(LatentSettings):
     )
     keep: float = Field(default=0.5, gt=0, le=1, description="perceptron: share of hidden units that dropout keeps")
     init: float = Field(default=0.05, gt=0, description="perceptron: weights uniform in ±this")
-    generator_width: int = Field(default=64, ge=1, description="strided: maps next to the output")
-    discriminator_width: int = Field(default=64, ge=1, description="strided: maps next to the input")
     dense: int = Field(default=1024, ge=1, description="strided: units of the dense layers")
-    levels: int | None = Field(
-        default=None, ge=1, le=10, description="strided: doublings; none: as many as leave `smallest`"
-    )
-    smallest: int = Field(
-        default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
-    )
     loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
     simultaneous: bool = Field(
         default=True, description="both gradients at one point; false: D, then G on noise of its own"
@@ -97,46 +94,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) over (−1, 1) and label (n,) → (n, C, H, W) in [−1, 1].
-
-    The papers' images are σ(a) in [0, 1]; carried to [−1, 1], that is tanh(a/2). The perceptron's noise
-    is the paper's, over the unit hypercube.
-    """
-
-    def __init__(
-        self, label: LabelVector, stack: TwoBranchRelu | DenseUpward, shape: tuple[int, ...], keep: float
-    ) -> None:
-        super().__init__()
-        self.label = label
-        self.stack = stack
-        self.shape = shape
-        self.keep = keep
-
-    def forward(self, z: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        code = self.label(label, z)
-        if isinstance(self.stack, DenseUpward):
-            return torch.tanh(0.5 * self.stack(z, code))
-        return torch.tanh(0.5 * self.stack((z + 1) / 2, code, self.keep, generator)).view(-1, *self.shape)
-
-
-class Discriminator(nn.Module):
-    """x (n, C, H, W) in [−1, 1] and label (n,) → logits (n,); sees x in [0, 1]."""
-
-    def __init__(self, label: LabelVector, stack: TwoBranchMaxout | DenseDownward, keep: float) -> None:
-        super().__init__()
-        self.label = label
-        self.stack = stack
-        self.keep = keep
-
-    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        code = self.label(label, x)
-        x = (x + 1) / 2
-        if isinstance(self.stack, DenseDownward):
-            return self.stack(x, code)
-        return self.stack(x.flatten(1), code, self.keep, generator)
-
-
 class Family(LatentFamily[Config]):
     """“Conditional generative adversarial nets”, Mirza & Osindero 2014.
 
@@ -153,51 +110,58 @@ class Family(LatentFamily[Config]):
 
     def check(self, spec: DataSpec) -> None:
         super().check(spec)
-        if self.config.architecture == "strided":
+        if self._is_strided:
             _geometry.find_base(self.name, spec.resolution, self.config.levels, self.config.smallest)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
         config = self.config
         classes = self.count_classes(spec)
-        codes = [LabelVector(classes, config.label, config.label_embedding) for _ in range(2)]
-        make = self._strided if config.architecture == "strided" else self._perceptron
-        up, down = make(spec, codes[0].width)
-        return {
-            "generator": Generator(codes[0], up, spec.shape, config.keep),
-            "discriminator": Discriminator(codes[1], down, config.keep),
-        }
+        up, down = (LabelVector(classes, config.label, config.label_embedding) for _ in range(2))
+        make = self._strided if self._is_strided else self._perceptrons
+        generator, discriminator = make(spec, up, down)
+        return {"generator": generator, "discriminator": discriminator}
 
-    def _perceptron(self, spec: DataSpec, code: int) -> tuple[TwoBranchRelu, TwoBranchMaxout]:
+    @property
+    def _is_strided(self) -> bool:
+        return self.config.architecture == "strided"
+
+    def _perceptrons(self, spec: DataSpec, up: LabelVector, down: LabelVector) -> tuple[nn.Module, nn.Module]:
         config = self.config
         pixels, labels, joint = zip(config.discriminator_units, config.discriminator_pieces, strict=True)
-        up = TwoBranchRelu(config.latent, code, config.generator_branches, config.generator_joint, spec.size)
-        down = TwoBranchMaxout(spec.size, code, (pixels, labels, joint))
-        for network in (up, down):
-            initialisation.uniform(network, config.init)
-        return up, down
+        relu = TwoBranchRelu(config.latent, up.width, config.generator_branches, config.generator_joint, spec.size)
+        maxout = TwoBranchMaxout(spec.size, down.width, (pixels, labels, joint))
+        init.uniform(config.init, relu, maxout)
+        return BranchedGenerator(up, relu, spec.shape, config.keep), BranchedDiscriminator(down, maxout, config.keep)
 
-    def _strided(self, spec: DataSpec, code: int) -> tuple[DenseUpward, DenseDownward]:
+    def _strided(self, spec: DataSpec, up: LabelVector, down: LabelVector) -> tuple[nn.Module, nn.Module]:
         config = self.config
         (height, width), levels = _geometry.find_base(self.name, spec.resolution, config.levels, config.smallest)
 
         def plan(last: int) -> DensePlan:
             widths = tuple(last * 2**level for level in reversed(range(levels)))
             return DensePlan(
-                (height, width), widths, spec.channels, (config.dense,), joined=code, affine=False, norm_eps=THEANO_EPS
+                (height, width),
+                widths,
+                spec.channels,
+                (config.dense,),
+                joined=up.width,
+                affine=False,
+                norm_eps=THEANO_EPS,
             )
 
-        up, down = (
-            DenseUpward(plan(config.generator_width), config.latent),
-            DenseDownward(plan(config.discriminator_width)),
-        )
-        for network in (up, down):
-            initialisation.normal(network, 0.02)
-        return up, down
+        generator = CodedGenerator(plan(config.generator_width), config.latent, up)
+        discriminator = CodedDiscriminator(plan(config.discriminator_width), down, unit=True)
+        init.normal(0.02, generator.stack, discriminator.stack)
+        return generator, discriminator
 
     def generate(self, turn: Turn) -> Tensor:
+        if self._is_strided:
+            return super().generate(turn)
         return turn.networks["generator"](turn.latents["z"], self.label(turn), turn.generator("dropout/noise"))
 
     def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:
+        if self._is_strided:
+            return super().outputs(turn, x, purpose)
         dropout = turn.generator(f"dropout/{purpose}")
         return turn.networks["discriminator"](self.augmented(turn, x, purpose), self.label(turn), dropout)

@@ -9,19 +9,18 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
 from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Turn
 from pipeline.errors import SettingsError
 from pipeline.families import _choices, _shared, _translation
-from pipeline.families._adversarial import per_example
+from pipeline.families._adversarial import AugmentingFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices
-from pipeline.families._settings import RENAMED, DesignSettings
+from pipeline.families._settings import RENAMED, LossSettings
 from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
-from pipeline.networks import initialisation
-from pipeline.networks.patch import PatchDiscriminator, PatchPlan
-from pipeline.networks.pool import empty_pool, exchange
-from pipeline.networks.translator import Translator, TranslatorPlan
+from pipeline.networks.architectures.cyclegan import Translator, TranslatorPlan
+from pipeline.networks.architectures.pix2pix import PatchDiscriminator, PatchPlan
+from pipeline.networks.blocks.image_pool import empty_pool, exchange
+from pipeline.networks.layers import init
 from pipeline.types import Batch, DataSpec
 
 MULTIPLE = 4
@@ -29,7 +28,7 @@ SIDES = ("forth", "back")
 """Forth: from the `unpaired` domain to that of x. Back: from x to the `unpaired`."""
 
 
-class Config(DesignSettings):
+class Config(LossSettings):
     """Zhu et al. 2017: residual translators with instance norm, 70×70 PatchGANs; sides must be multiples of 4."""
 
     renamed: ClassVar[Mapping[str, str]] = {**RENAMED, "generators": "generator", "discriminators": "discriminator"}
@@ -95,7 +94,7 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Family(BaseFamily[Config]):
+class Family(AugmentingFamily[Config]):
     """“Unpaired image-to-image translation using cycle-consistent adversarial networks”, Zhu et al. 2017.
 
     With a from the `unpaired` domain and b = `x`, F: a → b (forth) and B: b → a (back), the generators minimise
@@ -111,7 +110,6 @@ class Family(BaseFamily[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.loss = _choices.load_loss(config.loss)
         self.penalties = _choices.load_penalties(config.penalties)
 
     @property
@@ -150,8 +148,7 @@ class Family(BaseFamily[Config]):
             networks[f"generator_{side}"] = Translator(plan)
             patches = PatchPlan(outputs, config.discriminator_width, config.discriminator_layers, "instance")
             networks[f"discriminator_{side}"] = PatchDiscriminator(patches)
-        for network in networks.values():
-            initialisation.normal(network, config.init_std)
+        init.normal(config.init_std, *networks.values())
         return networks
 
     def players(self) -> tuple[Player, ...]:
@@ -162,7 +159,7 @@ class Family(BaseFamily[Config]):
         )
 
     def phases(self) -> tuple[Phase, ...]:
-        """Both generators, then both discriminators on the fakes made before that step, by way of the pools."""
+        """Both generators, then both discriminators on the fakes made before that step, through the pools."""
         return (
             Phase("generators", "generators", self._generators),
             Phase("discriminators", "discriminators", self._discriminators, batch="same"),
@@ -187,35 +184,33 @@ class Family(BaseFamily[Config]):
     def _reals(self, turn: Turn) -> dict[str, Tensor]:
         """What lies where each direction leads, jittered; the same for both players of a step."""
         reals = {"forth": _shared.real_of(turn), "back": _translation.field_of(turn.batch, "unpaired", self.name)}
-        jitter = self.config.jitter
-        if jitter is None:
-            return reals
 
-        def make() -> dict[str, Tensor]:
-            return {
-                side: _translation.jittered(real, jitter, turn.generator(f"jitter_{side}"))
-                for side, real in reals.items()
-            }
+        def jittered(side: str) -> Tensor:
+            return _translation.jittered(reals[side], self.config.jitter, turn.generator(f"jitter_{side}"))
 
-        return turn.once("reals", make)
+        return turn.once("reals", lambda: {side: jittered(side) for side in SIDES})
 
     def _fakes(self, turn: Turn) -> dict[str, Tensor]:
         """What each direction makes of the other domain; made once a step."""
         reals = self._reals(turn)
+        return turn.once("fakes", lambda: {s: turn.networks[f"generator_{s}"](reals[_other(s)]) for s in SIDES})
 
-        def make() -> dict[str, Tensor]:
-            return {side: turn.networks[f"generator_{side}"](reals[_other(side)]) for side in SIDES}
+    def _outputs(self, turn: Turn, side: str, x: Tensor, purpose: str) -> Tensor:
+        """Logits of a direction's discriminator, which sees x augmented."""
+        return turn.networks[f"discriminator_{side}"](self.augmented(turn, x, f"{purpose}_{side}"))
 
-        return turn.once("fakes", make)
+    def _scores(self, turn: Turn, side: str, x: Tensor) -> Tensor:
+        return _shared.per_example(self._outputs(turn, side, x, "penalty"))
 
     def _generators(self, turn: Turn) -> dict[str, Tensor]:
         reals, fakes, networks = self._reals(turn), self._fakes(turn), turn.networks
         parts: dict[str, Tensor] = {}
         for side in SIDES:
-            discriminator = networks[f"discriminator_{side}"]
-            real = reals[side]
-            on_real = _answers(discriminator, real) if self.loss.needs_real else None
-            parts[f"adversarial_{side}"] = self.loss.generator(on_real, discriminator(fakes[side]))
+            real, on_real = reals[side], None
+            if self.loss.needs_real:
+                on_real = _shared.without_graph(partial(self._outputs, turn, side, real, "real"))
+            on_fake = self._outputs(turn, side, fakes[side], "fake")
+            parts[f"adversarial_{side}"] = self.loss.generator(on_real, on_fake)
             again = networks[f"generator_{side}"](fakes[_other(side)])
             parts[f"cycle_{side}"] = (again - real).abs().mean()
             if self.config.identity:
@@ -233,18 +228,21 @@ class Family(BaseFamily[Config]):
         reals, fakes = self._reals(turn), self._fakes(turn)
         total, parts = reals["forth"].new_zeros(()), dict[str, Tensor]()
         for side in SIDES:
-            discriminator = turn.networks[f"discriminator_{side}"]
             pool = {name: turn.lane_state[f"{side}_{name}"] for name in ("held", "count")}
             fake = exchange(pool, fakes[side], turn.generator(f"pool_{side}"))
-            on_real, on_fake = discriminator(reals[side]), discriminator(fake)
-            loss = self.loss.critic(on_real, on_fake)
+            on_real, on_fake = (
+                self._outputs(turn, side, x, purpose) for x, purpose in ((reals[side], "real"), (fake, "fake"))
+            )
+            loss = self.loss.discriminator(on_real, on_fake)
             parts |= {f"loss_{side}": loss, f"real_{side}": on_real.detach().mean()}
             parts[f"fake_{side}"] = on_fake.detach().mean()
+            watched = self.watched(turn, on_real)
+            parts |= {name if name == "augment_p" else f"{name}_{side}": value for name, value in watched.items()}
             total = total + loss
             source = turn.generator(f"penalty_{side}")
             for each in self.penalties:
                 name = "penalty" if len(self.penalties) == 1 else each.name
-                scores = partial(_scores, discriminator)
+                scores = partial(self._scores, turn, side)
                 penalty = each.value(scores, reals[side], fake, source, turn.state.examples_seen)
                 parts[f"{name}_{side}"] = penalty
                 total = total + penalty
@@ -253,11 +251,3 @@ class Family(BaseFamily[Config]):
 
 def _other(side: str) -> str:
     return "back" if side == "forth" else "forth"
-
-
-def _answers(discriminator: nn.Module, real: Tensor) -> Tensor:
-    return _shared.without_graph(lambda: discriminator(real))
-
-
-def _scores(discriminator: nn.Module, x: Tensor) -> Tensor:
-    return per_example(discriminator(x))

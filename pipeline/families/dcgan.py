@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.contract import Optimiser
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelVector
-from pipeline.networks.dense_ended import DenseDownward, DensePlan, DenseUpward
-from pipeline.networks.layers import rows_of
-from pipeline.networks.paired import PairedCritic, PairedGenerator, PairedPlan
-from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.architectures.dcgan import (
+    CodedDiscriminator,
+    PairedDiscriminator,
+    PairedGenerator,
+    PairedPlan,
+    StackGenerator,
+)
+from pipeline.networks.blocks.dense_stacks import DensePlan, DenseUpward
+from pipeline.networks.blocks.strided_stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import DataSpec
 
 THEANO_EPS = 1e-8
@@ -28,7 +32,7 @@ THEANO_EPS = 1e-8
 ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Radford et al. 2016 as pytorch/examples has it; the data's H×W must be base·2^k.
 
     Maps double towards the smallest resolution: width, 2·width, … up to max_width.
@@ -39,10 +43,6 @@ class Config(LatentSettings):
         description="dense: the authors' 5×5 stacks that end in dense layers; paired: StudioGAN's for 32 px",
     )
     latent_distribution: Literal["normal", "uniform"] = "normal"
-    levels: int | None = Field(default=None, ge=1, le=10, description="doublings k; none: as many as leave `smallest`")
-    smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
-    generator_width: int = Field(default=64, ge=1, description="maps next to the output")
-    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input")
     max_width: int = Field(default=1024, ge=1)
     upsampling: Literal["transposed", "nearest"] = "transposed"
     generator_norm: Literal["batch", "none"] = "batch"
@@ -118,35 +118,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
-
-    def __init__(self, config: Config, stack: UpwardStack | DenseUpward | PairedGenerator, classes: int) -> None:
-        super().__init__()
-        embeds = classes > 0 and config.label_in_generator == "embedding"
-        self.embedding = nn.Embedding(classes, config.label_embedding) if embeds else None
-        self.stack = stack
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if self.embedding is not None and label is not None:
-            z = torch.cat([z, rows_of(self.embedding.weight, label)], dim=1)
-        if isinstance(self.stack, DenseUpward):
-            return torch.tanh(self.stack(z, z[:, :0]))
-        return self.stack(z, label)
-
-
-class DenseDiscriminator(nn.Module):
-    """x (n, C, H, W) and label (n,) → logits (n,); one-hot labels stand beside every layer's input."""
-
-    def __init__(self, plan: DensePlan, classes: int) -> None:
-        super().__init__()
-        self.label = LabelVector(classes)
-        self.stack = DenseDownward(plan)
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.stack(x, self.label(label, x))
-
-
 class Family(LatentFamily[Config]):
     """“Unsupervised representation learning with deep convolutional GANs”, Radford et al. 2016.
 
@@ -168,19 +139,17 @@ class Family(LatentFamily[Config]):
         self.check(spec)
         config = self.config
         classes = self.count_classes(spec)
-        inputs = config.latent + (config.label_embedding if classes and config.label_in_generator == "embedding" else 0)
+        embedding = config.label_embedding if classes and config.label_in_generator == "embedding" else 0
         make = {"strided": self._strided, "dense": self._dense, "paired": self._paired}[config.architecture]
-        stack, discriminator = make(spec, classes, inputs)
+        stack, discriminator = make(spec, classes, config.latent + embedding)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(config, stack, classes),
+            "generator": StackGenerator(stack, classes, embedding),
             "discriminator": discriminator,
         }
         if config.init_std is not None:
-            for network in networks.values():
-                initialisation.normal(network, config.init_std)
+            init.normal(config.init_std, *networks.values())
         elif config.architecture == "paired":
-            for network in networks.values():
-                initialisation.orthogonal(network)
+            init.orthogonal(*networks.values())
         return networks
 
     def _widths(self, last: int, count: int) -> tuple[int, ...]:
@@ -207,11 +176,11 @@ class Family(LatentFamily[Config]):
         down = self._widths(self.config.discriminator_width, levels)
         g_plan = DensePlan((height, width), up, spec.channels, **shared)
         d_plan = DensePlan((height, width), down, spec.channels, joined=classes, **shared)
-        return DenseUpward(g_plan, inputs), DenseDiscriminator(d_plan, classes)
+        return DenseUpward(g_plan, inputs), CodedDiscriminator(d_plan, LabelVector(classes))
 
     def _paired(self, spec: DataSpec, classes: int, inputs: int) -> tuple[PairedGenerator, nn.Module]:
         (height, width), levels = self._base(spec)
         down = self._widths(self.config.discriminator_width, levels)[::-1]
         up = self._widths(self.config.generator_width, levels + 1)
         plan = PairedPlan((height, width), up, down, min(2 * down[-1], self.config.max_width), spec.channels, classes)
-        return PairedGenerator(plan, inputs), PairedCritic(plan)
+        return PairedGenerator(plan, inputs), PairedDiscriminator(plan)

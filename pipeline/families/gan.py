@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -14,9 +13,7 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.layers import one_hot
-from pipeline.networks.perceptron import MaxoutPerceptron, ReluPerceptron
+from pipeline.networks.architectures.gan import MaxoutDiscriminator, PerceptronGenerator
 from pipeline.types import DataSpec
 
 UPDATES_TO_FLOOR = math.log(0.1 / 1e-6) / math.log(1.000004)
@@ -51,77 +48,20 @@ class Config(LatentSettings):
     discriminator: Optimiser = SGD
 
 
-_ADAM = both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999)
+def _small(widths: int, units: int, **keys: Any) -> dict[str, Any]:
+    """Two layers of these widths in each network, with Adam."""
+    layers = {"generator_widths": [widths] * 2, "discriminator_units": [units] * 2, "discriminator_init": 0.05}
+    return {**layers, **both(name="adam", lr=2e-4, beta1=0.5, beta2=0.999), **keys}
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"output_bias": -1.895},
-    "small": {
-        "latent": 64,
-        "generator_widths": [256, 256],
-        "discriminator_units": [96, 96],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
-    "zoo": {
-        "conditional": True,
-        "latent": 64,
-        "generator_widths": [512, 512],
-        "discriminator_units": [128, 128],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
-    "smoke": {
-        "conditional": True,
-        "latent": 32,
-        "generator_widths": [128, 128],
-        "discriminator_units": [48, 48],
-        "discriminator_init": 0.05,
-        **_ADAM,
-    },
+    "small": _small(256, 96, latent=64),
+    "zoo": _small(512, 128, latent=64, conditional=True),
+    "smoke": _small(128, 48, latent=32, conditional=True),
 }
 
 CANON: dict[str, Canon] = {"mnist": Canon("GAN-2014 MNIST (mnist.yaml)", (1, 28, 28), counts=(2_503_984, 1_231_441))}
-
-
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1].
-
-    The paper's images are σ(a) in [0, 1]; carried to [−1, 1], that is tanh(a/2).
-    """
-
-    def __init__(self, config: Config, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.classes = classes
-        # Uniform noise comes over (−1, 1); the paper's over (−√3, √3) has variance 1.
-        self.scale = math.sqrt(3) if config.latent_distribution == "uniform" else 1.0
-        self.stack = ReluPerceptron(config.latent + classes, config.generator_widths, math.prod(shape))
-        initialisation.uniform(self.stack, config.generator_init)
-        nn.init.constant_(self.stack.output.bias, config.output_bias)
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        inputs = z * self.scale
-        if label is not None and self.classes:
-            inputs = torch.cat([inputs, one_hot(label, self.classes)], dim=1)
-        return torch.tanh(0.5 * self.stack(inputs)).view(-1, *self.shape)
-
-
-class Discriminator(nn.Module):
-    """x (n, C, H, W) in [−1, 1] and label (n,) → logits (n,); sees x in [0, 1]."""
-
-    def __init__(self, config: Config, size: int, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.stack = MaxoutPerceptron(
-            size + classes, config.discriminator_units, config.pieces, config.keep_input, config.keep_hidden
-        )
-        initialisation.uniform(self.stack, config.discriminator_init)
-
-    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        inputs = (x.flatten(1) + 1) / 2
-        if label is not None and self.classes:
-            inputs = torch.cat([inputs, one_hot(label, self.classes)], dim=1)
-        return self.stack(inputs, generator)
 
 
 class Family(LatentFamily[Config]):
@@ -142,10 +82,27 @@ class Family(LatentFamily[Config]):
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
-        classes = self.count_classes(spec)
+        config, classes = self.config, self.count_classes(spec)
+        # Uniform noise comes over (−1, 1); the paper's over (−√3, √3) has variance 1.
+        scale = math.sqrt(3) if config.latent_distribution == "uniform" else 1.0
         return {
-            "generator": Generator(self.config, spec.shape, classes),
-            "discriminator": Discriminator(self.config, spec.size, classes),
+            "generator": PerceptronGenerator(
+                config.latent,
+                config.generator_widths,
+                spec.shape,
+                classes,
+                scale,
+                config.generator_init,
+                config.output_bias,
+            ),
+            "discriminator": MaxoutDiscriminator(
+                spec.size,
+                config.discriminator_units,
+                config.pieces,
+                classes,
+                (config.keep_input, config.keep_hidden),
+                config.discriminator_init,
+            ),
         }
 
     def outputs(self, turn: Turn, x: Tensor, purpose: str) -> Tensor:

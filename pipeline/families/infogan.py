@@ -1,4 +1,4 @@
-"""InfoGAN: some of the noise is a code, and a recogniser on the critic's trunk must read it off the image."""
+"""InfoGAN: some of the noise is a code, and a recogniser on the discriminator's trunk must read it off the image."""
 
 from __future__ import annotations
 
@@ -13,31 +13,29 @@ from torch import Tensor, nn
 
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
 from pipeline.families import _choices, _geometry
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
-from pipeline.families._settings import LatentSettings
+from pipeline.families._adversarial import LatentFamily, Passes, Terms
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon
-from pipeline.networks import initialisation
-from pipeline.networks.coded_pair import CodedGenerator, Recogniser, TrunkDiscriminator
-from pipeline.networks.dense_ended import DensePlan
+from pipeline.networks.architectures.dcgan import CodedGenerator
+from pipeline.networks.architectures.infogan import Recogniser, TrunkDiscriminator
+from pipeline.networks.blocks.dense_stacks import DensePlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.embedding import LabelVector
 from pipeline.types import Batch, DataSpec
 
 # D's moves the recogniser too.
 ADAM = {"generator": Optimiser(lr=1e-3, beta1=0.5), "discriminator": Optimiser(lr=2e-4, beta1=0.5)}
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Chen et al. 2016 for MNIST, as the authors' run_mnist_exp.py has it; H×W must be base·2^k."""
 
     conditional: bool = Field(default=False, description="labels, one-hot, beside every layer's input too")
     latent: int = Field(default=62, ge=1, description="numbers of noise that no one reads, uniform")
     categories: int = Field(default=10, ge=0, description="values of the categorical code; 0: none")
     codes: int = Field(default=2, ge=0, description="continuous codes, uniform over (−1, 1)")
-    generator_width: int = Field(default=64, ge=1, description="maps next to the output")
-    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input")
     dense: int = Field(default=1024, ge=1, description="units of the dense layers")
     recogniser_width: int = Field(default=128, ge=1, description="units between the trunk and the codes")
-    levels: int | None = Field(default=None, ge=1, le=10, description="doublings; none: as many as leave `smallest`")
-    smallest: int = Field(default=3, ge=1, description="shortest side of the smallest map, where levels is none")
     slope: float = Field(default=0.01, ge=0, lt=1, description="of D's leaky relu; the paper says 0.1, its code 0.01")
     init_std: float | None = Field(default=0.02, gt=0, description="N(0, std) for all weights; none: torch's defaults")
     categorical_weight: float = Field(default=1.0, ge=0, description="λ of the categorical code's information")
@@ -124,15 +122,14 @@ class Family(LatentFamily[Config]):
 
         inputs = sum(latent.shape[0] for latent in self.latents)
         networks: dict[str, nn.Module] = {
-            "generator": CodedGenerator(plan(config.generator_width), inputs, classes),
+            "generator": CodedGenerator(plan(config.generator_width), inputs, LabelVector(classes)),
             "discriminator": TrunkDiscriminator(plan(config.discriminator_width), classes),
             "recogniser": Recogniser(
                 config.dense, config.recogniser_width, config.categories, config.codes, config.slope
             ),
         }
         if config.init_std is not None:
-            for network in networks.values():
-                initialisation.normal(network, config.init_std)
+            init.normal(config.init_std, *networks.values())
         return networks
 
     @property
@@ -154,10 +151,10 @@ class Family(LatentFamily[Config]):
         """Beside the logits D gives the features that the recogniser reads."""
         return outputs[0]
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._information(turn, seen.on_fake[1])
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._information(turn, seen.on_fake[1])
 
     def _information(self, turn: Turn, features: Tensor) -> Terms:

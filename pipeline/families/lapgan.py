@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.contract import Family as BaseFamily
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Phase, Player, Ramp, Turn
 from pipeline.errors import SettingsError
-from pipeline.families import _choices, _geometry, _shared
+from pipeline.families import _geometry, _shared
+from pipeline.families._adversarial import AugmentingFamily
 from pipeline.families._choices import LossChoice, Width
-from pipeline.families._settings import DesignSettings
+from pipeline.families._settings import LossSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.layers import dropout, one_hot
-from pipeline.networks.perceptron import ReluPerceptron
-from pipeline.networks.pyramid import SMALLEST, LevelDiscriminator, LevelGenerator, coarser, finer
+from pipeline.networks.architectures.lapgan import (
+    SMALLEST,
+    BaseDiscriminator,
+    BaseGenerator,
+    LevelDiscriminator,
+    LevelGenerator,
+)
+from pipeline.networks.layers.resample import coarser, finer
 from pipeline.types import Batch, DataSpec
 
 EPOCH = 2 * 45_000  # D and G each read their own batches, and the clock counts both
@@ -34,7 +37,7 @@ SGD = Optimiser(
 """0.02 divided by 1.00004 an epoch; momentum 0 rising by 0.0008 an epoch to 0.7."""
 
 
-class Config(DesignSettings):
+class Config(LossSettings):
     """Denton et al. 2015 for CIFAR-10, class-conditional."""
 
     conditional: bool = Field(default=True, description="labels enter every network")
@@ -89,40 +92,7 @@ CANON: dict[str, Canon] = {
 }
 
 
-class BaseGenerator(nn.Module):
-    """Noise (n, latent) and label (n,) → the smallest image (n, c, h, w), unbounded."""
-
-    def __init__(self, config: Config, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.classes = classes
-        self.stack = ReluPerceptron(config.latent + classes, config.base_generator, int(torch.Size(shape).numel()))
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if label is not None and self.classes:
-            z = torch.cat([z, one_hot(label, self.classes)], dim=1)
-        return self.stack(z).view(-1, *self.shape)
-
-
-class BaseDiscriminator(nn.Module):
-    """The smallest image (n, c, h, w) and label (n,) → logits (n,); dropout behind each hidden layer."""
-
-    def __init__(self, config: Config, size: int, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.keep = config.keep
-        self.stack = ReluPerceptron(size + classes, config.base_discriminator, 1)
-
-    def forward(self, x: Tensor, label: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = x.flatten(1)
-        if label is not None and self.classes:
-            x = torch.cat([x, one_hot(label, self.classes)], dim=1)
-        for layer in self.stack.hidden:
-            x = dropout(F.relu(layer(x)), self.keep, generator)
-        return self.stack.output(x).flatten()
-
-
-class Family(BaseFamily[Config]):
+class Family(AugmentingFamily[Config]):
     """“Deep generative image models using a Laplacian pyramid of adversarial networks”, Denton et al. 2015.
 
     x̃_k = u(x̃_{k+1}) + G_k(z_k, u(x̃_{k+1})), from the base x̃_K = G_K(z_K) up; u enlarges. Each level is a
@@ -132,10 +102,6 @@ class Family(BaseFamily[Config]):
     """
 
     paper = "Denton, Chintala, Szlam, Fergus 2015, arXiv:1506.05751"
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.loss = _choices.load_loss(config.loss)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -183,8 +149,10 @@ class Family(BaseFamily[Config]):
         classes = len(spec.classes) if config.conditional else 0
         (height, width), *levels = self._sizes(spec)
         networks: dict[str, nn.Module] = {
-            "generator_0": BaseGenerator(config, (channels, height, width), classes),
-            "discriminator_0": BaseDiscriminator(config, channels * height * width, classes),
+            "generator_0": BaseGenerator(config.latent, config.base_generator, (channels, height, width), classes),
+            "discriminator_0": BaseDiscriminator(
+                channels * height * width, config.base_discriminator, classes, config.keep
+            ),
         }
         for level, size in enumerate(levels, 1):
             networks[f"generator_{level}"] = LevelGenerator(channels, config.width, size, classes)
@@ -242,14 +210,16 @@ class Family(BaseFamily[Config]):
 
     def _outputs(self, turn: Turn, level: int, x: Tensor, purpose: str) -> Tensor:
         label = _shared.label_of(turn.batch, self.config.conditional)
-        return turn.networks[f"discriminator_{level}"](x, label, turn.generator(f"dropout/{purpose}"))
+        dropout = turn.generator(f"dropout/{purpose}")
+        return turn.networks[f"discriminator_{level}"](self.augmented(turn, x, purpose), label, dropout)
 
     def _discriminator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         fake = _shared.without_graph(lambda: self._make(turn, level))
         on_real = self._outputs(turn, level, self._real(turn, level), "real")
         on_fake = self._outputs(turn, level, fake, "fake")
-        loss = self.loss.critic(on_real, on_fake)
-        return {"total": loss, "loss": loss, **_shared.means(on_real, on_fake, self.loss.signed)}
+        loss = self.loss.discriminator(on_real, on_fake)
+        parts = {**_shared.means(on_real, on_fake, self.loss.signed), **self.watched(turn, on_real)}
+        return {"total": loss, "loss": loss, **parts}
 
     def _generator(self, level: int, turn: Turn) -> dict[str, Tensor]:
         on_real = None

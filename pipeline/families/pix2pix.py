@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
 from pipeline.families import _choices, _shared, _translation
-from pipeline.families._adversarial import AdversarialFamily, Seen, Terms
+from pipeline.families._adversarial import AdversarialFamily, Passes, Terms
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import GameSettings
 from pipeline.families._shared import Canon, both
 from pipeline.families._translation import ADAM, Jitter, fading
-from pipeline.networks import initialisation
-from pipeline.networks.patch import PatchDiscriminator, PatchPlan
-from pipeline.networks.unet import Dropper, Unet, UnetPlan
+from pipeline.networks.architectures.pix2pix import PatchDiscriminator, PatchPlan, Unet, UnetPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.dropout import Dropper
 from pipeline.types import Batch, DataSpec
 
 BITS = 32
@@ -135,8 +135,7 @@ class Family(AdversarialFamily[Config]):
             "generator": Unet(UnetPlan(inputs, spec.channels, widths, config.dropped_blocks)),
             "discriminator": PatchDiscriminator(patches),
         }
-        for network in networks.values():
-            initialisation.normal(network, config.init_std)
+        init.normal(config.init_std, *networks.values())
         return networks
 
     def sample(
@@ -151,13 +150,11 @@ class Family(AdversarialFamily[Config]):
     def _pair(self, turn: Turn) -> tuple[Tensor, Tensor]:
         """Inputs and their counterparts, jittered as one; the same for both players of a step."""
         source, target = _translation.field_of(turn.batch, "pair", self.name), _shared.real_of(turn)
-        jitter = self.config.jitter
-        if jitter is None:
-            return source, target
 
         def make() -> tuple[Tensor, Tensor]:
-            both = _translation.jittered(torch.cat([source, target], dim=1), jitter, turn.generator("jitter"))
-            return both[:, : source.shape[1]], both[:, source.shape[1] :]
+            pair = torch.cat([source, target], dim=1)
+            pair = _translation.jittered(pair, self.config.jitter, turn.generator("jitter"))
+            return pair[:, : source.shape[1]], pair[:, source.shape[1] :]
 
         return turn.once("pair", make)
 
@@ -171,7 +168,7 @@ class Family(AdversarialFamily[Config]):
         drop = Dropper(seeds(turn.latents["dropout"]), self.config.dropout)
         return torch.cat([source, turn.networks["generator"](source, drop)], dim=1)
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         target = self._pair(turn)[1]
         return {"l1": (self.config.reconstruction, (target - seen.fake[:, -target.shape[1] :]).abs().mean())}
 

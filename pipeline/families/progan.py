@@ -13,14 +13,14 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.grown import GrownCritic, GrownGenerator
+from pipeline.networks.architectures.progan import GrownDiscriminator, GrownGenerator
 from pipeline.types import Batch, DataSpec
 
 
 class Config(_grown.GrownConfig):
     """Karras et al. 2018 at 32 pixels, from 4; `levels: 8` is the paper's 1024.
 
-    Conditional: one-hot labels beside the noise, and an auxiliary classifier on the critic's features.
+    Conditional: one-hot labels beside the noise, and an auxiliary classifier on the discriminator's features.
     """
 
     loss: LossChoice = Field(default={"name": "wasserstein", "drift": 0.001}, description="a file of pipeline/losses")
@@ -82,7 +82,7 @@ class Family(_grown.GrownFamily[Config]):
         classes = self.count_classes(spec)
         return {
             "generator": GrownGenerator(plan, config.latent, classes),
-            "discriminator": GrownCritic(plan, 1 + classes, config.minibatch, config.group),
+            "discriminator": GrownDiscriminator(plan, 1 + classes, config.minibatch, config.group),
         }
 
     def generate(self, turn: Turn) -> Tensor:

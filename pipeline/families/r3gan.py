@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -16,8 +14,7 @@ from pipeline.families._adversarial import LatentFamily, Reads
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import RENAMED, LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.grouped import GroupedCritic, GroupedGenerator, GroupedPlan, linear
-from pipeline.networks.layers import one_hot
+from pipeline.networks.architectures.r3gan import GroupedPlan, LabelledGenerator, ProjectingDiscriminator
 from pipeline.types import Batch, DataSpec
 
 
@@ -145,40 +142,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W), unbounded, or in (−1, 1) where `bounded`."""
-
-    def __init__(self, config: Config, plan: GroupedPlan, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.bounded = config.bounded
-        self.embedding = linear(classes, config.label_embedding) if classes else None
-        self.stack = GroupedGenerator(plan, config.latent + (config.label_embedding if classes else 0))
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if self.embedding is not None and label is not None:
-            z = torch.cat([z, self.embedding(one_hot(label, self.classes))], dim=1)
-        x = self.stack(z)
-        return x.tanh() if self.bounded else x
-
-
-class Discriminator(nn.Module):
-    """x (n, C, H, W) and label (n,) → logits (n,); with labels, ⟨features, embedding⟩."""
-
-    def __init__(self, plan: GroupedPlan, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        width = plan.widths[0]
-        self.stack = GroupedCritic(plan, width if classes else 1)
-        self.embedding = linear(classes, width, 1 / math.sqrt(width)) if classes else None
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        features = self.stack(x)
-        if self.embedding is not None and label is not None:
-            return (features * self.embedding(one_hot(label, self.classes))).sum(1)
-        return features.flatten()
-
-
 class Family(LatentFamily[Config]):
     """“The GAN is dead; long live the GAN!”, Huang et al. 2024."""
 
@@ -209,7 +172,10 @@ class Family(LatentFamily[Config]):
             config.last_gain,
         )
         classes = self.count_classes(spec)
-        return {"generator": Generator(config, plan, classes), "discriminator": Discriminator(plan, classes)}
+        return {
+            "generator": LabelledGenerator(plan, config.latent, classes, config.label_embedding, config.bounded),
+            "discriminator": ProjectingDiscriminator(plan, classes),
+        }
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0

@@ -1,4 +1,4 @@
-"""SN-GAN: residual networks whose critic is divided, layer by layer, by its largest singular value; SAGAN with it."""
+"""SN-GAN: residual networks with a discriminator of spectrally normalised layers; SAGAN with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pipeline.contract import Optimiser, Ramp
 from pipeline.families._choices import Width
 from pipeline.families._shared import Canon, both
 from pipeline.families._spectral import SpectralConfig, SpectralFamily
-from pipeline.networks import initialisation
-from pipeline.networks.pre_activation import Order, Recipe
-from pipeline.networks.spectral import Layers
-from pipeline.networks.spectral_pair import CriticPlan, GeneratorPlan, SpectralCritic, SpectralGenerator
+from pipeline.networks.architectures.sngan import DiscriminatorPlan, SpectralDiscriminator, SpectralGenerator
+from pipeline.networks.blocks.residual import Recipe, ResidualPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.conv import Layers
+from pipeline.networks.layers.spectral_norm import SpectralLayers
 from pipeline.types import DataSpec
 
 ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=16_000_000), beta1=0.0, beta2=0.9)
@@ -51,7 +52,6 @@ class Config(SpectralConfig):
         default=False, description="D's shortcuts see relu(x), as an in-place relu makes them in two libraries"
     )
     wide: bool = Field(default=False, description="hidden width of D's blocks: the outputs' (SAGAN), not the inputs'")
-    order: Order = Field(default="mimicry", description="whose order of parameters, for carrying weights over")
     norm_eps: float = Field(default=2e-5, gt=0, description="of batch norm")
     spectral_eps: float = Field(default=1e-12, gt=0, description="of the power iteration")
     init: Literal["glorot", "orthogonal"] = "glorot"
@@ -138,7 +138,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "head_bias": True,
         "rectified_shortcut": True,
         "wide": True,
-        "order": "studio",
         "norm_eps": 1e-4,
         "spectral_eps": 1e-6,
         "init": "orthogonal",
@@ -189,22 +188,14 @@ class Family(SpectralFamily[Config]):
         classes = self.count_classes(spec)
         doublings = len(config.generator_widths) - 1
         height, width = (axis // 2**doublings for axis in spec.resolution)
-        bias_first = config.order != "biggan"
-        spectral = Layers(True, config.spectral_eps, bias_first)
-        plain = Layers(False)
-        generator = GeneratorPlan(
-            recipe=Recipe(spectral if config.spectral_generator else plain, config.order, config.upsampling),
-            base=(height, width),
-            widths=config.generator_widths,
-            channels=spec.channels,
-            inputs=config.latent,
-            classes=classes,
-            class_norm=config.class_norm,
-            attention=config.generator_attention,
-            norm_eps=config.norm_eps,
+        spectral = SpectralLayers(config.spectral_eps)
+        upward = Recipe(spectral if config.spectral_generator else Layers(), config.upsampling)
+        plan = ResidualPlan(
+            upward, (height, width), config.generator_widths, spec.channels, config.latent, config.generator_attention
         )
-        critic = CriticPlan(
-            recipe=Recipe(spectral, config.order, wide=config.wide, rectified_shortcut=config.rectified_shortcut),
+        downward = Recipe(spectral, wide=config.wide, rectified_shortcut=config.rectified_shortcut)
+        discriminator = DiscriminatorPlan(
+            recipe=downward,
             widths=config.discriminator_widths,
             halvings=config.halvings,
             channels=spec.channels,
@@ -213,9 +204,8 @@ class Family(SpectralFamily[Config]):
             head_bias=config.head_bias,
         )
         networks: dict[str, nn.Module] = {
-            "generator": SpectralGenerator(generator),
-            "discriminator": SpectralCritic(critic),
+            "generator": SpectralGenerator(plan, classes, config.class_norm, config.norm_eps),
+            "discriminator": SpectralDiscriminator(discriminator),
         }
-        for network in networks.values():
-            initialisation.glorot(network) if config.init == "glorot" else initialisation.orthogonal(network)
+        (init.glorot if config.init == "glorot" else init.orthogonal)(*networks.values())
         return networks

@@ -12,10 +12,10 @@ from pipeline.contract import Networks, Turn
 from pipeline.families import _grown, _styles
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._shared import Canon, both
-from pipeline.networks.adaptive import AdaptiveSynthesis
-from pipeline.networks.grown import GrownCritic
-from pipeline.networks.mapping import JoinedMapping, class_weights
-from pipeline.networks.style_pair import StyleGenerator
+from pipeline.networks.architectures.progan import GrownDiscriminator
+from pipeline.networks.architectures.stylegan import AdaptiveSynthesis, JoinedMappingNetwork
+from pipeline.networks.blocks.mapping import StyleGenerator
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.types import Batch, DataSpec
 
 
@@ -88,10 +88,10 @@ class Family(_grown.GrownFamily[Config]):
         config, plan = self.config, self.plan(spec)
         classes = self.count_classes(spec)
         synthesis = AdaptiveSynthesis(plan, config.style)
-        mapping = JoinedMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
+        mapping = JoinedMappingNetwork(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
         return {
             "generator": StyleGenerator(synthesis, mapping, synthesis.layers, config.style),
-            "discriminator": GrownCritic(plan, max(classes, 1), config.minibatch, config.group, blur=True),
+            "discriminator": GrownDiscriminator(plan, max(classes, 1), config.minibatch, config.group, blur=True),
         }
 
     def generate(self, turn: Turn) -> Tensor:
@@ -101,7 +101,7 @@ class Family(_grown.GrownFamily[Config]):
         return generator.synthesis(ws, turn.generator("noise"), lod)
 
     def read(self, outputs: Tensor, label: Tensor | None) -> Tensor:
-        return outputs[:, 0] if label is None else (outputs * class_weights(label, outputs.shape[1])).sum(dim=1)
+        return outputs[:, 0] if label is None else (outputs * one_hot(label, outputs.shape[1])).sum(dim=1)
 
     def sample(
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0

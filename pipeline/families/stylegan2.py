@@ -15,9 +15,15 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import PenaltyChoices
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.mapping import Mapping as StyleMapping
-from pipeline.networks.minibatch import MinibatchName
-from pipeline.networks.style_pair import CriticPlan, StyleCritic, StyleGenerator, StylePlan, StyleSynthesis
+from pipeline.networks.architectures.stylegan2 import (
+    MappingNetwork,
+    StyleDiscriminator,
+    StyleDiscriminatorPlan,
+    StylePlan,
+    StyleSynthesis,
+)
+from pipeline.networks.blocks.mapping import StyleGenerator
+from pipeline.networks.layers.minibatch import MinibatchName
 from pipeline.penalties._path_length import path_lengths, towards_mean
 from pipeline.types import Batch, DataSpec
 
@@ -148,11 +154,11 @@ class Family(LatentFamily[Config]):
         plan = StylePlan((height, width), levels, spec.channels, config.width, config.max_width, config.clamp)
         classes = self.count_classes(spec)
         synthesis = StyleSynthesis(plan, config.style)
-        mapping = StyleMapping(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
-        critic = CriticPlan(plan, classes, config.architecture, config.minibatch, config.group)
+        mapping = MappingNetwork(config.latent, classes, config.style, config.mapping_layers, config.mapping_rate)
+        discriminator = StyleDiscriminatorPlan(plan, classes, config.architecture, config.minibatch, config.group)
         return {
             "generator": StyleGenerator(synthesis, mapping, synthesis.layers, config.style),
-            "discriminator": StyleCritic(critic),
+            "discriminator": StyleDiscriminator(discriminator),
         }
 
     @property

@@ -14,7 +14,7 @@ from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice, PenaltyChoices
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks.waves import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
+from pipeline.networks.architectures.wavegan import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
 from pipeline.types import DataSpec, Modality
 
 ADAM = Optimiser(lr=1e-4, beta1=0.5, beta2=0.9)

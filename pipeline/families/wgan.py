@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -13,19 +12,19 @@ from pipeline.contract import Networks, Optimiser, State
 from pipeline.families import _choices, _geometry
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._choices import LossChoice
-from pipeline.families._settings import LatentSettings
+from pipeline.families._settings import StackSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.conditional import LabelVector
-from pipeline.networks.perceptron import ReluPerceptron
-from pipeline.networks.stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.architectures.wgan import ClippedCritic, EmbeddingGenerator
+from pipeline.networks.blocks.perceptron import ReluPerceptron
+from pipeline.networks.blocks.strided_stacks import DownwardStack, StackPlan, UpwardStack
+from pipeline.networks.layers import init
 from pipeline.types import Batch, DataSpec
 
 RMSPROP = Optimiser(name="rmsprop", lr=5e-5)
 """Momentum destabilises a critic that is clipped (section 4 of the paper)."""
 
 
-class Config(LatentSettings):
+class Config(StackSettings):
     """Arjovsky et al. 2017, the authors' main.py: DCGAN's networks for 64 px, batches of 64."""
 
     conditional: bool = Field(
@@ -33,23 +32,15 @@ class Config(LatentSettings):
     )
     architecture: Literal["strided", "perceptron"] = "strided"
     label_embedding: int = Field(default=32, ge=1, description="numbers a label becomes beside the noise")
-    levels: int | None = Field(
-        default=None, ge=1, le=10, description="strided: doublings; none: as many as leave `smallest`"
-    )
-    smallest: int = Field(
-        default=3, ge=1, description="strided: shortest side of the smallest map, where levels is none"
-    )
-    generator_width: int = Field(default=64, ge=1, description="maps next to the output, or units a layer")
-    discriminator_width: int = Field(default=64, ge=1, description="maps next to the input, or units a layer")
-    hidden: int = Field(default=3, ge=1, description="perceptron: layers of so many units")
+    hidden: int = Field(default=3, ge=1, description="perceptron: hidden layers")
     discriminator_norm: Literal["batch", "layer", "none"] = Field(default="batch", description="strided")
     clip: float | None = Field(
         default=0.01, gt=0, description="every number of the critic within ±this before each turn"
     )
     discriminator_steps: int = Field(default=5, ge=1, description="turns of the critic a step")
     eager_steps: int = Field(default=100, ge=1, description="turns of the critic in the steps below")
-    eager_first: int = Field(default=25, ge=0, description="so many first steps")
-    eager_every: int | None = Field(default=500, ge=1, description="and every so many-th; none: no later ones")
+    eager_first: int = Field(default=25, ge=0, description="how many first steps have those turns")
+    eager_every: int | None = Field(default=500, ge=1, description="and again every so often; none: no later ones")
     init_std: float | None = Field(default=0.02, gt=0, description="strided: N(0, std) for all weights; none: torch's")
     loss: LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
     generator: Optimiser = RMSPROP
@@ -92,47 +83,6 @@ CANON: dict[str, Canon] = {
 }
 
 
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W); strided in [−1, 1], the perceptron unbounded."""
-
-    def __init__(
-        self, config: Config, stack: UpwardStack | ReluPerceptron, shape: tuple[int, ...], classes: int
-    ) -> None:
-        super().__init__()
-        self.label = LabelVector(classes, "embedding", config.label_embedding)
-        self.stack = stack
-        self.shape = shape
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.stack(torch.cat([z, self.label(label, z)], dim=1)).view(-1, *self.shape)
-
-
-class Critic(nn.Module):
-    """x (n, C, H, W) and label (n,) → scores (n,); its weights are clipped in `advance`.
-
-    The loop calls `advance` before each turn in which the critic is in training mode: before every step
-    of its own, as main.py does, and before the generator's, which main.py leaves to the next step.
-    """
-
-    def __init__(self, stack: DownwardStack | ReluPerceptron, classes: int, clip: float | None) -> None:
-        super().__init__()
-        self.label = LabelVector(classes if isinstance(stack, ReluPerceptron) else 0)
-        self.stack = stack
-        self.clip = clip
-
-    @torch.no_grad()
-    def advance(self) -> None:
-        """Every parameter, batch norm's among them, into ±clip."""
-        if self.clip is not None:
-            for parameter in self.parameters():
-                parameter.clamp_(-self.clip, self.clip)
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        if isinstance(self.stack, DownwardStack):
-            return self.stack(x, label)
-        return self.stack(torch.cat([x.flatten(1), self.label(label, x)], dim=1)).flatten()
-
-
 class Family(LatentFamily[Config]):
     """“Wasserstein GAN”, Arjovsky et al. 2017.
 
@@ -156,12 +106,11 @@ class Family(LatentFamily[Config]):
         make = self._strided if config.architecture == "strided" else self._perceptron
         up, down = make(spec, classes, inputs)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(config, up, spec.shape, classes),
-            "discriminator": Critic(down, classes, config.clip),
+            "generator": EmbeddingGenerator(up, spec.shape, classes, config.label_embedding),
+            "discriminator": ClippedCritic(down, classes, config.clip),
         }
         if config.init_std is not None and config.architecture == "strided":
-            for network in networks.values():
-                initialisation.normal(network, config.init_std)
+            init.normal(config.init_std, *networks.values())
         return networks
 
     def _strided(self, spec: DataSpec, classes: int, inputs: int) -> tuple[UpwardStack, DownwardStack]:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Turn
 from pipeline.families import _choices, _geometry
-from pipeline.families._adversarial import LatentFamily, Seen, Terms
+from pipeline.families._adversarial import LatentFamily, Passes, Terms
 from pipeline.families._choices import LossChoice, PenaltyChoices, Width
 from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
-from pipeline.networks import initialisation
-from pipeline.networks.pre_activation import Upsampling
-from pipeline.networks.residual import (
+from pipeline.networks.architectures.wgan_gp import (
+    BoundedGenerator,
+    ClassifyingCritic,
+    CriticPlan,
     ResidualCritic,
-    ResidualCriticPlan,
-    ResidualGenerator,
-    ResidualPlan,
-    glorot_linear,
+    StridedCritic,
+    StridedGenerator,
+    StridedPlan,
+    residual_generator,
 )
-from pipeline.networks.strided import StridedCritic, StridedGenerator, StridedPlan
+from pipeline.networks.blocks.residual import Recipe, ResidualGenerator, ResidualPlan
+from pipeline.networks.layers import init
+from pipeline.networks.layers.conv import HeLayers
+from pipeline.networks.layers.resample import Upsampling
 from pipeline.types import DataSpec
 
 ADAM = Optimiser(lr=Ramp(start=2e-4, end=0.0, examples=32_000_000), beta1=0.0, beta2=0.9)
@@ -58,9 +62,7 @@ class Config(LatentSettings):
         default=False,
         description="residual: the critic's shortcuts see relu(x), as an in-place relu in mimicry makes them",
     )
-    generator_norm: Literal["fused", "batch", "none"] = Field(
-        default="fused", description="fused: batch norm with the two idle parameters that the reference's has"
-    )
+    generator_norm: Literal["batch", "none"] = "batch"
     first_norm: Literal["unit", "channel"] = Field(default="channel", description="strided: of the dense layer")
     discriminator_norm: Literal["none", "layer"] = Field(
         default="none", description="never batch: the penalty is per example"
@@ -75,6 +77,11 @@ class Config(LatentSettings):
     generator: Optimiser = ADAM
     discriminator: Optimiser = ADAM
 
+    @classmethod
+    def modern(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().modern(stored)
+        return {**found, "generator_norm": "batch"} if found.get("generator_norm") == "fused" else found
+
     @model_validator(mode="after")
     def _bounded(self) -> Config:
         _choices.check_bounded(self.loss, self.penalties)
@@ -83,7 +90,13 @@ class Config(LatentSettings):
 
 _STEADY = both(lr=1e-4, beta1=0.5, beta2=0.9)
 _HALVED: dict[str, Any] = {"start": 2e-4, "end": 0.0, "examples": 32_000_000}
-_LIVELY = both(lr=5e-4, beta1=0.0, beta2=0.9)
+
+
+def _small(latent: int, widths: list[int], steps: int, **keys: Any) -> dict[str, Any]:
+    """The strided pair, mirrored."""
+    shape = {"architecture": "strided", "generator_widths": widths, "discriminator_widths": widths[::-1]}
+    return {"latent": latent, **shape, "discriminator_steps": steps, **both(lr=5e-4, beta1=0.0, beta2=0.9), **keys}
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cifar10_residual": {},
@@ -123,81 +136,33 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # mimicry's trainer plays 100,000 steps of five batches of 64 and has as many samples as reals.
     "mimicry32": {
-        "generator_norm": "batch",
         "generator_widths": [256, 256, 256, 256],
         "upsampling": "bilinear",
         "rectified_shortcut": True,
         **both(lr=_HALVED, beta1=0.0, beta2=0.9),
     },
-    "small": {
-        "generator_norm": "batch",
-        "architecture": "strided",
-        "latent": 64,
-        "generator_widths": [64, 32],
-        "discriminator_widths": [32, 64],
-        "discriminator_steps": 3,
-        **_LIVELY,
-    },
-    "zoo": {
-        "generator_norm": "batch",
-        "conditional": True,
-        "architecture": "strided",
-        "latent": 64,
-        "generator_widths": [64, 32, 16],
-        "discriminator_widths": [16, 32, 64],
-        "discriminator_steps": 3,
-        **_LIVELY,
-    },
-    "smoke": {
-        "generator_norm": "batch",
-        "conditional": True,
-        "architecture": "strided",
-        "latent": 32,
-        "generator_widths": [32, 16],
-        "discriminator_widths": [16, 32],
-        "discriminator_steps": 2,
-        **_LIVELY,
-    },
+    "small": _small(64, [64, 32], 3),
+    "zoo": _small(64, [64, 32, 16], 3, conditional=True),
+    "smoke": _small(32, [32, 16], 2, conditional=True),
 }
 
+# Idle: TensorFlow's fused batch norm, which normalises by the batch alone, hands its moving mean and variance to the
+# optimiser. No gradient ever reaches them.
 CANON: dict[str, Canon] = {
-    "cifar10_residual": Canon("WGAN-GP CIFAR ResNet uncond", (3, 32, 32), counts=(1_206_275, 1_053_825)),
-    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10, counts=(1_218_563, 1_055_115)),
-    "cifar10_strided": Canon("WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32), counts=(5_180_675, 4_114_689)),
+    "cifar10_residual": Canon(
+        "WGAN-GP CIFAR ResNet uncond", (3, 32, 32), counts=(1_206_275, 1_053_825), idle=(1_792, 0)
+    ),
+    "cifar10_acgan": Canon("WGAN-GP CIFAR ResNet ACGAN", (3, 32, 32), 10, counts=(1_218_563, 1_055_115), idle=(256, 0)),
+    "cifar10_strided": Canon(
+        "WGAN-GP CIFAR DCGAN-style DIM128", (3, 32, 32), counts=(5_180_675, 4_114_689), idle=(768, 0)
+    ),
     "mnist_strided": Canon("WGAN-GP MNIST", (1, 28, 28), counts=(1_554_177, 1_030_145)),
-    "images64_residual": Canon("WGAN-GP 64 px “Good” ResNet", (3, 64, 64), counts=(8_545_347, 7_491_841)),
-    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64), counts=(5_366_659, 4_316_545)),
+    "images64_residual": Canon(
+        "WGAN-GP 64 px “Good” ResNet", (3, 64, 64), counts=(8_545_347, 7_491_841), idle=(4_864, 0)
+    ),
+    "images64_strided": Canon("WGAN-GP 64 px DCGAN", (3, 64, 64), counts=(5_366_659, 4_316_545), idle=(1_920, 0)),
     "mimicry32": Canon("WGAN-GP 32 px (mimicry variant)", (3, 32, 32), counts=(4_276_739, 1_053_825)),
 }
-
-
-class Generator(nn.Module):
-    """Noise (n, latent) and label (n,) → (n, C, H, W) in [−1, 1]."""
-
-    def __init__(self, stack: ResidualGenerator | StridedGenerator, sigmoid: bool) -> None:
-        super().__init__()
-        self.stack = stack
-        self.scale = 0.5 if sigmoid else 1.0
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        # A sigmoid's [0, 1] carried to [−1, 1] is 2σ(a) − 1 = tanh(a/2).
-        return torch.tanh(self.scale * self.stack(z, label))
-
-
-class Critic(nn.Module):
-    """x (n, C, H, W) → (scores (n,), logits of its class (n, classes) or None)."""
-
-    def __init__(self, stack: ResidualCritic | StridedCritic, classes: int, sigmoid: bool) -> None:
-        super().__init__()
-        self.stack = stack
-        self.sigmoid = sigmoid
-        self.score = glorot_linear(stack.features, 1)
-        self.classifier = glorot_linear(stack.features, classes) if classes else None
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        features = self.stack((x + 1) / 2 if self.sigmoid else x)
-        logits = self.classifier(features) if self.classifier is not None else None
-        return self.score(features).flatten(), logits
 
 
 class Family(LatentFamily[Config]):
@@ -210,6 +175,14 @@ class Family(LatentFamily[Config]):
     """
 
     paper = "Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville 2017, arXiv:1704.00028"
+
+    def modern_state(self, network: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Batch norms had two idle parameters, and the residual generator's parts other names."""
+        kept = {key: value for key, value in state.items() if not key.endswith((".moving_mean", ".moving_variance"))}
+        if network != "generator" or self.config.architecture != "residual":
+            return kept
+        older = (("stack.first.", "stack.linear."), ("stack.blocks.", "stack.layers."))
+        return {key.replace(*older[0]).replace(*older[1]): value for key, value in kept.items()}
 
     @property
     def _critic_halvings(self) -> int:
@@ -229,12 +202,11 @@ class Family(LatentFamily[Config]):
         make = self._residual if self.config.architecture == "residual" else self._strided
         generator, critic = make(spec, classes)
         networks: dict[str, nn.Module] = {
-            "generator": Generator(generator, sigmoid),
-            "discriminator": Critic(critic, classes, sigmoid),
+            "generator": BoundedGenerator(generator, sigmoid),
+            "discriminator": ClassifyingCritic(critic, classes, sigmoid),
         }
         if self.config.init_std is not None:
-            for network in networks.values():
-                initialisation.normal(network, self.config.init_std)
+            init.normal(self.config.init_std, *networks.values())
         return networks
 
     def _residual(self, spec: DataSpec, classes: int) -> tuple[ResidualGenerator, ResidualCritic]:
@@ -242,16 +214,14 @@ class Family(LatentFamily[Config]):
         height, width = spec.resolution
         doublings = len(config.generator_widths) - 1
         base = (height // 2**doublings, width // 2**doublings)
-        generator = ResidualPlan(
-            base,
-            config.generator_widths,
-            spec.channels,
-            config.generator_norm,
-            classes,
-            config.block_bias,
-            config.upsampling,
+        layers = HeLayers()
+        upward = Recipe(layers, config.upsampling, config.block_bias)
+        plan = ResidualPlan(upward, base, config.generator_widths, spec.channels, config.latent)
+        downward = Recipe(
+            layers, bias=config.block_bias, rectified_shortcut=config.rectified_shortcut, means_first=True
         )
-        critic = ResidualCriticPlan(
+        critic = CriticPlan(
+            recipe=downward,
             base=(height // 2**self._critic_halvings, width // 2**self._critic_halvings),
             widths=config.discriminator_widths,
             channels=spec.channels,
@@ -259,10 +229,8 @@ class Family(LatentFamily[Config]):
             opening=config.discriminator_opening,
             head=config.discriminator_head,
             norm=config.discriminator_norm,
-            bias=config.block_bias,
-            rectified_shortcut=config.rectified_shortcut,
         )
-        return ResidualGenerator(generator, config.latent), ResidualCritic(critic)
+        return residual_generator(plan, config.generator_norm, classes), ResidualCritic(critic)
 
     def _strided(self, spec: DataSpec, classes: int) -> tuple[StridedGenerator, StridedCritic]:
         config = self.config
@@ -281,10 +249,10 @@ class Family(LatentFamily[Config]):
     def logits(self, outputs: tuple[Tensor, Tensor | None]) -> Tensor:
         return outputs[0]
 
-    def discriminator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def discriminator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._class_terms(turn, seen.on_real[1], self.config.class_weight)
 
-    def generator_terms(self, turn: Turn, seen: Seen) -> Terms:
+    def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         return self._class_terms(turn, seen.on_fake[1], self.config.generator_class_weight)
 
     def _class_terms(self, turn: Turn, logits: Tensor | None, weight: float) -> Terms:

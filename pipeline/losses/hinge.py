@@ -10,7 +10,7 @@ from pipeline.settings import Settings
 
 
 class Config(Settings):
-    """`margin` is where the critic stops caring."""
+    """`margin` is where the discriminator stops caring."""
 
     margin: float = Field(default=1.0, gt=0)
 
@@ -18,8 +18,8 @@ class Config(Settings):
 class Loss:
     """“Spectral Normalization for GANs”, Miyato et al. 2018, equations 16 and 17.
 
-    critic     E[max(0, m − D(x))] + E[max(0, m + D(G))]
-    generator  −E[D(G)]
+    discriminator  E[max(0, m − D(x))] + E[max(0, m + D(G))]
+    generator      −E[D(G)]
     """
 
     needs_real = False
@@ -28,7 +28,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         margin = self.config.margin
         return F.relu(margin - real).mean() + F.relu(margin + fake).mean()
 

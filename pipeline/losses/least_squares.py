@@ -18,8 +18,8 @@ class Config(Settings):
 class Loss:
     """“Least Squares Generative Adversarial Networks”, Mao et al. 2017, equation 2.
 
-    critic     ½ E[(D(x) − b)²] + ½ E[(D(G) − a)²]
-    generator  ½ E[(D(G) − c)²]
+    discriminator  ½ E[(D(x) − b)²] + ½ E[(D(G) − a)²]
+    generator      ½ E[(D(G) − c)²]
     """
 
     needs_real = False
@@ -28,7 +28,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         towards_real = (real - self.config.real_target).square().mean()
         towards_fake = (fake - self.config.fake_target).square().mean()
         return 0.5 * (towards_real + towards_fake)

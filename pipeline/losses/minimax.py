@@ -10,15 +10,15 @@ from pipeline.settings import Settings
 
 
 class Config(Settings):
-    """`scale` multiplies the critic's loss; the generator's gradient vanishes where the critic is sure."""
+    """`scale` multiplies the discriminator's loss; the generator's gradient vanishes where D is sure."""
 
-    scale: float = Field(default=1.0, gt=0, description="multiplies the critic's loss")
+    scale: float = Field(default=1.0, gt=0, description="multiplies the discriminator's loss")
 
 
 class Loss:
     """“Generative Adversarial Nets”, Goodfellow et al. 2014, equation 1; logits in, nats out.
 
-    critic     −E[log σ(D(x))] − E[log(1 − σ(D(G)))]
+    discriminator  −E[log σ(D(x))] − E[log(1 − σ(D(G)))]
     generator   E[log(1 − σ(D(G)))]
     """
 
@@ -28,7 +28,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return self.config.scale * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:

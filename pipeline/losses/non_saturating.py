@@ -12,15 +12,15 @@ from pipeline.settings import Settings
 class Config(Settings):
     """`scale` 0.5 is the 2014 cost; DCGAN and later sum both halves."""
 
-    scale: float = Field(default=1.0, gt=0, description="multiplies the critic's loss")
+    scale: float = Field(default=1.0, gt=0, description="multiplies the discriminator's loss")
     smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="reals are aimed at 1 − smoothing")
 
 
 class Loss:
     """“Generative Adversarial Nets”, Goodfellow et al. 2014, section 3; logits in, nats out.
 
-    critic     −E[log σ(D(x))] − E[log(1 − σ(D(G)))]
-    generator  −E[log σ(D(G))]
+    discriminator  −E[log σ(D(x))] − E[log(1 − σ(D(G)))]
+    generator      −E[log σ(D(G))]
     """
 
     needs_real = False
@@ -29,7 +29,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         # BCE(r, 1 − s) = softplus(−r) + s·r  (Salimans et al. 2016, section 3.4).
         real_part = F.softplus(-real) + self.config.smoothing * real
         return self.config.scale * (real_part.mean() + F.softplus(fake).mean())

@@ -17,8 +17,8 @@ class Config(Settings):
 class Loss:
     """“The relativistic discriminator”, Jolicoeur-Martineau 2019; R3GAN's loss, Huang et al. 2024, equation 2.
 
-    pairs      critic E[softplus(−(D(x) − D(G)))], generator the same with x and G exchanged
-    average    critic E[softplus(−(D(x) − E D(G)))] + E[softplus(D(G) − E D(x))], generator exchanged
+    pairs      discriminator E[softplus(−(D(x) − D(G)))], generator the same with x and G exchanged
+    average    discriminator E[softplus(−(D(x) − E D(G)))] + E[softplus(D(G) − E D(x))], generator exchanged
 
     Real i is paired with fake i; a conditional design gives both the same label.
     """
@@ -29,7 +29,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.config.average:
             return F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()
         return F.softplus(fake - real).mean()
@@ -37,4 +37,4 @@ class Loss:
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         if real is None:
             raise ValueError("a relativistic loss compares with logits on reals: hand them in")
-        return self.critic(fake, real)
+        return self.discriminator(fake, real)

@@ -18,7 +18,7 @@ class Loss:
     """“Wasserstein GAN”, Arjovsky et al. 2017, equation 2; the critic's bound comes from elsewhere.
 
     critic     E[D(G)] − E[D(x)] + drift · E[D(x)²]
-    generator  −E[D(G)]
+    generator      −E[D(G)]
     """
 
     needs_real = False
@@ -27,7 +27,7 @@ class Loss:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         loss = fake.mean() - real.mean()
         return loss + self.config.drift * real.square().mean() if self.config.drift else loss
 

@@ -1,4 +1,4 @@
-"""Orthogonal regularisation: a penalty on weights, and so no plug-in; those see a critic's outputs alone."""
+"""Orthogonal regularisation: a penalty on weights, and so no plug-in; those see a discriminator's outputs alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Path length: a penalty on the generator's Jacobian, so no plug-in of this room, whose penalties see a critic."""
+"""Path length: a penalty on the generator's Jacobian, so no plug-in of this room, whose penalties see D."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the penalties share: gradients of a critic at its inputs, with a graph for the double backward."""
+"""What the penalties share: gradients of a discriminator at its inputs, with a graph for the double backward."""
 
 from __future__ import annotations
 

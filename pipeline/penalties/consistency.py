@@ -1,4 +1,4 @@
-"""Consistency regularisation: the critic is to say the same of an image flipped or shifted (CR, bCR)."""
+"""Consistency regularisation: the discriminator is to say the same of an image flipped or shifted (CR, bCR)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from pipeline.contract import Critic
+from pipeline.contract import Scores
 from pipeline.settings import Settings
 
 
@@ -41,14 +41,14 @@ class Penalty:
         self.needs_fake = config.fake > 0
 
     def __call__(
-        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+        self, discriminator: Scores, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
     ) -> Tensor:
         total = real.new_zeros(())
         for weight, x in ((self.config.real, real), (self.config.fake, fake)):
             if weight:
                 x = x.detach()
                 changed = self.augment(x, generator)
-                total = total + weight * (critic(x) - critic(changed)).square().mean()
+                total = total + weight * (discriminator(x) - discriminator(changed)).square().mean()
         return total
 
     def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.contract import Critic
+from pipeline.contract import Scores
 from pipeline.penalties._shared import input_gradients, leaf, norm
 from pipeline.settings import Settings
 
@@ -32,9 +32,9 @@ class Penalty:
         self.config = config
 
     def __call__(
-        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+        self, discriminator: Scores, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
     ) -> Tensor:
         noise = torch.rand(real.shape, generator=generator).to(real.device)
         x = leaf(real + self.config.spread * real.std() * noise)
-        (gradient,) = input_gradients([critic(x)], [x])
+        (gradient,) = input_gradients([discriminator(x)], [x])
         return self.config.weight * (norm(gradient) - self.config.target).square().mean()

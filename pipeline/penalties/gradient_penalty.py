@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.contract import Critic
+from pipeline.contract import Scores
 from pipeline.penalties._shared import input_gradients, leaf, norm
 from pipeline.settings import Settings
 
@@ -33,12 +33,12 @@ class Penalty:
         self.config = config
 
     def __call__(
-        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+        self, discriminator: Scores, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
     ) -> Tensor:
         shape = (real.shape[0], *[1] * (real.dim() - 1))
         alpha = torch.rand(shape, generator=generator).to(real.device)
         x = leaf(real + alpha * (fake - real))
-        (gradient,) = input_gradients([critic(x)], [x])
+        (gradient,) = input_gradients([discriminator(x)], [x])
         excess = norm(gradient) - self.config.target
         if self.config.one_sided:
             excess = excess.clamp(min=0)

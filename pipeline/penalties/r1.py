@@ -1,4 +1,4 @@
-"""R1: the critic's gradient at reals is drawn towards zero (Mescheder et al. 2018)."""
+"""R1: the discriminator's gradient at reals is drawn towards zero (Mescheder et al. 2018)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.contract import Critic, Scheduled, scheduled_value
+from pipeline.contract import Scheduled, Scores, scheduled_value
 from pipeline.penalties._shared import input_gradients, leaf, squared_norm
 from pipeline.settings import Settings
 
@@ -30,8 +30,8 @@ class Penalty:
         self.config = config
 
     def __call__(
-        self, critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
+        self, discriminator: Scores, real: Tensor, fake: Tensor, generator: torch.Generator, examples_seen: int = 0
     ) -> Tensor:
         x = leaf(real)
-        (gradient,) = input_gradients([critic(x)], [x])
+        (gradient,) = input_gradients([discriminator(x)], [x])
         return 0.5 * scheduled_value(self.config.gamma, examples_seen) * squared_norm(gradient).mean()

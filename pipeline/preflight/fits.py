@@ -48,7 +48,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         problems.append(str(error))
     for searched, family in families(params):
         try:
-            check_judge(params, family)
+            check_extractor(params, family)
             if shape_known:
                 check_data(family, spec, sources_of_fields)
             else:
@@ -71,7 +71,7 @@ def sources_of_fields() -> dict[str, str]:
     }
 
 
-def check_judge(params: Params, family: AnyFamily) -> None:
+def check_extractor(params: Params, family: AnyFamily) -> None:
     """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
 
     Raises:

@@ -27,7 +27,7 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 @dataclass(frozen=True)
-class Address:
+class TrackingAddress:
     """A tracking URI made absolute.
 
     database: the sqlite file, where it is one. artifacts: where runs of an embedded store keep
@@ -97,7 +97,7 @@ def project_of(root: Path) -> Path:
     return root
 
 
-def resolve(root: Path, environment: Mapping[str, str] = os.environ) -> Address:
+def resolve(root: Path, environment: Mapping[str, str] = os.environ) -> TrackingAddress:
     """`MLFLOW_TRACKING_URI` if set, else `mlflow.db` in `root`; relative paths are the project's.
 
     Where `root` is DVC's copy of a project for an experiment, they are those of the project itself.
@@ -114,11 +114,11 @@ def resolve(root: Path, environment: Mapping[str, str] = os.environ) -> Address:
             " or a database (sqlite:///mlflow.db), or unset it for the project's own mlflow.db"
         )
     if scheme.partition("+")[0] != "sqlite":
-        return Address(uri.rstrip("/") if scheme in {"http", "https"} else uri)
+        return TrackingAddress(uri.rstrip("/") if scheme in {"http", "https"} else uri)
     return _sqlite(project_of(root.resolve()), scheme, rest, bool(given))
 
 
-def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
+def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> TrackingAddress:
     name, mark, query = rest.removeprefix("///").partition("?")
     if not rest.startswith("///") or name in {"", ":memory:"}:
         raise UserError(f"MLFLOW_TRACKING_URI={scheme}:{rest}: name a file, as in sqlite:///mlflow.db")
@@ -135,7 +135,7 @@ def _sqlite(root: Path, scheme: str, rest: str, given: bool) -> Address:
         path, scheme = quote(path), scheme if "+" in scheme else "sqlite+pysqlite"
     artifacts = (database.parent / "mlartifacts").as_uri()
     home = root if database.is_relative_to(root) else None
-    return Address(f"{scheme}:///{path}{mark}{query}", database, artifacts, given, home)
+    return TrackingAddress(f"{scheme}:///{path}{mark}{query}", database, artifacts, given, home)
 
 
 def receipt(root: Path) -> dict[str, Any]:

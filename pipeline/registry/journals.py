@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ConfigDict, Field, ValidationError
 
 from pipeline.errors import Damaged
-from pipeline.registry.store import Store, opened
+from pipeline.registry.store import TrackingStore, opened
 from pipeline.registry.tracking import experiment_id, log_metrics, number, plain
 from pipeline.storage.damage import parse_json
 from pipeline.storage.forms import Form
@@ -78,7 +78,7 @@ def record(root: Path, experiment: str, lines: Sequence[Line], known: int = 0, e
         return run.info.run_id
 
 
-def _run(store: Store, experiment: str, first: Line) -> Run:
+def _run(store: TrackingStore, experiment: str, first: Line) -> Run:
     job = str(first["job"])
     found = store.client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job}'", max_results=1)
     if found:

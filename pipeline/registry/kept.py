@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
-from pipeline.registry.store import Store
+from pipeline.registry.store import TrackingStore
 from pipeline.registry.tracking import WEIGHTS_TAG
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def local(location: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme else Path(location)
 
 
-def logged_model(store: Store, version: ModelVersion) -> str | None:
+def logged_model(store: TrackingStore, version: ModelVersion) -> str | None:
     """The id of the logged model that a version is; None where that has been deleted, or it is no logged model."""
     from mlflow.exceptions import MlflowException
 
@@ -45,13 +45,13 @@ def logged_model(store: Store, version: ModelVersion) -> str | None:
     return found[1]
 
 
-def whole(store: Store, logged: str, card: ModelCard) -> bool:
+def whole(store: TrackingStore, logged: str, card: ModelCard) -> bool:
     """Whether the logged model has its MLmodel and the files of the published model."""
     names = {str(each.path) for folder in ("", MODEL) for each in _listed(store, logged, folder)}
     return {"MLmodel", *(f"{MODEL}/{name}" for name in ("model.json", *card.files))} <= names
 
 
-def _listed(store: Store, logged: str, folder: str) -> list[FileInfo]:
+def _listed(store: TrackingStore, logged: str, folder: str) -> list[FileInfo]:
     return list(store.client.list_logged_model_artifacts(logged, folder or None))
 
 

@@ -15,7 +15,7 @@ from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.params.register import RegisterSettings
 from pipeline.registry import kept, promotion, serving, tracking
 from pipeline.registry.addresses import RECEIPT, receipt, unregistered
-from pipeline.registry.store import Store, opened
+from pipeline.registry.store import TrackingStore, opened
 from pipeline.sampling.samples import open_model
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def register_run(
 
 
 def register(
-    store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str, work: Work | None = None
+    store: TrackingStore, settings: RegisterSettings, training: tracking.Training, run_id: str, work: Work | None = None
 ) -> Registered:
     """The version of these weights: found by their sha256, or made; tags and aliases brought up to date.
 
@@ -112,7 +112,7 @@ def register(
 
 
 def _mended(
-    store: Store,
+    store: TrackingStore,
     settings: RegisterSettings,
     training: tracking.Training,
     run_id: str,
@@ -146,7 +146,7 @@ def _mended(
     return made
 
 
-def versions(store: Store, name: str) -> list[Version]:
+def versions(store: TrackingStore, name: str) -> list[Version]:
     """Every version of the model, the newest first.
 
     Raises:
@@ -157,7 +157,9 @@ def versions(store: Store, name: str) -> list[Version]:
     return sorted(found, key=lambda each: -each.version)
 
 
-def promote(store: Store, settings: RegisterSettings, version: int, forced: str | None = None) -> promotion.Decision:
+def promote(
+    store: TrackingStore, settings: RegisterSettings, version: int, forced: str | None = None
+) -> promotion.Decision:
     """Move `champion` to `version` where the decision allows it, or a reason is given to force it.
 
     The version keeps who was champion before, when, and why.
@@ -193,7 +195,7 @@ def promote(store: Store, settings: RegisterSettings, version: int, forced: str 
     return decision
 
 
-def rollback(store: Store, settings: RegisterSettings) -> tuple[int, int]:
+def rollback(store: TrackingStore, settings: RegisterSettings) -> tuple[int, int]:
     """Move `champion` back to the one before; returns (from, to).
 
     Each promotion is undone once, so that repeating it ends where knowledge does.
@@ -220,7 +222,7 @@ def rollback(store: Store, settings: RegisterSettings) -> tuple[int, int]:
 
 
 def _make(
-    store: Store, settings: RegisterSettings, training: tracking.Training, run_id: str, tags: Mapping[str, str]
+    store: TrackingStore, settings: RegisterSettings, training: tracking.Training, run_id: str, tags: Mapping[str, str]
 ) -> None:
     generator, card = open_model(training.model)
     logged = serving.log(store, training.model, card, generator.conditional, run_id)
@@ -230,7 +232,7 @@ def _make(
     store.client.create_model_version(settings.name, f"models:/{logged}", run_id, dict(tags), model_id=logged)
 
 
-def _make_model(store: Store, name: str) -> None:
+def _make_model(store: TrackingStore, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -263,7 +265,7 @@ def _compact(value: Any) -> str:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def _model(store: Store, name: str) -> RegisteredModel:
+def _model(store: TrackingStore, name: str) -> RegisteredModel:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -278,7 +280,7 @@ def _model(store: Store, name: str) -> RegisteredModel:
         ) from None
 
 
-def _elsewhere(store: Store, name: str) -> str:
+def _elsewhere(store: TrackingStore, name: str) -> str:
     """Where the project's receipt says that it was registered, if that is another store."""
     said = receipt(store.root)
     registry = said.get("registry")
@@ -287,7 +289,7 @@ def _elsewhere(store: Store, name: str) -> str:
     return f"; {RECEIPT} says that it was registered in {registry}, which MLFLOW_TRACKING_URI may name"
 
 
-def _get(store: Store, name: str, version: int) -> ModelVersion:
+def _get(store: TrackingStore, name: str, version: int) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -299,18 +301,18 @@ def _get(store: Store, name: str, version: int) -> ModelVersion:
         raise UserError(f"{name} has no version {version}; it has {known}") from None
 
 
-def _champion(store: Store, settings: RegisterSettings) -> int | None:
+def _champion(store: TrackingStore, settings: RegisterSettings) -> int | None:
     held = _model(store, settings.name).aliases.get(settings.champion)
     return None if held is None else int(held)
 
 
-def _by_weights(store: Store, name: str, weights_sha256: str) -> list[str]:
+def _by_weights(store: TrackingStore, name: str, weights_sha256: str) -> list[str]:
     """Versions of these weights, the oldest first."""
     wanted = f"name = '{name}' and tags.`{tracking.WEIGHTS_TAG}` = '{weights_sha256}'"
     return [str(number) for number in sorted(int(each.version) for each in _all_versions(store, wanted))]
 
 
-def _all_versions(store: Store, wanted: str) -> list[ModelVersion]:
+def _all_versions(store: TrackingStore, wanted: str) -> list[ModelVersion]:
     found: list[ModelVersion] = []
     token: str | None = None
     while True:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 from pipeline.formats.report import ScoreRecord, load_scores
 from pipeline.registry import kept
-from pipeline.registry.store import Store
+from pipeline.registry.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -20,7 +20,7 @@ MODELS = "models:/"
 RUN = re.compile(r"[0-9a-f]{32}")
 
 
-def of_version(store: Store, uri: str) -> list[ScoreRecord]:
+def of_version(store: TrackingStore, uri: str) -> list[ScoreRecord]:
     """The records of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises:
@@ -40,7 +40,7 @@ def of_version(store: Store, uri: str) -> list[ScoreRecord]:
     return [ScoreRecord.from_text(record) for record in found]
 
 
-def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
+def of_run(store: TrackingStore, run_id: str) -> list[ScoreRecord]:
     """The records of an MLflow run, from the report it keeps.
 
     Raises:
@@ -65,7 +65,7 @@ def of_run(store: Store, run_id: str) -> list[ScoreRecord]:
         return load_scores(Path(found).parent)
 
 
-def _version(store: Store, uri: str) -> ModelVersion:
+def _version(store: TrackingStore, uri: str) -> ModelVersion:
     address = uri.removeprefix(MODELS)
     name, at, alias = address.partition("@")
     if at:

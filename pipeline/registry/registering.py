@@ -17,7 +17,7 @@ from pipeline.formats.report import load_scores
 from pipeline.formats.search import Best, load_best
 from pipeline.params import Params
 from pipeline.registry import lineage
-from pipeline.registry.addresses import RECEIPT, SEEN, Address, project_of, read_receipt, resolve
+from pipeline.registry.addresses import RECEIPT, SEEN, TrackingAddress, project_of, read_receipt, resolve
 from pipeline.registry.models import Registered, Work, register_run
 from pipeline.registry.tracking import Training, scores
 from pipeline.settings import at, suggest
@@ -94,7 +94,7 @@ def settled(params: Params, root: Path) -> None:
         )
 
 
-def leave_receipt(root: Path, registered: Registered, address: Address) -> None:
+def leave_receipt(root: Path, registered: Registered, address: TrackingAddress) -> None:
     """Write artifacts/curves/registration/registration.json, register's out: what was registered, and where.
 
     A link to the receipt's folder beside an embedded database, so that DVC misses its out where the database is lost

@@ -17,7 +17,7 @@ from pipeline.contract import AnyFamily
 from pipeline.errors import UserError
 from pipeline.formats.model import MADE_BY, ModelCard
 from pipeline.registry import kept, packaging, travelling
-from pipeline.registry.store import Store
+from pipeline.registry.store import TrackingStore
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.storage import files
 
@@ -230,7 +230,7 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     )
 
 
-def log(store: Store, model: Path, card: ModelCard, conditional: bool, run_id: str) -> str:
+def log(store: TrackingStore, model: Path, card: ModelCard, conditional: bool, run_id: str) -> str:
     """The id of the run's logged model of these weights: one that is there whole, or a new one."""
     from mlflow.entities import LoggedModelOutput
 
@@ -249,7 +249,7 @@ def log(store: Store, model: Path, card: ModelCard, conditional: bool, run_id: s
     return logged.model_id
 
 
-def log_files(store: Store, logged: str, model: Path, card: ModelCard, conditional: bool) -> None:
+def log_files(store: TrackingStore, logged: str, model: Path, card: ModelCard, conditional: bool) -> None:
     """Log the files of the model in the folder `model` to a logged model; those that are there are replaced."""
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
         folder = Path(name) / MODEL_NAME

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pipeline.errors import UserError
 from pipeline.redaction import redact
 from pipeline.registry import moving
-from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, Address, lost, receipt, resolve, unregistered
+from pipeline.registry.addresses import DATABASE_PORTS, RECEIPT, TrackingAddress, lost, receipt, resolve, unregistered
 from pipeline.storage import files
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ _QUIET = {
 
 
 @dataclass(frozen=True)
-class Store:
+class TrackingStore:
     """An open store; good inside `opened` only."""
 
-    address: Address
+    address: TrackingAddress
     root: Path
     client: MlflowClient
 
@@ -67,7 +67,7 @@ class Store:
 
 
 @contextmanager
-def opened(root: Path, create: bool = False) -> Generator[Store]:
+def opened(root: Path, create: bool = False) -> Generator[TrackingStore]:
     """The store of the project in `root`. create: make an embedded one that is not there; else nothing is left behind.
 
     MLflow's own URI points to it meanwhile, so that `mlflow.…` functions reach it too. One that was moved or copied
@@ -90,14 +90,14 @@ def opened(root: Path, create: bool = False) -> Generator[Store]:
         before = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(address.uri)
         try:
-            yield Store(address, root.resolve(), mlflow.MlflowClient(address.uri))
+            yield TrackingStore(address, root.resolve(), mlflow.MlflowClient(address.uri))
         finally:
             mlflow.set_tracking_uri(cast(str, None))  # MLflow takes None for "look at the environment"
             if before is not None:
                 os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-def absent(root: Path, address: Address) -> UserError:
+def absent(root: Path, address: TrackingAddress) -> UserError:
     """What to say where there is no embedded database, and nobody asked to make one; DVC is made to see it too."""
     unregistered(root)
     if lost(root) and not address.given:
@@ -138,7 +138,7 @@ def quieten() -> None:
 
 
 @contextmanager
-def plainly(address: Address) -> Generator[None]:
+def plainly(address: TrackingAddress) -> Generator[None]:
     """What MLflow and its database raise, as a UserError without credentials or traceback."""
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
@@ -162,7 +162,7 @@ def plainly(address: Address) -> Generator[None]:
         raise UserError(redact(_database_error(address, said), address.uri)) from None
 
 
-def _database_error(address: Address, said: str) -> str:
+def _database_error(address: TrackingAddress, said: str) -> str:
     """What a database says, without the statement that met it, and what to do."""
     said = said.strip().partition("\n")[0]
     file = address.database
@@ -187,13 +187,13 @@ def _damaged(file: Path, said: str) -> str:
     )
 
 
-def _other_schema(address: Address, said: str) -> UserError | None:
+def _other_schema(address: TrackingAddress, said: str) -> UserError | None:
     """What to do about a database of another MLflow; None where that is not what MLflow says."""
     found = re.search(r"found version (\w+)|revision identified by '(\w+)'", said)
     return None if found is None else _of_another_mlflow(address, found[1] or found[2])
 
 
-def _of_another_mlflow(address: Address, revision: str) -> UserError:
+def _of_another_mlflow(address: TrackingAddress, revision: str) -> UserError:
     from mlflow.version import VERSION
 
     if not _known_revision(revision):
@@ -216,7 +216,7 @@ def _known_revision(revision: str) -> bool:
     return any(path.name.startswith(f"{revision}_") for path in folder.glob("*.py"))
 
 
-def prepare(address: Address) -> None:
+def prepare(address: TrackingAddress) -> None:
     """Fail within seconds where the store is out of reach; make an embedded one on first use.
 
     Raises:
@@ -254,7 +254,7 @@ def _lock(database: Path, what: str) -> Generator[None]:
         lock.release()
 
 
-def _make_database(database: Path, address: Address) -> None:
+def _make_database(database: Path, address: TrackingAddress) -> None:
     """Create the schema in a temporary file and rename it: half a schema is never seen.
 
     MLflow's own first use fails in most of several processes that start at once.
@@ -278,7 +278,7 @@ def _make_database(database: Path, address: Address) -> None:
             made.engine.dispose()
 
 
-def _follow(database: Path, address: Address) -> None:
+def _follow(database: Path, address: TrackingAddress) -> None:
     """Tell a database that was moved or copied with its project where it is now."""
     now = address.artifacts or ""
     if moving.home(database) in {None, now}:
@@ -301,7 +301,7 @@ def _begun(database: Path) -> bool:
         return True
 
 
-def _has_tables(database: Path, address: Address) -> bool:
+def _has_tables(database: Path, address: TrackingAddress) -> bool:
     if not _begun(database):
         return False
     if database.is_dir():
@@ -333,7 +333,7 @@ def _has_tables(database: Path, address: Address) -> bool:
 # --- remote -----------------------------------------------------------------------------------
 
 
-def _reach_server(address: Address) -> None:
+def _reach_server(address: TrackingAddress) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -353,7 +353,7 @@ def _reach_server(address: Address) -> None:
         raise _unreachable(address, f"it answers HTTP {answer.status_code}")
 
 
-def _reach_database(address: Address) -> None:
+def _reach_database(address: TrackingAddress) -> None:
     # MLflow retries a refused connection for a hundred seconds.
     parts = urlsplit(address.uri)
     if parts.hostname is None:
@@ -365,7 +365,7 @@ def _reach_database(address: Address) -> None:
         raise _unreachable(address, str(error)) from None
 
 
-def _unreachable(address: Address, why: str) -> UserError:
+def _unreachable(address: TrackingAddress, why: str) -> UserError:
     why = why if len(why) < 300 else f"{why[:300]}…"
     return UserError(
         redact(

@@ -17,7 +17,7 @@ from pipeline.errors import BrokenArtefact, UserError
 from pipeline.formats.model import ModelCard, load_card
 from pipeline.registry import lineage as lineage_of
 from pipeline.registry.addresses import plain, project_of
-from pipeline.registry.store import Store
+from pipeline.registry.store import TrackingStore
 from pipeline.storage import files
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Training:
     attachments: Sequence[Path] = ()
 
 
-def experiment_id(store: Store, name: str) -> str:
+def experiment_id(store: TrackingStore, name: str) -> str:
     """The experiment's id, made on first use; two processes at once get the same.
 
     Raises:
@@ -77,13 +77,13 @@ def experiment_id(store: Store, name: str) -> str:
     return found.experiment_id
 
 
-def _command(store: Store, arguments: str) -> str:
+def _command(store: TrackingStore, arguments: str) -> str:
     """A line of the shell for MLflow's own command; a store elsewhere is in the environment already."""
     where = "" if store.address.database is None else f"MLFLOW_TRACKING_URI={shlex.quote(store.address.uri)} "
     return f"{where}mlflow {arguments}"
 
 
-def record(store: Store, experiment: str, training: Training) -> str:
+def record(store: TrackingStore, experiment: str, training: Training) -> str:
     """The id of the training's run: found by weights and lineage, or made; then brought up to date.
 
     What is there already is left; a run that a kill left half written is completed.
@@ -114,7 +114,7 @@ def scores(report: Path) -> dict[str, float]:
 # --- parts of a run ---------------------------------------------------------------------------
 
 
-def _run(store: Store, experiment: str, card: ModelCard, training: Training) -> Run:
+def _run(store: TrackingStore, experiment: str, card: ModelCard, training: Training) -> Run:
     tags = {WEIGHTS_TAG: card.weights_sha256, LINEAGE_TAG: lineage_of.key(training.lineage)}
     wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     found = store.client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"])
@@ -130,7 +130,7 @@ def _run(store: Store, experiment: str, card: ModelCard, training: Training) -> 
     return store.client.create_run(experiment, run_name=f"{card.family}-{card.weights_sha256[:8]}", tags=described)
 
 
-def _log_params(store: Store, run: Run, params: Mapping[str, object]) -> None:
+def _log_params(store: TrackingStore, run: Run, params: Mapping[str, object]) -> None:
     """Parameters MLflow does not hold yet: it keeps the first value of each for good."""
     from mlflow.entities import Param
 
@@ -140,7 +140,7 @@ def _log_params(store: Store, run: Run, params: Mapping[str, object]) -> None:
         store.client.log_batch(run.info.run_id, params=chunk)
 
 
-def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
+def log_metrics(store: TrackingStore, run_id: str, metrics: Sequence[Metric]) -> None:
     """Log them in as few calls as MLflow allows; those it has are left."""
     for chunk in _chunks(metrics, METRICS_A_CALL):
         store.client.log_batch(run_id, metrics=chunk)
@@ -168,7 +168,7 @@ def _scores(report: Path, card: ModelCard, begun: int) -> Iterator[Metric]:
         yield Metric(plain(f"score/{name}"), value, begun, card.examples_seen)
 
 
-def _log_dataset(store: Store, run_id: str, card: ModelCard, lineage: Mapping[str, str]) -> None:
+def _log_dataset(store: TrackingStore, run_id: str, card: ModelCard, lineage: Mapping[str, str]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     manifest = lineage.get("manifest_sha256", lineage_of.NONE)
@@ -184,7 +184,7 @@ def _log_dataset(store: Store, run_id: str, card: ModelCard, lineage: Mapping[st
     store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _log_files(store: Store, run_id: str, training: Training) -> None:
+def _log_files(store: TrackingStore, run_id: str, training: Training) -> None:
     """The report's folder, the model's card and the attachments, under names without a path."""
     store.client.log_artifacts(run_id, str(training.report), "report")
     with tempfile.TemporaryDirectory(prefix="zerosum-") as folder:

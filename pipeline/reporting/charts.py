@@ -55,7 +55,7 @@ def group(key: str) -> str:
     if key in {"recall", "feature_spread"}:
         return "recall and feature spread"
     if "real" in key or "fake" in key:
-        return "the critic's answers"
+        return "the discriminator's answers"
     return key.split("/")[0].replace("_", " ")
 
 

@@ -231,8 +231,8 @@ def open_model(
         UserError: if the weights don't fit the family as it is now.
     """
     card = load_card(folder)
-    states = load_states(folder, card)
     family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
+    states = {name: family.modern_state(name, state) for name, state in load_states(folder, card).items()}
     _check_fit(folder, family, card, states)
     with torch.random.fork_rng(devices=[]):
         built = family.build(card.spec)

@@ -61,7 +61,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelInput:
     """A generator, to be sampled once it is known how many samples are wanted."""
 
     name: str
@@ -103,7 +103,7 @@ class ReferenceSplit:
     split: Split
 
 
-Input = ImageSet | Model | GivenFeatures | GivenStatistics | ReferenceSplit
+Input = ImageSet | ModelInput | GivenFeatures | GivenStatistics | ReferenceSplit
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ def _shards(path: Path, split: Split) -> ImageSet:
     return ImageSet(f"{path}:{split}", examples, f"{examples.manifest_sha256}:{split}", labels, split, other)
 
 
-def _model(address: str, folder: Path, opening: Opening) -> Model:
+def _model(address: str, folder: Path, opening: Opening) -> ModelInput:
     source, card = open_model(folder, threads=opening.threads)
-    return Model(address, folder, source, card)
+    return ModelInput(address, folder, source, card)
 
 
 def _arrays(path: Path, where: str) -> GivenFeatures | GivenStatistics:
@@ -244,7 +244,7 @@ def predictions(ready: GivenFeatures, splits: int, shuffle: int | None = None) -
     return Predictions.of(table, min(splits, len(table)), probabilities=probabilities, order=order)
 
 
-def sampled(model: Model, count: int, seed: int, truncation: float, reals: Like | None) -> ImageSet:
+def sampled(model: ModelInput, count: int, seed: int, truncation: float, reals: Like | None) -> ImageSet:
     """`count` samples of the model; of classes as frequent as among the reals, or else balanced."""
     source, card = model.source, model.card
     if source.conditional and reals is not None:

@@ -23,7 +23,7 @@ from pipeline.scoring.inputs import (
     ImageSet,
     Input,
     Like,
-    Model,
+    ModelInput,
     Opening,
     ReferenceSplit,
     Split,
@@ -117,7 +117,7 @@ class Comparison:
         self.request, self.work, self.metrics = request, work, metrics
         self.said: list[str] = []
         self.warnings: list[str] = []
-        self.model = fake if isinstance(fake, Model) else None
+        self.model = fake if isinstance(fake, ModelInput) else None
         self.real, self.fake = self._of_one_size(*self._counted(real, fake))
         self.split: Split | None = real.split if isinstance(real, ImageSet | ReferenceSplit) else None
         self.viewer = self._viewer()
@@ -131,14 +131,14 @@ class Comparison:
             real = limited(real, request.n, request.seed)
         if isinstance(fake, ImageSet | GivenFeatures):
             fake = limited(fake, request.n, request.seed)
-        reals = self._like(real, fake) if isinstance(fake, Model) else None
-        if isinstance(real, Model):
+        reals = self._like(real, fake) if isinstance(fake, ModelInput) else None
+        if isinstance(real, ModelInput):
             real = sampled(real, self._count(fake), request.seed + 1, request.truncation, None)
-        if isinstance(fake, Model):
+        if isinstance(fake, ModelInput):
             fake = sampled(fake, self._count(real), request.seed, request.truncation, reals)
         return real, aligned(fake, real)
 
-    def _like(self, real: Input | None, fake: Model) -> Like | None:
+    def _like(self, real: Input | None, fake: ModelInput) -> Like | None:
         """The reals' classes, which the model is asked for as often as they occur."""
         if not isinstance(real, ImageSet | ReferenceSplit) or not fake.source.conditional or labels_of(real) is None:
             return None

@@ -23,7 +23,7 @@ from pipeline.training.step import Stepper
 from pipeline.types import Batch, DataSpec
 
 
-class Batches(Protocol):
+class BatchReader(Protocol):
     """Rows start…stop of the global batch that begins at `position` of the endless order."""
 
     def batch(self, position: int, start: int, stop: int, device: torch.device) -> Batch: ...
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass
-class Run:
+class RunParts:
     """What a run is made of. `stop_on_collapse` ends a trial early; a training only warns.
 
     grid: called by rank 0 with the averaged networks and examples seen, at `settings.grid`.
@@ -58,7 +58,7 @@ class Run:
     settings: TrainSettings
     family: AnyFamily
     spec: DataSpec
-    batches: Batches | None
+    batches: BatchReader | None
     world: World
     reporter: Reporter
     store: CheckpointStore
@@ -79,7 +79,7 @@ def build(family: AnyFamily, spec: DataSpec, state: State, device: torch.device)
         return {name: network.to(device) for name, network in family.build(spec).items()}
 
 
-def fit(run: Run) -> Outcome:
+def fit(run: RunParts) -> Outcome:
     """Train to `settings.examples`, going on from the newest checkpoint; every rank calls it.
 
     Raises:
@@ -103,7 +103,7 @@ def fit(run: Run) -> Outcome:
 class Game:
     """One run in motion: the state, the players' optimisers, the average and the clock."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunParts) -> None:
         settings = run.settings
         self.run = run
         self.family = run.family

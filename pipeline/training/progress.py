@@ -28,7 +28,7 @@ class ConsoleReporter:
         self._last: tuple[float, int] | None = None
 
     def tick(self, record: Record) -> None:
-        """One line: examples, rate, losses, critic outputs, gradient norms, distance, time to go.
+        """One line: examples, rate, losses, outputs of D, gradient norms, distance, time to go.
 
         A distance stands in the line at which it came, with the examples of its reading where that was an earlier
         one. On a terminal, where the line is the only one, the last distance stays, marked in the same way.
@@ -78,7 +78,7 @@ def parts(record: Record, total: int, scores: Scores) -> dict[str, str]:
     }
     real, fake = _floats(record, "/real"), _floats(record, "/fake")
     if real and fake:
-        found["critic"] = f"D(real) {real[0][1]:+.2f} D(fake) {fake[0][1]:+.2f}"
+        found["outputs"] = f"D(real) {real[0][1]:+.2f} D(fake) {fake[0][1]:+.2f}"
     found["norms"] = "|grad| " + " ".join(f"{value:.2g}" for _, value in _floats(record, "/gradient_norm"))
     if scores:
         found["scores"] = "  ".join(
@@ -91,7 +91,7 @@ def parts(record: Record, total: int, scores: Scores) -> dict[str, str]:
 def fitted(found: dict[str, str], width: int) -> str:
     """The parts that a line of this width holds whole: what tells least goes first; cut where one alone is wider."""
     left = dict(found)
-    for name in ("norms", "critic", "losses", "rate", "left", "scores"):
+    for name in ("norms", "outputs", "losses", "rate", "left", "scores"):
         if len("  ".join(left.values())) <= width:
             break
         left.pop(name, None)

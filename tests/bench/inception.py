@@ -24,7 +24,7 @@ from torch import Tensor
 from pipeline.assets import inception
 from pipeline.extractors._shared import extract
 from pipeline.extractors.inception import Config, Extractor
-from pipeline.networks.inception import shapes
+from pipeline.networks.architectures.inception import shapes
 from pipeline.types import DataSpec
 
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from pipeline import plugins
 from pipeline.contract import AnyFamily, LocalWorld, MemoryReporter, State
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training.loop import Game, Run, build
+from pipeline.training.loop import Game, RunParts, build
 from pipeline.training.settings import InTrainingScore, TrainSettings
 from pipeline.types import Batch, DataSpec
 
@@ -55,7 +55,7 @@ def ours(family: AnyFamily, data: Memory, lanes: int) -> Step:
         batch_size=BATCH, lanes=lanes, tick=every, checkpoint=every, grid=every, examples=every, score=score
     )
     store = CheckpointStore(Path(tempfile.mkdtemp(prefix="zerosum-bench-")))
-    game = Game(Run(settings, family, SPEC, data, LocalWorld(), MemoryReporter(), store))
+    game = Game(RunParts(settings, family, SPEC, data, LocalWorld(), MemoryReporter(), store))
     game.start()
     return lambda: void(game.step())
 
@@ -64,13 +64,13 @@ def bare(family: AnyFamily, data: Memory) -> Step:
     """The digits DCGAN by hand: shared fakes, R1 every fourth step, Adam, EMA."""
     config = family.config
     networks = build(family, SPEC, State(seed=0), torch.device("cpu"))
-    generator, critic = networks["generator"], networks["discriminator"]
+    generator, discriminator = networks["generator"], networks["discriminator"]
     average = build(family, SPEC, State(seed=0), torch.device("cpu"))["generator"].eval().requires_grad_(False)
     (penalty,) = config.penalties
     every, gamma = penalty["every"], penalty["gamma"]
     share = every / (every + 1)
     betas = (config.discriminator.beta1**share, config.discriminator.beta2**share)
-    on_critic = torch.optim.Adam(critic.parameters(), config.discriminator.lr * share, betas, fused=True)
+    on_discriminator = torch.optim.Adam(discriminator.parameters(), config.discriminator.lr * share, betas, fused=True)
     betas = (config.generator.beta1, config.generator.beta2)
     on_generator = torch.optim.Adam(generator.parameters(), config.generator.lr, betas, fused=True)
     counter = iter(range(10**9))
@@ -80,21 +80,21 @@ def bare(family: AnyFamily, data: Memory) -> Step:
         batch = data.batch(number * BATCH, 0, BATCH)
         x, label = batch["x"], batch["label"]
         fake = generator(torch.randn(BATCH, config.latent), label)
-        loss = F.softplus(-critic(x, label)).mean() + F.softplus(critic(fake.detach(), label)).mean()
-        on_critic.zero_grad()
+        loss = F.softplus(-discriminator(x, label)).mean() + F.softplus(discriminator(fake.detach(), label)).mean()
+        on_discriminator.zero_grad()
         loss.backward()
-        on_critic.step()
+        on_discriminator.step()
         if number % every == 0:
             penalised = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(critic(penalised, label).sum(), penalised, create_graph=True)
-            on_critic.zero_grad()
+            (gradient,) = torch.autograd.grad(discriminator(penalised, label).sum(), penalised, create_graph=True)
+            on_discriminator.zero_grad()
             (every * gamma / 2 * gradient.flatten(1).square().sum(1).mean()).backward()
-            on_critic.step()
-        critic.requires_grad_(False)
+            on_discriminator.step()
+        discriminator.requires_grad_(False)
         on_generator.zero_grad()
-        F.softplus(-critic(fake, label)).mean().backward()
+        F.softplus(-discriminator(fake, label)).mean().backward()
         on_generator.step()
-        critic.requires_grad_(True)
+        discriminator.requires_grad_(True)
         floats = [t for t in average.state_dict(keep_vars=True).values() if t.is_floating_point()]
         live = [t.detach() for t in generator.state_dict(keep_vars=True).values() if t.is_floating_point()]
         torch._foreach_lerp_(floats, live, 0.005)

@@ -21,7 +21,7 @@ import clusters
 import psutil
 from loop_level import Injection
 from processes import Running, alive, examples_seen, name, stage
-from ray_level import LIMIT, SAME, TICK, WORKERS, fresh, judge, lengthened, standstill, within
+from ray_level import LIMIT, SAME, TICK, WORKERS, fresh, lengthened, standstill, verify, within
 
 HOG = Path(__file__).with_name("hog.py")
 NOTICE = 12.0  # seconds between notice and the end of a machine
@@ -217,5 +217,5 @@ def attack(
             scene.running = stage(project, "train", scene.cluster.environment)
             code = within(scene.running, done[-1:])
         scene.orphans += scene.running.survivors(70)
-    judge(project, done, [checkout.hashes(expected, *SAME)], scene.orphans, code)
+    verify(project, done, [checkout.hashes(expected, *SAME)], scene.orphans, code)
     return done

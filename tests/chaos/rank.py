@@ -27,7 +27,7 @@ from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.remote_checkpoints import MirroredStore
 from pipeline.storage import files
 from pipeline.storage.store import Store
-from pipeline.training.loop import Run, fit
+from pipeline.training.loop import RunParts, fit
 from pipeline.training.settings import TrainSettings
 from pipeline.training.worlds import TorchWorld
 from pipeline.types import Batch, DataSpec
@@ -116,7 +116,7 @@ def work(told: dict[str, Any], world: World, folder: Path) -> None:
     store = CheckpointStore(scratch / "checkpoints", 2)
     if told["storage"]:
         store = MirroredStore(scratch, 2, Store(told["storage"]))
-    outcome = fit(Run(settings, family, SPEC, Data(), world, Teller(folder), store))
+    outcome = fit(RunParts(settings, family, SPEC, Data(), world, Teller(folder), store))
     if world.rank == 0:
         found = save({key: value.contiguous() for key, value in sorted(weights(outcome.networks).items())})
         files.write_bytes(folder / "result", files.sha256_bytes(found).encode())

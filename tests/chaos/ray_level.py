@@ -278,7 +278,7 @@ def attack(expected: Path, folder: Path, which: str, faults: Sequence[str], chan
             running = stage(project, which, elsewhere(project))
             last = within(running, done[-1:])
             orphans += running.survivors(30)
-    judge(project, done, accepted, orphans, last)
+    verify(project, done, accepted, orphans, last)
     return done
 
 
@@ -352,7 +352,7 @@ def within(running: Running, injections: Sequence[Injection], limit: float = LIM
         return running.process.wait(30)
 
 
-def judge(project: Path, done: Sequence[Injection], accepted: Sequence[Hashes], orphans: list[str], code: int) -> None:
+def verify(project: Path, done: Sequence[Injection], accepted: Sequence[Hashes], orphans: list[str], code: int) -> None:
     """Say of every injection what became of the run; a run that is as expected leaves nothing behind."""
     found = checkout.hashes(project, *SAME)
     for injection in done:

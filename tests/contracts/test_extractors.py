@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from pipeline import plugins
 from pipeline.contract.extractor import AnyExtractor
 from pipeline.extractors import _shared
-from pipeline.networks.inception import shapes
+from pipeline.networks.architectures.inception import shapes
 from pipeline.settings import Settings
 from pipeline.types import DataSpec
 

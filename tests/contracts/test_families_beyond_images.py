@@ -20,7 +20,7 @@ from pipeline.errors import SettingsError, UserError
 from pipeline.families.pix2pix import seeds
 from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
-from pipeline.training.loop import Run, fit
+from pipeline.training.loop import RunParts, fit
 from pipeline.types import Batch, DataSpec, like_x
 
 IMAGE = (3, 16, 24)
@@ -215,7 +215,7 @@ def train(family: AnyFamily, spec: DataSpec, folder: Path, world: World | None =
     torch.set_num_threads(1)
     chosen = games.settings(**keys)
     return fit(
-        Run(
+        RunParts(
             settings=chosen,
             family=family,
             spec=spec,

@@ -1,7 +1,7 @@
 """A design with three players and no sense, which uses everything that the contract can say.
 
-An encoder and a decoder learn together (one player, two networks) to fool a judge, a scout
-learns to tell the judge's mood, and an oracle that nobody owns stays as it was built. Rows of
+An encoder and a decoder learn together (one player, two networks) to fool a discriminator, a scout
+learns to tell how sure the discriminator is, and an oracle that nobody owns stays as it was built. Rows of
 bits stand for data. The curriculum first rebuilds, then plays.
 """
 
@@ -52,7 +52,7 @@ class Spectral(nn.Module):
         return F.linear(x, self.linear.weight / sigma, self.linear.bias)
 
 
-def judge_repeats(state: State) -> int:
+def discriminator_repeats(state: State) -> int:
     """Three turns in the first two steps and one after: WGAN's schedule in small."""
     return 3 if state.step < 2 else 1
 
@@ -78,7 +78,7 @@ class Family(BaseFamily[Config]):
             "decoder": nn.Sequential(
                 nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, spec.size), nn.Tanh()
             ),
-            "judge": nn.Sequential(Spectral(spec.size, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)),
+            "discriminator": nn.Sequential(Spectral(spec.size, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)),
             "scout": nn.Linear(spec.size, 1),
             "oracle": nn.Linear(spec.size, 2),
         }
@@ -86,13 +86,13 @@ class Family(BaseFamily[Config]):
     def players(self) -> tuple[Player, ...]:
         optimiser = self.config.optimiser
         return (
-            Player("forger", ("encoder", "decoder"), optimiser),
-            Player("judge", ("judge",), optimiser),
+            Player("generator", ("encoder", "decoder"), optimiser),
+            Player("discriminator", ("discriminator",), optimiser),
             Player("scout", ("scout",), Optimiser(name="sgd", lr=1e-2, momentum=0.5)),
         )
 
     def segments(self) -> tuple[Segment, ...]:
-        rebuild = Phase("rebuild", "forger", self._rebuild)
+        rebuild = Phase("rebuild", "generator", self._rebuild)
         return (
             Segment("rebuild", (rebuild,), examples=self.config.warm_up),
             Segment("play", self._play(), reset_optimisers=True),
@@ -101,11 +101,17 @@ class Family(BaseFamily[Config]):
     def _play(self) -> tuple[Phase, ...]:
         every = self.config.penalty_every
         return (
-            Phase("judge", "judge", self._judge, repeats=judge_repeats, evaluating=frozenset({"decoder"})),
-            Phase("penalty", "judge", self._penalty, batch="same", every=every, gain=every),
-            # Data-dependent: the scout rests where the judge is too good (3D-GAN's rule for D).
+            Phase(
+                "discriminator",
+                "discriminator",
+                self._discriminator,
+                repeats=discriminator_repeats,
+                evaluating=frozenset({"decoder"}),
+            ),
+            Phase("penalty", "discriminator", self._penalty, batch="same", every=every, gain=every),
+            # Data-dependent: the scout rests where the discriminator is too good (3D-GAN's rule for D).
             Phase("scout", "scout", self._scout, batch="none", latents="shared", when=_scout_is_due, apply="end"),
-            Phase("forger", "forger", self._forge, batch="same", latents="shared", apply="end"),
+            Phase("generator", "generator", self._generator, batch="same", latents="shared", apply="end"),
         )
 
     def sample(
@@ -115,19 +121,19 @@ class Family(BaseFamily[Config]):
         return networks["decoder"](noise)
 
     def state(self, spec: DataSpec) -> dict[str, Tensor]:
-        return {"judge_accuracy": torch.tensor(0.5), "turns": torch.tensor(0)}
+        return {"discriminator_accuracy": torch.tensor(0.5), "turns": torch.tensor(0)}
 
     def lane_state(self, spec: DataSpec, lane_size: int) -> dict[str, Tensor]:
         return {"pool": torch.zeros(lane_size, spec.size)}
 
     def after_step(self, networks: Networks, state: State, observed: Mapping[str, float]) -> None:
-        """Clips the scout and remembers how often the judge was right."""
+        """Clips the scout and remembers how often the discriminator was right."""
         with torch.no_grad():
             for parameter in networks["scout"].parameters():
                 parameter.clamp_(-self.config.clip, self.config.clip)
         state.tensors["turns"] += 1
-        if "judge/accuracy" in observed:
-            state.tensors["judge_accuracy"].lerp_(torch.tensor(observed["judge/accuracy"]), 0.5)
+        if "discriminator/accuracy" in observed:
+            state.tensors["discriminator_accuracy"].lerp_(torch.tensor(observed["discriminator/accuracy"]), 0.5)
 
     def procedures(self) -> dict[str, Callable[..., Any]]:
         return {"encode": lambda networks, x: networks["encoder"](x)}
@@ -142,36 +148,38 @@ class Family(BaseFamily[Config]):
         loss = F.mse_loss(turn.networks["decoder"](turn.networks["encoder"](x)), x)
         return {"total": loss, "rebuilt": loss}
 
-    def _judge(self, turn: Turn) -> dict[str, Tensor]:
+    def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
         """Half of the fakes come from the lane's pool, which then keeps the new ones."""
-        judge = turn.networks["judge"]
+        discriminator = turn.networks["discriminator"]
         with torch.no_grad():
             fake = self._fake(turn)
         pool = turn.lane_state["pool"]
         from_pool = torch.rand(len(fake), 1, generator=turn.generator("pool")) < 0.5
         shown = torch.where(from_pool.to(fake.device), pool, fake)
         pool.copy_(fake)
-        on_real, on_fake = judge(_real(turn)), judge(shown)
+        on_real, on_fake = discriminator(_real(turn)), discriminator(shown)
         loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         accuracy = ((on_real > 0).float().mean() + (on_fake < 0).float().mean()) / 2
         return {"total": loss, "real": on_real.mean(), "fake": on_fake.mean(), "accuracy": accuracy}
 
     def _penalty(self, turn: Turn) -> dict[str, Tensor]:
         x = _real(turn).detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(turn.networks["judge"](x).sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(turn.networks["discriminator"](x).sum(), x, create_graph=True)
         return {"total": gradient.square().sum(1).mean()}
 
     def _scout(self, turn: Turn) -> dict[str, Tensor]:
-        """Guesses the judge's logit of the fakes that the forger will answer for."""
+        """Guesses the discriminator's logit of the fakes that the generator will answer for."""
         fake = turn.once("fake", lambda: self._fake(turn)).detach()
         with torch.no_grad():
-            mood = turn.networks["judge"](fake)
+            mood = turn.networks["discriminator"](fake)
         return {"total": F.mse_loss(turn.networks["scout"](fake), mood)}
 
-    def _forge(self, turn: Turn) -> dict[str, Tensor]:
+    def _generator(self, turn: Turn) -> dict[str, Tensor]:
         fake = turn.once("fake", lambda: self._fake(turn))
         towards_oracle = turn.networks["oracle"](fake).square().mean()
-        loss = F.softplus(-turn.networks["judge"](fake)).mean() + F.softplus(-turn.networks["scout"](fake)).mean()
+        loss = (
+            F.softplus(-turn.networks["discriminator"](fake)).mean() + F.softplus(-turn.networks["scout"](fake)).mean()
+        )
         encoded = turn.networks["encoder"](_real(turn))
         rebuilt = F.mse_loss(turn.networks["decoder"](encoded), _real(turn))
         return {"total": loss + 0.1 * towards_oracle + rebuilt, "oracle": towards_oracle, "rebuilt": rebuilt}
@@ -183,4 +191,4 @@ def _real(turn: Turn) -> Tensor:
 
 
 def _scout_is_due(state: State) -> bool:
-    return bool(state.tensors["judge_accuracy"] < 0.9) and state.step % 2 == 0
+    return bool(state.tensors["discriminator_accuracy"] < 0.9) and state.step % 2 == 0

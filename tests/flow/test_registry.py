@@ -21,7 +21,7 @@ from pipeline.cli import generate
 from pipeline.errors import UserError
 from pipeline.params.register import RegisterSettings
 from pipeline.registry import models, serving, tracking
-from pipeline.registry.store import Store, opened
+from pipeline.registry.store import TrackingStore, opened
 from pipeline.sampling.samples import open_model
 
 pytestmark = [
@@ -97,7 +97,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(registered: Path) -> Iterator[Store]:
+def store(registered: Path) -> Iterator[TrackingStore]:
     with opened(registered) as found:
         yield found
 
@@ -126,7 +126,7 @@ def _answer(process: subprocess.Popen[str]) -> str:
 # --- one run, one version ---------------------------------------------------------------------
 
 
-def test_a_repeat_makes_no_second_run_model_or_version(store: Store) -> None:
+def test_a_repeat_makes_no_second_run_model_or_version(store: TrackingStore) -> None:
     experiment = store.client.get_experiment_by_name("zerosum")
     assert experiment is not None
     assert len(store.client.search_runs([experiment.experiment_id])) == 1
@@ -134,7 +134,7 @@ def test_a_repeat_makes_no_second_run_model_or_version(store: Store) -> None:
     assert [version.version for version in models.versions(store, "toy")] == [1]
 
 
-def test_the_run_shows_params_curves_data_and_files(store: Store, registered: Path) -> None:
+def test_the_run_shows_params_curves_data_and_files(store: TrackingStore, registered: Path) -> None:
     version = store.client.get_model_version("toy", "1")
     run = store.client.get_run(str(version.run_id))
     assert run.info.status == "FINISHED"
@@ -161,11 +161,11 @@ def test_the_run_shows_params_curves_data_and_files(store: Store, registered: Pa
     }
 
 
-def _list(store: Store, run_id: str, folder: str) -> list[object]:
+def _list(store: TrackingStore, run_id: str, folder: str) -> list[object]:
     return list(store.client.list_artifacts(run_id, folder))
 
 
-def test_the_version_is_tagged_with_weights_scores_and_lineage(store: Store, registered: Path) -> None:
+def test_the_version_is_tagged_with_weights_scores_and_lineage(store: TrackingStore, registered: Path) -> None:
     _, card = open_model(registered / "artifacts/model")
     tags = store.client.get_model_version("toy", "1").tags
     assert tags["zerosum.weights_sha256"] == card.weights_sha256
@@ -174,7 +174,7 @@ def test_the_version_is_tagged_with_weights_scores_and_lineage(store: Store, reg
     assert tags["provenance.manifest_sha256"] == "ab" * 32
 
 
-def test_nothing_logged_names_a_local_path(store: Store, registered: Path) -> None:
+def test_nothing_logged_names_a_local_path(store: TrackingStore, registered: Path) -> None:
     kept = registered / "mlartifacts"
     needles = [str(registered).encode(), registered.as_uri().encode(), str(Path.home()).encode(), b"/zerosum-"]
     for file in filter(Path.is_file, kept.rglob("*")):
@@ -250,7 +250,7 @@ def test_models_of_every_family_are_served_side_by_side(tmp_path: Path) -> None:
     assert _answer(_start(SIDE_BY_SIDE, *folders, cwd=tmp_path)).split() == expected
 
 
-def test_wrong_requests_are_refused_in_words(store: Store) -> None:
+def test_wrong_requests_are_refused_in_words(store: TrackingStore) -> None:
     from mlflow.exceptions import MlflowException
 
     served = serving.load("models:/toy@champion")
@@ -304,7 +304,7 @@ def test_generate_writes_equal_pictures_from_the_registry_and_the_folder(
     registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(registered)
-    request = generate.Request(seed=3, truncation=0.7, labels=("two", "zero"))
+    request = generate.SampleRequest(seed=3, truncation=0.7, labels=("two", "zero"))
     generate.generate("models:/toy/1", tmp_path / "a", 10, request)
     written = generate.generate("artifacts/model", tmp_path / "b", 10, request)
     names = sorted(file.name for file in (tmp_path / "a").iterdir())
@@ -313,11 +313,13 @@ def test_generate_writes_equal_pictures_from_the_registry_and_the_folder(
     assert (tmp_path / "a-grid.png").read_bytes() == written.grid.read_bytes()
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert written.older == 0
-    by_index = generate.Request(seed=3, truncation=0.7, indices=(2, 0))
+    by_index = generate.SampleRequest(seed=3, truncation=0.7, indices=(2, 0))
     assert generate.generate("models:/toy/1", tmp_path / "b", 4, by_index).older == 6
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     with pytest.raises(UserError, match=r"--label: '0' is no class; .* index 0, 'zero', write --label-index 0"):
-        generate.generate("models:/toy/1", tmp_path / "c", 4, generate.Request(seed=3, truncation=0.7, labels=("0",)))
+        generate.generate(
+            "models:/toy/1", tmp_path / "c", 4, generate.SampleRequest(seed=3, truncation=0.7, labels=("0",))
+        )
 
 
 # --- promotion --------------------------------------------------------------------------------
@@ -348,7 +350,7 @@ def test_promotion_and_rollback(tmp_path: Path) -> None:
             models.promote(store, SETTINGS, 9)
 
 
-def _champion(store: Store) -> str:
+def _champion(store: TrackingStore) -> str:
     return str(store.client.get_model_version_by_alias("toy", "champion").version)
 
 

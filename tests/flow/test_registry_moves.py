@@ -19,7 +19,7 @@ from pipeline.formats.search import Best, save_best
 from pipeline.params.register import RegisterSettings
 from pipeline.registry import models, records, serving
 from pipeline.registry.addresses import RECEIPT
-from pipeline.registry.store import Store, opened
+from pipeline.registry.store import TrackingStore, opened
 
 pytestmark = [
     pytest.mark.slow,  # a real store for each
@@ -64,7 +64,7 @@ def _copy(made: Path, target: Path) -> Path:
     return Path(shutil.copytree(made, target, symlinks=True))
 
 
-def _opens(store: Store, uri: str = "models:/toy@champion") -> bool:
+def _opens(store: TrackingStore, uri: str = "models:/toy@champion") -> bool:
     for name in [name for name in sys.modules if name.startswith("zerosum_")]:
         del sys.modules[name]  # the code that travelled with a model, from wherever it was read last
     return serving.load(uri).sample(2, [0, 1], 0, 1.0).shape == (2, 8, 8, 1)

@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-REQUEST = generate.Request(3, 1.0, indices=(0, 1, 2))
+REQUEST = generate.SampleRequest(3, 1.0, indices=(0, 1, 2))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.contract.moments import Moments
 from pipeline.extractors import _shared, inception
 from pipeline.metrics import frechet
-from pipeline.networks.inception import Tap
+from pipeline.networks.architectures.inception import Tap
 from pipeline.types import DataSpec
 
 DATA = Path(os.environ.get("ZEROSUM_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -31,7 +31,7 @@ from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.settings import Settings
 from pipeline.storage.files import read_json
 from pipeline.training import beside
-from pipeline.training.loop import Outcome, Run, fit
+from pipeline.training.loop import Outcome, RunParts, fit
 from pipeline.training.settings import InTrainingScore, TrainSettings
 from pipeline.types import Batch, DataSpec, FieldSpec
 
@@ -155,7 +155,7 @@ def train(
     """Train a game with its checkpoints in `folder`; `keys` are settings."""
     torch.set_num_threads(1)
     chosen = settings(**keys)
-    run = Run(
+    run = RunParts(
         settings=chosen,
         family=family,
         spec=spec,

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from pipeline.networks.inception import shapes
+from pipeline.networks.architectures.inception import shapes
 
 
 @functools.cache

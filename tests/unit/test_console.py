@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from pipeline import streams
-from pipeline.console import Column, folded, show_table
+from pipeline.console import ShownColumn, folded, show_table
 from pipeline.streams import plain
 
 ROOT = Path(__file__).parents[2]
 START = "import os, sys; from pipeline import streams; streams.settle(); "
 COLUMNS = [
-    Column("version", right=True),
-    Column("aliases", folds=True),
-    Column("family"),
-    Column("frechet_classifier", right=True),
-    Column("precision", right=True),
-    Column("commit"),
+    ShownColumn("version", right=True),
+    ShownColumn("aliases", folds=True),
+    ShownColumn("family"),
+    ShownColumn("frechet_classifier", right=True),
+    ShownColumn("precision", right=True),
+    ShownColumn("commit"),
 ]
 ROWS = [
     ("2", "candidate, champion, previous", "dcgan", "0.2934", "0.71", "d29ee18a+"),
@@ -217,7 +217,7 @@ def test_boxes_are_drawn_by_what_the_encoding_has(monkeypatch: pytest.MonkeyPatc
 
 def test_marks_of_rich_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    show_table([Column("[bold]score")], [("[red]a",)])
+    show_table([ShownColumn("[bold]score")], [("[red]a",)])
     assert "[bold]score" in sys.stdout.getvalue()  # pyright: ignore
     assert "[red]a" in sys.stdout.getvalue()  # pyright: ignore
 

@@ -11,7 +11,7 @@ from inceptions import random_state
 from safetensors.torch import save_file
 
 from pipeline.errors import SettingsError
-from pipeline.networks.inception import fold, shapes
+from pipeline.networks.architectures.inception import fold, shapes
 from pipeline.preflight import scores
 from pipeline.storage.files import sha256_file
 

@@ -61,13 +61,13 @@ def _of_workers(group: Mapping[str, Any]) -> bool:
     return all("CPU" in bundle for bundle in group["bundles"].values())
 
 
-def watch(building: StartWatchdog, reporter: Reporter, run: RunSettings) -> Watch:
+def watch(building: StartWatchdog, reporter: Reporter, run: RunSettings) -> WatchedStarts:
     """A `Watch` that suits the Ray of `run`."""
     address = resolve(run.address)
     if address.kind == "private":
-        return Watch(building, reporter)
+        return WatchedStarts(building, reporter)
     # A cluster's head may die, and a question to a dead one would hold the driver that has to say so.
-    return Watch(building, reporter, building.patience / LOOKS, lambda: not gone(address.value))
+    return WatchedStarts(building, reporter, building.patience / LOOKS, lambda: not gone(address.value))
 
 
 def patience(run: RunSettings) -> float:
@@ -75,7 +75,7 @@ def patience(run: RunSettings) -> float:
     return max(LEAST, run.collective_timeout)
 
 
-class Watch:
+class WatchedStarts:
     """While the block runs in a driver, its overdue groups are taken apart.
 
     Nothing in a trial, to which all groups of its search look alike: the search's own driver watches them.
@@ -92,7 +92,7 @@ class Watch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> WatchedStarts:
         import ray
 
         context = ray.get_runtime_context()

@@ -109,7 +109,7 @@ def test_samples_and_grids_are_kept_apart(model: Path, tmp_path: Path) -> None:
         work.explore(str(model), "truncation", tmp_path, [])
     work.explore(str(model), "truncation", tmp_path / "out", ["samples=2"])
     with pytest.raises(UserError, match="holds pictures of `zerosum explore`"):
-        generating.generate(str(model), tmp_path / "out", 2, generating.Request(0, 1.0))
+        generating.generate(str(model), tmp_path / "out", 2, generating.SampleRequest(0, 1.0))
     with pytest.raises(UserError, match=r"--fake .* holds pictures of `zerosum explore`"):
         open_input("--fake", str(tmp_path / "out"), Opening(Path, lambda name: lambda done, total: None))
 

@@ -18,7 +18,7 @@ from pipeline.scoring.folders import open_folder
 from pipeline.types import DataSpec
 
 CLASSES = ("1", "10", "2", "cat")
-ALL = work.Request(0, 1.0)
+ALL = work.SampleRequest(0, 1.0)
 
 
 def publish(folder: Path, classes: tuple[str, ...] = CLASSES) -> Path:
@@ -54,14 +54,14 @@ def pixels(path: Path) -> np.ndarray:
 @pytest.mark.parametrize(
     ("request_", "indices"),
     [
-        (work.Request(0, 1.0, ("2",)), [2, 2, 2]),
-        (work.Request(0, 1.0, ("10", "cat")), [1, 3, 1]),
-        (work.Request(0, 1.0, indices=(3, 1)), [3, 1, 3]),
+        (work.SampleRequest(0, 1.0, ("2",)), [2, 2, 2]),
+        (work.SampleRequest(0, 1.0, ("10", "cat")), [1, 3, 1]),
+        (work.SampleRequest(0, 1.0, indices=(3, 1)), [3, 1, 3]),
         (ALL, [0, 1, 2]),
     ],
 )
 def test_a_class_is_asked_for_by_its_name_or_by_an_index_as_such(
-    model: str, request_: work.Request, indices: list[int]
+    model: str, request_: work.SampleRequest, indices: list[int]
 ) -> None:
     work.generate(model, Path("out"), 3, request_)
     source, _ = open_model(Path(model))
@@ -110,8 +110,8 @@ def test_a_model_without_classes_knows_neither(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     publish(tmp_path / "model", ())
     for request, asked in (
-        (work.Request(0, 1.0, ("1",)), "--label"),
-        (work.Request(0, 1.0, (), (0,)), "--label-index"),
+        (work.SampleRequest(0, 1.0, ("1",)), "--label"),
+        (work.SampleRequest(0, 1.0, (), (0,)), "--label-index"),
     ):
         with pytest.raises(UserError, match=f"{asked}: this model is unconditional"):
             work.generate("model", Path("out"), 1, request)

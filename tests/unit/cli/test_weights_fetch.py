@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from pipeline.assets import inception
 from pipeline.cli import main, weights
 from pipeline.errors import UserError
-from pipeline.networks.inception import fold
+from pipeline.networks.architectures.inception import fold
 from pipeline.storage.download import Download
 
 pytestmark = pytest.mark.slow  # whole sets of weights are built, and sent over a socket

@@ -18,7 +18,7 @@ from pipeline.contract import Family, Latent, LatentSpec, Networks, Optimiser, P
 from pipeline.errors import SettingsError, UserError
 from pipeline.explorations._shared import Exploration, Findings, Labelled, chosen_labels, draw, noise
 from pipeline.explorations.truncation import variety
-from pipeline.networks.layers import one_hot
+from pipeline.networks.layers.embedding import one_hot
 from pipeline.sampling.samples import SampleSource
 from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec

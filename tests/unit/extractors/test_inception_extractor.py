@@ -18,7 +18,7 @@ from pipeline import plugins
 from pipeline.assets import inception as weights
 from pipeline.errors import SettingsError, UserError
 from pipeline.extractors import _shared, inception
-from pipeline.networks.inception import LAYERS, Tap, fold
+from pipeline.networks.architectures.inception import LAYERS, Tap, fold
 from pipeline.storage.files import write_json
 from pipeline.types import DataSpec
 

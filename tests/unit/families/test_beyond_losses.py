@@ -116,9 +116,9 @@ def test_cyclegan_s_objectives_are_the_sums_of_its_paper() -> None:
     assert parts["total"].item() == pytest.approx(adversarial + 10 * cycles + 5 * identities, rel=1e-6)
     assert parts["cycle_forth"].item() == pytest.approx(0.5)
     turn.phase = "discriminators"
-    judged = family.phases()[1].objective(turn)
+    parts = family.phases()[1].objective(turn)
     by_hand = ((0.8 - 1) ** 2 + 0.8**2 + (0.3 - 1) ** 2 + 0.3**2) / 2
-    assert judged["total"].item() == pytest.approx(by_hand, rel=1e-6)
+    assert parts["total"].item() == pytest.approx(by_hand, rel=1e-6)
     assert turn.lane_state["forth_held"][:4].unique().tolist() == [0.5], "the pool holds the fakes of this step"
 
 
@@ -142,20 +142,20 @@ def test_pix2pix_s_objectives_are_those_of_its_paper() -> None:
     family: AnyFamily = plugins.load("families", {"name": "pix2pix", "preset": "smoke"})
     seen: list[tuple[int, ...]] = []
 
-    class Judge(Constant):
+    class Discriminator(Constant):
         def forward(self, x: Tensor, *more: Any, **keys: Any) -> Tensor:
             seen.append(tuple(x.shape))
             return super().forward(x)
 
     networks: dict[str, nn.Module] = {
         "generator": Constant(0.25, lambda a: a[:, :1].expand(-1, 3, -1, -1)),
-        "discriminator": Judge(0.0, logits),
+        "discriminator": Discriminator(0.0, logits),
     }
     batch: Batch = {"x": torch.ones(4, 3, 16, 16), "pair": torch.zeros(4, 2, 16, 16)}
     turn = turn_of(family, networks, batch, "discriminator")
-    judged = family.phases()[0].objective(turn)
+    parts = family.phases()[0].objective(turn)
     half = float(torch.log(torch.tensor(2.0)))
-    assert judged["total"].item() == pytest.approx(half, rel=1e-6), "½(ln 2 + ln 2)"
+    assert parts["total"].item() == pytest.approx(half, rel=1e-6), "½(ln 2 + ln 2)"
     turn.phase = "generator"
     made = family.phases()[1].objective(turn)
     assert made["l1"].item() == pytest.approx(0.75)

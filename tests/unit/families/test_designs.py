@@ -76,12 +76,12 @@ def test_dcgan_loss_is_the_sum_of_both_cross_entropies_on_separate_batches() -> 
     networks = family.build(SPEC)
     memory: dict[str, Any] = {}
     total = turn(family, networks, "discriminator", memory)["total"]
-    judge = networks["discriminator"]
-    on_real, on_fake = judge(REAL), judge(memory["fake"])
+    discriminator = networks["discriminator"]
+    on_real, on_fake = discriminator(REAL), discriminator(memory["fake"])
     wanted = F.binary_cross_entropy_with_logits(on_real, torch.ones(6))
     wanted = wanted + F.binary_cross_entropy_with_logits(on_fake, torch.zeros(6))
     torch.testing.assert_close(total, wanted)
-    together = judge(torch.cat([REAL, memory["fake"]]))[:6]
+    together = discriminator(torch.cat([REAL, memory["fake"]]))[:6]
     assert not torch.allclose(together, on_real), "batch norm sees reals and fakes apart"
 
 

@@ -12,7 +12,7 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, Segment, State, Turn
 from pipeline.errors import SettingsError
 from pipeline.families._grown import Growth
-from pipeline.networks.grown import Detail
+from pipeline.networks.blocks.growing import Detail
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (3, 16, 16), ("a", "b"))

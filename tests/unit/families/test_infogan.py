@@ -10,7 +10,7 @@ from turns import REAL, SPEC, latents_of, load, play
 
 from pipeline import plugins
 from pipeline.errors import SettingsError
-from pipeline.networks.coded_pair import Recogniser
+from pipeline.networks.architectures.infogan import Recogniser
 
 SMALL: dict[str, Any] = {"latent": 4, "generator_width": 4, "discriminator_width": 4, "dense": 8, "recogniser_width": 6}
 

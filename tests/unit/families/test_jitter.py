@@ -104,17 +104,17 @@ def test_both_halves_of_a_pair_are_jittered_alike_and_once_a_step() -> None:
     family = load("pix2pix", jitter={})
     x = images(4, 1, 16, 16)
     turn = turn_of(family, {"x": x, "pair": x})
-    judged, made_of = seen_by(turn.networks["discriminator"]), seen_by(turn.networks["generator"])
+    shown, made_of = seen_by(turn.networks["discriminator"]), seen_by(turn.networks["generator"])
     family.phases()[0].objective(turn)
-    on_real = judged[0]
+    on_real = shown[0]
     assert torch.equal(on_real[:, :1], on_real[:, 1:]), "equal halves stay equal"
     assert torch.equal(made_of[0], on_real[:, :1]), "G translates what D compares with"
     assert not torch.equal(on_real[:, :1], x)
     turn.phase = "generator"
     parts = family.phases()[1].objective(turn)
     assert len(made_of) == 1
-    assert torch.equal(judged[2][:, :1], on_real[:, :1])
-    fake = judged[2][:, 1:]
+    assert torch.equal(shown[2][:, :1], on_real[:, :1])
+    fake = shown[2][:, 1:]
     torch.testing.assert_close(parts["l1"], (on_real[:, 1:] - fake).abs().mean())
 
 
@@ -123,13 +123,13 @@ def test_two_domains_are_jittered_apart_and_once_a_step() -> None:
     x = images(4, 1, 16, 16)
     turn = turn_of(family, {"x": x, "unpaired": x}, "generators")
     forth, back = (seen_by(turn.networks[f"generator_{side}"]) for side in ("forth", "back"))
-    judged = seen_by(turn.networks["discriminator_forth"])
+    shown = seen_by(turn.networks["discriminator_forth"])
     family.phases()[0].objective(turn)
     assert not torch.equal(forth[0], back[0]), "each domain has draws of its own"
     assert not torch.equal(back[0], x)
     turn.phase = "discriminators"
     family.phases()[1].objective(turn)
-    assert torch.equal(judged[1], back[0]), "D sees the reals that G went back from"
+    assert torch.equal(shown[1], back[0]), "D sees the reals that G went back from"
 
 
 @pytest.mark.parametrize(("name", "field"), [("pix2pix", "pair"), ("cyclegan", "unpaired")])

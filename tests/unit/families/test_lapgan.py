@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
 from pipeline.errors import SettingsError
-from pipeline.families.lapgan import BaseDiscriminator, Config
-from pipeline.networks.pyramid import LevelDiscriminator, LevelGenerator, coarser, finer
+from pipeline.networks.architectures.lapgan import BaseDiscriminator, LevelDiscriminator, LevelGenerator
+from pipeline.networks.layers.resample import coarser, finer
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (1, 32, 32), ("a", "b", "c"))
@@ -87,9 +87,9 @@ def test_a_level_is_shown_the_real_coarse_image_with_its_own_detail() -> None:
     nn.init.zeros_(last.bias)  # pyright: ignore
     phase, batch = phase_of(family, "discriminator_2"), batch_of(4)
     parts = phase.objective(turn_of(family, networks, phase, batch))
-    judge = networks["discriminator_2"]
-    on_real = judge(batch["x"], batch["label"])
-    on_fake = judge(finer(coarser(batch["x"])), batch["label"])
+    discriminator = networks["discriminator_2"]
+    on_real = discriminator(batch["x"], batch["label"])
+    on_fake = discriminator(finer(coarser(batch["x"])), batch["label"])
     wanted = 0.5 * (F.softplus(-on_real).mean() + F.softplus(on_fake).mean())
     torch.testing.assert_close(parts["total"], wanted)
 
@@ -141,17 +141,17 @@ def test_a_level_reads_noise_then_class_then_image() -> None:
 
 def test_the_base_drops_behind_each_hidden_layer() -> None:
     """With weights of 1 and half kept, every unit that is left is doubled: counted by two masks in order."""
-    judge = BaseDiscriminator(Config(base_discriminator=(6, 5), keep=0.5), 4, 0)
+    discriminator = BaseDiscriminator(4, (6, 5), 0, 0.5)
     with torch.no_grad():
-        for parameter in judge.parameters():
+        for parameter in discriminator.parameters():
             parameter.fill_(1.0) if parameter.dim() > 1 else parameter.zero_()
     source, twin = (torch.Generator().manual_seed(2) for _ in range(2))
     kept = [int((torch.rand((1, units), generator=twin) < 0.5).sum()) for units in (6, 5)]
     assert 0 < kept[0] < 6
-    found = judge(torch.ones(1, 1, 2, 2), generator=source)
+    found = discriminator(torch.ones(1, 1, 2, 2), generator=source)
     assert found.item() == 4 * (2 * kept[0]) * (2 * kept[1])
     assert torch.equal(source.get_state(), twin.get_state())
-    assert judge(torch.ones(1, 1, 2, 2)).item() == 4 * 6 * 5
+    assert discriminator(torch.ones(1, 1, 2, 2)).item() == 4 * 6 * 5
 
 
 def test_data_of_another_size_are_told_what_to_set() -> None:

@@ -11,7 +11,7 @@ from pipeline import plugins
 from pipeline.contract import Ramp
 from pipeline.errors import SettingsError
 from pipeline.families._spectral import even_labels
-from pipeline.networks.spectral import Spectral, spectral_layers
+from pipeline.networks.layers.spectral_norm import Spectral, spectral_layers
 from pipeline.types import DataSpec
 
 SMALL: dict[str, Any] = {"generator_widths": [8, 4, 4], "discriminator_widths": [4, 4], "latent": 6}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline import plugins
 from pipeline.contract import AnyFamily, Phase, State, Turn, draw_latents
 from pipeline.errors import SettingsError, UserError
-from pipeline.networks.style_pair import StyleGenerator
+from pipeline.networks.blocks.mapping import StyleGenerator
 from pipeline.types import Batch, DataSpec
 
 SPEC = DataSpec("image", (3, 16, 16), ("a", "b"))

@@ -26,7 +26,7 @@ def sp(x: float) -> float:
 REAL = torch.tensor([2.0, -1.0])
 FAKE = torch.tensor([0.5, -3.0])
 
-# Critic and generator at REAL and FAKE, worked by hand from each paper's equation.
+# Discriminator and generator at REAL and FAKE, worked by hand from each paper's equation.
 CLOSED: list[tuple[str, dict[str, Any], float, float]] = [
     ("minimax", {}, (sp(-2) + sp(1)) / 2 + (sp(0.5) + sp(-3)) / 2, -(sp(0.5) + sp(-3)) / 2),
     ("non_saturating", {}, (sp(-2) + sp(1)) / 2 + (sp(0.5) + sp(-3)) / 2, (sp(-0.5) + sp(3)) / 2),
@@ -58,10 +58,10 @@ CLOSED: list[tuple[str, dict[str, Any], float, float]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "keys", "critic", "generator"), CLOSED)
-def test_values_at_hand_picked_logits(name: str, keys: dict[str, Any], critic: float, generator: float) -> None:
+@pytest.mark.parametrize(("name", "keys", "discriminator", "generator"), CLOSED)
+def test_values_at_hand_picked_logits(name: str, keys: dict[str, Any], discriminator: float, generator: float) -> None:
     loss = load(name, **keys)
-    assert loss.critic(REAL, FAKE).item() == pytest.approx(critic, rel=1e-6)
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(discriminator, rel=1e-6)
     assert loss.generator(REAL, FAKE).item() == pytest.approx(generator, rel=1e-6)
 
 
@@ -88,9 +88,9 @@ def test_relativistic_pairs_are_symmetric(real: list[float], fake: list[float]) 
     size = min(len(real), len(fake))
     x, y = torch.tensor(real[:size]), torch.tensor(fake[:size])
     loss = load("relativistic")
-    assert torch.equal(loss.critic(x, y), loss.generator(y, x))
-    shift = loss.critic(x.double() + 3, y.double() + 3)
-    assert shift.item() == pytest.approx(loss.critic(x.double(), y.double()).item(), abs=1e-9)
+    assert torch.equal(loss.discriminator(x, y), loss.generator(y, x))
+    shift = loss.discriminator(x.double() + 3, y.double() + 3)
+    assert shift.item() == pytest.approx(loss.discriminator(x.double(), y.double()).item(), abs=1e-9)
 
 
 def test_only_relativistic_losses_look_at_reals() -> None:
@@ -103,7 +103,7 @@ def test_only_relativistic_losses_look_at_reals() -> None:
 def test_extreme_logits_stay_finite(name: str) -> None:
     loss = load(name)
     far = torch.tensor([1e4, -1e4])
-    assert torch.isfinite(loss.critic(far, -far))
+    assert torch.isfinite(loss.discriminator(far, -far))
     assert torch.isfinite(loss.generator(far, -far))
 
 
@@ -124,6 +124,6 @@ def test_a_number_out_of_range_is_named() -> None:
 def test_a_signed_loss_thresholds_its_logits_at_zero(name: str) -> None:
     """Reals and fakes may change places with their signs, and a shift of all logits is no matter of indifference."""
     loss = load(name)
-    value = loss.critic(REAL, FAKE).item()
-    mirrored, shifted = loss.critic(-FAKE, -REAL).item(), loss.critic(REAL + 3, FAKE + 3).item()
+    value = loss.discriminator(REAL, FAKE).item()
+    mirrored, shifted = loss.discriminator(-FAKE, -REAL).item(), loss.discriminator(REAL + 3, FAKE + 3).item()
     assert loss.signed == (value == pytest.approx(mirrored) and value != pytest.approx(shifted))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.contract import Critic, Penalty
+from pipeline.contract import Penalty, Scores
 
 W = torch.tensor([3.0, 0.0, 4.0, 0.0])
 REAL = torch.tensor([[1.0, 0.0, 2.0, 0.0], [0.0, 1.0, 0.0, -1.0]])
@@ -20,7 +20,7 @@ def load(name: str, **keys: Any) -> Penalty:
     return plugins.load("penalties", {"name": name, **keys})
 
 
-def linear(weight: Tensor) -> Critic:
+def linear(weight: Tensor) -> Scores:
     return lambda x: x.flatten(1) @ weight
 
 
@@ -29,22 +29,22 @@ def quadratic(x: Tensor) -> Tensor:
     return 0.5 * x.flatten(1).square().sum(1)
 
 
-def value(penalty: Penalty, critic: Critic, real: Tensor = REAL, fake: Tensor = FAKE, seed: int = 0) -> float:
-    return penalty(critic, real, fake, torch.Generator().manual_seed(seed)).item()
+def value(penalty: Penalty, discriminator: Scores, real: Tensor = REAL, fake: Tensor = FAKE, seed: int = 0) -> float:
+    return penalty(discriminator, real, fake, torch.Generator().manual_seed(seed)).item()
 
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
-def test_of_a_linear_critic_is_half_gamma_times_squared_norm(name: str) -> None:
+def test_of_a_linear_discriminator_is_half_gamma_times_squared_norm(name: str) -> None:
     assert value(load(name, gamma=0.2), linear(W)) == pytest.approx(0.1 * 25)
 
 
-def test_of_a_quadratic_critic_is_half_gamma_mean_squared_example() -> None:
+def test_of_a_quadratic_discriminator_is_half_gamma_mean_squared_example() -> None:
     assert value(load("r1", gamma=3.0), quadratic) == pytest.approx(1.5 * (5 + 2) / 2)
     assert value(load("r2", gamma=3.0), quadratic) == pytest.approx(1.5 * (4 + 1) / 2)
 
 
 @given(seed=st.integers(0, 2**31), scale=st.floats(0.1, 5))
-def test_gradient_penalty_of_a_linear_critic_is_one_number_at_any_alpha(seed: int, scale: float) -> None:
+def test_gradient_penalty_of_a_linear_discriminator_is_one_number_at_any_alpha(seed: int, scale: float) -> None:
     unit = W / W.norm()
     assert value(load("gradient_penalty"), linear(unit), seed=seed) == pytest.approx(0, abs=1e-9)
     assert value(load("gradient_penalty"), linear(scale * unit), seed=seed) == pytest.approx(
@@ -65,12 +65,12 @@ def test_one_sided_penalty_leaves_small_gradients_alone() -> None:
     assert value(load("gradient_penalty", one_sided=True), linear(W)) == pytest.approx(160)
 
 
-def test_dragan_of_a_linear_critic() -> None:
+def test_dragan_of_a_linear_discriminator() -> None:
     assert value(load("dragan", weight=2.0), linear(W)) == pytest.approx(2 * 16)
 
 
 @pytest.mark.parametrize("name", plugins.names("penalties"))
-def test_a_flat_critic_gives_no_nan_in_the_double_backward(name: str) -> None:
+def test_a_flat_discriminator_gives_no_nan_in_the_double_backward(name: str) -> None:
     weight = torch.zeros(4, requires_grad=True)
     total = load(name)(linear(weight), REAL, FAKE, torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(total, weight)
@@ -78,7 +78,7 @@ def test_a_flat_critic_gives_no_nan_in_the_double_backward(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", plugins.names("penalties"))
-def test_gradient_reaches_the_critic_and_stops_before_the_generator(name: str) -> None:
+def test_gradient_reaches_the_discriminator_and_stops_before_the_generator(name: str) -> None:
     weight = W.clone().requires_grad_(True)
     source = FAKE.clone().requires_grad_(True)
     total = load(name)(linear(weight), REAL, source * 2, torch.Generator().manual_seed(0))

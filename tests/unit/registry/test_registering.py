@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.registry import registering
 from pipeline.registry.addresses import RECEIPT, resolve
 from pipeline.registry.models import Registered, Work
-from pipeline.registry.store import Store
+from pipeline.registry.store import TrackingStore
 
 MADE = Registered(name="to y", version=2, run_id="ab", aliases=["candidate"])
 
@@ -98,7 +98,7 @@ class _Client:
 def test_a_model_that_is_not_there_is_said_to_be_elsewhere_where_it_is(tmp_path: Path) -> None:
     from pipeline.registry import models
 
-    store = Store(resolve(tmp_path, {}), tmp_path, _Client())  # pyright: ignore[reportArgumentType]
+    store = TrackingStore(resolve(tmp_path, {}), tmp_path, _Client())  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="`zerosum register` registers what artifacts/ hold") as here:
         models.versions(store, "to y")
     assert "says that" not in str(here.value)

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.registry import store
-from pipeline.registry.addresses import RECEIPT, SEEN, Address, resolve
+from pipeline.registry.addresses import RECEIPT, SEEN, TrackingAddress, resolve
 from pipeline.registry.store import opened
 
 
@@ -80,7 +80,7 @@ def test_a_database_of_a_newer_mlflow_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_newer_schema_on_a_server_is_known_by_what_mlflow_says() -> None:
     newer, older = ("ffffffffffff", store_revision())
-    address = Address("postgresql://ann:s3cret@host/db")
+    address = TrackingAddress("postgresql://ann:s3cret@host/db")
     for said in (f"(found version {newer}, but expected x)", f"Can't locate revision identified by '{newer}'"):
         assert "newer MLflow" in str(store._other_schema(address, said))
     upgrade = str(store._other_schema(address, f"(found version {older}, but expected x)"))

@@ -11,7 +11,7 @@ from measured_toys import Halves
 from safetensors.torch import save_file
 
 from pipeline.formats.reference import Reference
-from pipeline.networks.inception import fold
+from pipeline.networks.architectures.inception import fold
 from pipeline.scoring.reference import measure
 from pipeline.scoring.settings import ReferenceSettings
 

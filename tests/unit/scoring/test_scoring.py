@@ -20,9 +20,9 @@ from pipeline.formats.model import load_card, load_states, save_model
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord, dumps, parse, unlike
 from pipeline.metrics import frechet
-from pipeline.networks.inception import fold
+from pipeline.networks.architectures.inception import fold
 from pipeline.scoring.extract import Mapped, in_threads, one_by_one
-from pipeline.scoring.inputs import Model, Opening, open_input, sampled
+from pipeline.scoring.inputs import ModelInput, Opening, open_input, sampled
 from pipeline.scoring.score import Execution, Request, Scored, score
 from pipeline.scoring.settings import PathLengthSettings
 
@@ -345,7 +345,7 @@ def test_reals_that_the_model_has_no_class_for(tmp_path: Path, pictures: tuple[P
 def test_few_samples_of_many_classes_are_not_of_the_first_ones(tmp_path: Path) -> None:
     spec = replace(SPEC, classes=tuple(f"c{index}" for index in range(100)))
     model = open_input("--fake", str(publish(tmp_path, spec=spec)), opening())
-    assert isinstance(model, Model)
+    assert isinstance(model, ModelInput)
     few, again, many = (sampled(model, count, 0, 1.0, None).labels for count in (20, 20, 250))
     assert few is not None
     assert many is not None

@@ -64,6 +64,6 @@ def test_buffers_move_with_their_weights_and_counters_are_copied() -> None:
 
 
 def test_only_named_networks_are_averaged() -> None:
-    average = Average({"generator": linear(1.0), "judge": linear(1.0)}, ["generator"], Averaging())
+    average = Average({"generator": linear(1.0), "discriminator": linear(1.0)}, ["generator"], Averaging())
     assert list(average.networks) == ["generator"]
-    Average({"judge": linear(1.0)}, [], Averaging()).update(10, 10)
+    Average({"discriminator": linear(1.0)}, [], Averaging()).update(10, 10)

@@ -33,7 +33,7 @@ from pipeline.errors import SettingsError
 from pipeline.formats import checkpoint
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.training import schedules
-from pipeline.training.loop import Outcome, Run, fit
+from pipeline.training.loop import Outcome, RunParts, fit
 from pipeline.types import DataSpec
 
 STEP = 16  # examples
@@ -53,7 +53,7 @@ def play(
     schedules.check(family, later, spec)
     store = CheckpointStore(folder, chosen.keep)
     world, reporter = world or LocalWorld(), reporter or MemoryReporter()
-    return fit(Run(chosen, family, spec, Data(spec), world, reporter, store, later=later))
+    return fit(RunParts(chosen, family, spec, Data(spec), world, reporter, store, later=later))
 
 
 def alone(optimiser: Optimiser, objective: Any = slope) -> Scalars:

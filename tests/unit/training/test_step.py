@@ -58,13 +58,13 @@ def test_lazy_phases_repeats_predicates_and_gains(tmp_path: Path) -> None:
 
 
 def test_fresh_batches_move_the_clock_and_the_same_do_not(tmp_path: Path) -> None:
-    """Three critic turns on fresh data a step: three batches on the clock."""
+    """Three discriminator turns on fresh data a step: three batches on the clock."""
     phases = (
-        Phase("critic", "critic", slope("critic"), repeats=3),
+        Phase("discriminator", "discriminator", slope("discriminator"), repeats=3),
         Phase("generator", "generator", slope("generator"), batch="same"),
         Phase("none", "generator", slope("generator"), batch="none"),
     )
-    outcome = train(Scalars({"critic": sgd(), "generator": sgd()}, phases), ROWS, tmp_path, examples=96)
+    outcome = train(Scalars({"discriminator": sgd(), "generator": sgd()}, phases), ROWS, tmp_path, examples=96)
     assert (outcome.state.step, outcome.state.examples_seen) == (2, 96)
 
 
@@ -225,4 +225,6 @@ def test_the_toy_uses_everything(tmp_path: Path) -> None:
     outcome = train(toy(warm_up=32), ROWS, tmp_path, examples=256)
     assert outcome.state.segment == 1
     assert outcome.state.tensors["turns"].item() == outcome.state.step
-    assert {"judge/total", "penalty/total", "scout/total", "forger/oracle"} <= {k for r in outcome.history for k in r}
+    assert {"discriminator/total", "penalty/total", "scout/total", "generator/oracle"} <= {
+        k for r in outcome.history for k in r
+    }

@@ -1,0 +1,1 @@
+"""One file a paper, named for it: its generator and its discriminator."""

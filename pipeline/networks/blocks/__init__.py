@@ -1,0 +1,1 @@
+"""Blocks: several layers that more than one design uses."""
