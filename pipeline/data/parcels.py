@@ -1,4 +1,4 @@
-"""A source for a machine that has none of its files: what its entries are stored as goes ahead, by way of a store.
+"""A source for a machine that has none of its files: what its entries are stored as goes ahead, through a store.
 
 <folder>/listing      what is known of the source, and its entries, each with its place in a parcel
 <folder>/<sha256>     a parcel: what `fetch` gave of some entries, one after the other

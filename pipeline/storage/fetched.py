@@ -93,7 +93,7 @@ def local(address: str, where: str) -> str:
         where: the setting that names the address, for errors.
 
     Raises:
-        SettingsError: if the address is of no kind that is read, or there is nothing.
+        SettingsError: if addresses of this kind are not read, or there is nothing.
         UserError: if it does not answer, is too large for this machine, or another file comes than its sha256 says.
     """
     plain, wanted = urldefrag(address)[0], _wanted(address, where)

@@ -69,7 +69,7 @@ class FieldForm(Form):
             raise ValueError(f"name: '{self.name}' means something else")
         given = {self.of is not None, self.transform is not None}
         if given != {self.source == "derived"}:
-            raise ValueError("a derived field, and no other, says of which field it is and by which transform")
+            raise ValueError("a derived field names its field and its transform; no other field has either")
         _check_size(self.shape, self.dtype)
         return self
 

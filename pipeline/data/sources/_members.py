@@ -52,7 +52,7 @@ def form(path: Path) -> Form:
     """What kind of archive a file is, by its first bytes.
 
     Raises:
-        UserError: if it is of no kind that is read.
+        UserError: if files of its kind are not read.
     """
     with path.open("rb") as file:
         start = file.read(tarfile.BLOCKSIZE)
