@@ -32,7 +32,7 @@ class Download:
 
     sha256: hexadecimal, whole, or as many of its first digits as are known; empty: any file may come.
     validator: the ETag or time of change of the file that is to come. With neither a sha256 nor a strong validator
-    nothing is gone on with: another file may have begun it.
+    nothing is resumed: another file may have begun it.
     attempts: tries before giving up, each going on where the last one ended, `pause` seconds longer apart
     each time. timeout: seconds of silence. limit: more bytes than this are refused.
     """

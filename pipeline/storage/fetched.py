@@ -2,7 +2,7 @@
 
 <cache>/sources/<hash of the address>/data/<name>   the file, or the folder of all objects below a prefix
 <cache>/sources/<hash of the address>/origin.json   where it is from and what it was there, written last
-<cache>/sources/<hash of the address>/<identity>/   what is on its way: a try that was interrupted is gone on with
+<cache>/sources/<hash of the address>/<identity>/   what is on its way: an interrupted download is resumed
 
 What is there is asked for each time; what is here already, by ETag, size and time of change, is not fetched again.
 `#sha256=…` behind an address of a file says what must come. Then nobody is asked once it is here.

@@ -276,7 +276,7 @@ SEARCH = {
 
 REST = {
     "unknown source": said({"ingest.source.name": "digit"}, "ingest.source.name", "did you mean 'digits'?"),
-    "source without name": said({"ingest.source": {}}, "ingest.source.name: is required", "cifar10, digits, idx"),
+    "source without name": said({"ingest.source": {}}, "ingest.source.name: is required", "archive, cifar10, csv"),
     "source key missing": said({"ingest.source": {"name": "image_folder"}}, "ingest.source.folder: is required"),
     "source key unknown": said({"ingest.source.foldr": "x"}, "ingest.source.foldr", "did you mean 'folder'?"),
     "digits have no keys": said({"ingest.source": {"name": "digits", "n": 3}}, "source.n: unknown key; there are no"),

@@ -92,7 +92,7 @@ def test_what_others_named_is_no_command_in_messages_and_tables(name: str, said:
     main, side = pty.openpty()
     code = (
         "import sys; from pipeline import streams; streams.settle(); from pipeline.console import *;"
-        f"from pipeline.errors import SettingsError, UserError; NAME = 'a' + {name!r}; COLUMN = Column(NAME)\n"
+        f"from pipeline.errors import SettingsError, UserError; NAME = 'a' + {name!r}; COLUMN = ShownColumn(NAME)\n"
         f"try: {said}\nexcept UserError as error: print(error)"
     )
     subprocess.run([sys.executable, "-c", code], stdout=side, timeout=60, check=True)
