@@ -24,7 +24,9 @@ PINS := sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(pip|zerosum)( |=)'
 
 .PHONY: repro test check chaos cluster bench fuzz zoo golden ui docs sbom digests lock clean
 
+# `zerosum check` comes first: a mistake is said within seconds, and DVC sees data that has moved, or changed at an address.
 repro: .venv/ready  ## install, then the DAG: shards, search, training, scores, registry
+	@$(ENV) zerosum check
 	@$(ENV) dvc repro
 	@if [ -n "$$MLFLOW_TRACKING_URI" ] || [ ! -e mlflow.db ]; then $(ENV) zerosum register; fi
 	@echo "report: artifacts/report/report.html"

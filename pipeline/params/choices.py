@@ -56,12 +56,16 @@ def deciding(params: Params) -> list[str]:
     """Refuse a score to promote by that the chosen extractor does not measure; say which it does."""
     metric, settings = params.register.metric, params.reference.extractor
     if not extractor_class(str(settings["name"])).looks:
+        if metric == params.load_family().objective and not metric.startswith(KINDS):
+            return []
         names = [reported_name(kind, each) for each in _every_identity() for kind in KINDS]
         compares = metric.startswith(KINDS) or any(metric.startswith(name) for name in names)
         why = f"'{metric}' compares features, and reference.extractor.name: {settings['name']} looks at nothing; take"
         return [f"register.metric: {why} '{params.load_family().objective}'"] if compares else []
     chosen = _identities(str(settings["name"]), plugins.configure("extractors", settings, "reference.extractor"))
     right = [reported_name(kind, own) for kind in KINDS for own in chosen]
+    if any(metric == f"{name}{ending}" for name in right for ending in ENDINGS):
+        return []  # other extractors' code is not even imported: no stage depends on it
     for kind in KINDS:
         for other in _every_identity():
             wrong = reported_name(kind, other)

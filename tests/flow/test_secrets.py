@@ -45,6 +45,7 @@ COMMANDS = {
     "doctor": [],
     "score": ["--fake", "models:/toy@champion", "--real", URL],
     "compare": ["models:/toy/1", "models:/toy/2"],
+    "weights list": [],
     "weights fetch": ["inception", "--from", URL, "--to", "fetched"],
 }
 STORAGES = [
