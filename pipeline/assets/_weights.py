@@ -168,7 +168,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
 def _opened(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            state = {name: file.get_tensor(name) for name in sorted(file.keys())}
             return file.metadata() or {}, state
     except SafetensorError as error:
         raise Damaged(why(error)) from None

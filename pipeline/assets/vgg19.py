@@ -17,7 +17,7 @@ class Config(Settings):
 
 
 class Asset(contract.Asset):
-    """torchvision's IMAGENET1K_V1 weights (Simonyan & Zisserman 2015), of which the convolutions are kept."""
+    """torchvision's IMAGENET1K_V1 weights (Simonyan & Zisserman 2015). Only the convolutions are kept."""
 
     # The publisher gives the first eight digits of the sum, in the file's name.
     url = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"

@@ -149,7 +149,7 @@ class ExtractorIdentity:
     accuracy: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, null for what there is none of."""
+        """Plain values; null where a value does not apply."""
         first: dict[str, Any] = {"name": self.name, "tap": self.tap, "sha256": self.sha256 or None}
         return {**first, **{name: value for name, value in asdict(self).items() if name not in first}}
 

@@ -25,7 +25,7 @@ def encoded(row: Sequence[Value], columns: Sequence[Column]) -> NDArray[np.float
     """float32 (F,) of one row: a text of its categories, or a number, for each column.
 
     Raises:
-        ValueError: for a text that is none of the categories.
+        ValueError: if a text is not one of the categories.
     """
     found = np.zeros(sum(column.width for column in columns), dtype=np.float32)
     place = 0

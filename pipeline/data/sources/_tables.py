@@ -1,4 +1,4 @@
-"""Parquet files: their columns and labels, and one column of bytes as a flat file of which any row is read at once.
+"""Parquet files: their columns and labels, and one column of bytes as a flat file, so that any row is read directly.
 
 A page of parquet is decoded as a whole, and rows are asked for in an order of their own. So the column of images is
 written once to this machine's cache: the values, then for each row where its value begins and how long it is.

@@ -10,6 +10,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from pipeline import limits
@@ -41,7 +42,7 @@ def members(
         UserError: where it holds more bytes than it may, more members, or longer headers.
         Damaged: if it is no whole archive; and what `tarfile` and those that unpack raise.
     """
-    with open(path, "rb") as raw, _unpacked(raw) as plain:  # noqa: PTH123 (a name, as settings hold it)
+    with Path(path).open("rb") as raw, _unpacked(raw) as plain:
         stream = _Stream(cast(BinaryIO, plain), path, max_bytes, header_bytes)
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
             for _ in range(most):
@@ -66,7 +67,7 @@ def unpack(path: str, max_bytes: int, file: unpacked.Writer) -> None:
         OSError and others: what those that unpack raise for damaged data.
     """
     written = 0
-    with open(path, "rb") as raw, _unpacked(raw) as plain:  # noqa: PTH123 (a name, as settings hold it)
+    with Path(path).open("rb") as raw, _unpacked(raw) as plain:
         while piece := plain.read(_shared.PIECE):
             written += len(piece)
             if written > max_bytes:

@@ -168,7 +168,7 @@ class Source(DataSource[Config]):
 
     @functools.cached_property
     def _dataset(self) -> dict[str, str] | None:
-        """The labels of dataset.json; empty where it says that there are none, None where it is not used."""
+        """The labels of dataset.json: empty where it has none, None where the file is not used."""
         member = self._held.members.get(self._held.root + DATASET)
         if self.config.labels != "auto" or member is None or member.problem is not None:
             return None

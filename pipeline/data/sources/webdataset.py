@@ -62,7 +62,7 @@ class Config(Settings):
     def _known(cls, value: str) -> str:
         if value in ("auto", "none", "cls", "txt") or (value.startswith("json.") and value != "json."):
             return value
-        raise ValueError(f"'{value}' is none of auto, none, cls, txt and json.KEY")
+        raise ValueError(f"'{value}' is not one of auto, none, cls, txt and json.KEY")
 
     @field_validator("classes")
     @classmethod

@@ -85,7 +85,7 @@ class BigganGenerator(ResidualGenerator):
 
 
 def deep_blocks(plan: DiscriminatorPlan, depth: int) -> list[nn.Module]:
-    """BigGAN-deep's: a convolution gives widths[0]; each further width is `depth` blocks, the first of which halves."""
+    """BigGAN-deep's: a convolution gives widths[0]; each further width has `depth` blocks, and the first one halves."""
     recipe = plan.recipe
     found: list[nn.Module] = [recipe.layers.outer(plan.channels, plan.widths[0])]
     for number, (before, width) in enumerate(pairwise(plan.widths), start=1):

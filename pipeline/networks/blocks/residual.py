@@ -19,7 +19,7 @@ from pipeline.networks.layers.resample import Upsampling, mean_pool, upsample
 MakeNorm = Callable[[int], nn.Module]
 """Maps → a norm of them."""
 MakeBlocks = Callable[[int, int], Sequence[nn.Module]]
-"""Maps below and maps of a resolution → its blocks, the last of which doubles."""
+"""Maps below and maps of a resolution → its blocks; the last one doubles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Layers: what a network is made of, none of which knows a design."""
+"""Layers: the parts of networks. No layer knows a design."""
