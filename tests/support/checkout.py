@@ -66,8 +66,10 @@ def configure(project: Path, overrides: Mapping[str, Any]) -> None:
 
 
 def environment(project: Path) -> dict[str, str]:
-    """Where `python` is this one, `pipeline` the copy's, and the registry its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "DVC_"))}
+    """Where `python` is this one, `pipeline` the copy's, and the registry its own; Python writes bytecode, as it does
+    for users."""
+    foreign = ("MLFLOW_", "RAY_", "DVC_", "PYTHONDONTWRITEBYTECODE", "ZEROSUM_PLUGINS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     return {**kept, "PATH": path, "PYTHONPATH": str(project), "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "1"}
 
