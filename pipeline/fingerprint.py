@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,11 +18,11 @@ from typing import Any, cast
 PASSED_OVER = frozenset({"kind", "type_comment", "type_ignores"})  # fields of syntax that change nothing
 
 
-def closure(entries: Iterable[str], packages: Mapping[str, Path]) -> dict[str, Path]:
+def closure(entries: Iterable[str], packages: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
     """The file of every module that `entries` import, directly or not, themselves included; sorted by name.
 
-    packages: the folder of each top-level package that is followed; imports of others are passed over. A module's
-    parent packages run before it, so they belong to it.
+    packages: the folders of each top-level package that is followed, in the order in which they are looked through;
+    imports of others are passed over. A module's parent packages run before it, so they belong to it.
 
     Raises:
         ModuleNotFoundError: if an entry is in none of the packages.
@@ -36,7 +36,8 @@ def closure(entries: Iterable[str], packages: Mapping[str, Path]) -> dict[str, P
             continue
         path = file_of(name, packages)
         if path is None:
-            raise ModuleNotFoundError(f"there is no module {name} in {', '.join(map(str, packages.values()))}")
+            folders = [str(folder) for each in packages.values() for folder in each]
+            raise ModuleNotFoundError(f"there is no module {name} in {', '.join(folders)}")
         found[name] = path
         parent = name.rpartition(".")[0]
         waiting.extend([parent] if parent else [])
@@ -70,14 +71,15 @@ def digest(source: str) -> str:
     return hashlib.sha256(json.dumps(_plain(ast.parse(source)), separators=(",", ":")).encode()).hexdigest()
 
 
-def file_of(module: str, packages: Mapping[str, Path]) -> Path | None:
+def file_of(module: str, packages: Mapping[str, Sequence[Path]]) -> Path | None:
     """The file of a module; None where it is in none of the packages, or names no file there."""
     top, *rest = module.split(".")
-    if top not in packages:
-        return None
-    path = packages[top].joinpath(*rest)
-    candidates = [path / "__init__.py", *([path.with_suffix(".py")] if rest else [])]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    for folder in packages.get(top, ()):
+        path = folder.joinpath(*rest)
+        for candidate in (path / "__init__.py", *([path.with_suffix(".py")] if rest else [])):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 @cache

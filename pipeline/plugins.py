@@ -2,7 +2,8 @@
 
 A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
 `Source`, `Transform`, `Family`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`, `Exploration`. Files
-whose name begins with `_` are shared by their room and are no plug-ins.
+whose name begins with `_` are shared by their room and are no plug-ins. A project's own folder may hold more of each
+room (own_plugins.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
+from pipeline import own_plugins
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings, shown, suggest, validate
 
@@ -46,9 +48,20 @@ def recorded() -> Generator[set[str]]:
 
 
 def names(room: str) -> list[str]:
-    """The plug-ins of a room, sorted: what its folder holds."""
+    """The plug-ins of a room, sorted: what its folder holds, and that of the project's own.
+
+    Raises:
+        SettingsError: if the project has one of the same name as the library.
+    """
     package = importlib.import_module(f"{__package__}.{room}")
-    return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
+    found = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+    own = own_plugins.files(room)
+    if both := sorted({*found} & {*own}):
+        path = own_plugins.file_of(f"{__package__}.{room}.{both[0]}")
+        raise SettingsError(
+            f"{path}: the library has a {ROOMS[room].lower()} '{both[0]}' already; name yours otherwise"
+        )
+    return sorted([*found, *own])
 
 
 def module(room: str, name: str, where: str | None = None) -> ModuleType:

@@ -5,6 +5,7 @@
     inputs/ingest/linked                      where links to folders within the data lead
     … of an address (s3://, https://)         a small file that says what is there: ETag, size, time of change
     inputs/reference/statistics, weights      files that the section `reference` names
+    inputs/code/library                       the installed library, in a project that has no copy of it
 
 dvc.yaml names these paths as dependencies, so DVC hashes whatever they lead to, inside the project or outside, and
 runs the stage again when it changes. A stage sets its links when it starts. A place that has nothing to link to holds a
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import own_plugins, plugins
 from pipeline.data.opening import open_source
 from pipeline.data.source import printable
 from pipeline.errors import BrokenArtefact, UserError
@@ -32,6 +33,7 @@ from pipeline.storage import fetched, files
 
 FOLDER = "inputs"
 PLACES: dict[str, tuple[str, ...]] = {"ingest": ("data", "more", "linked"), "reference": ("statistics", "weights")}
+LIBRARY = Path(FOLDER, "code", "library")
 UNUSED = "Nothing is read here: see pipeline/watched.py.\n"
 ABSENT = "Not on this machine, so DVC cannot see it change: {}\n"
 RECORD = "ingested.json"
@@ -65,6 +67,8 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
     Raises:
         UserError: if DVC could not watch the data where it is.
     """
+    if stage == "code":
+        link_library(root)
     places = PLACES.get(stage)
     if places is None:
         return []
@@ -88,6 +92,13 @@ def link(root: Path, params: Params, stage: str) -> list[str]:
             _refuse_unwatchable(root, root / path, stage)
             _point(at, path)
     return said
+
+
+def link_library(root: Path) -> None:
+    """Set the link by which DVC sees another version of the library, where the project holds no copy of its own."""
+    if not (root / "pipeline").is_dir() and (root / "dvc.yaml").is_file():
+        (root / LIBRARY).parent.mkdir(parents=True, exist_ok=True)
+        _point(root / LIBRARY, Path(own_plugins.__file__).parent)
 
 
 def _placed(root: Path, params: Params, stage: str) -> dict[str, Path]:

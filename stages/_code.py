@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pipeline
-from pipeline import fingerprint
+from pipeline import fingerprint, own_plugins
 from pipeline.errors import Damaged, UserError
 from pipeline.params import Params
 from pipeline.params.chosen import plugins_of
@@ -30,8 +29,10 @@ def modules(params: Params, root: Path, stage: str) -> dict[str, str]:
     Raises:
         UserError: if a source file is not Python.
     """
-    packages = {"pipeline": Path(pipeline.__path__[0]), "stages": Path(__file__).parent}
-    packages.update({top: root / top for top in packages if (root / top).is_dir()})
+    packages = {"pipeline": own_plugins.folders(), "stages": [Path(__file__).parent]}
+    for top, folders in packages.items():
+        if (root / top).is_dir():  # of a checkout, or a job's copy
+            folders[0] = root / top
     entries = [f"stages.{stage}", *plugins_of(params, stage), *(SERVED if stage == "register" else ())]
     try:
         return fingerprint.digests(fingerprint.closure(entries, packages))

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import Any
 
+from pipeline import own_plugins, streams
 from pipeline import params as whole
-from pipeline import streams
 from pipeline.data import parcels
 from pipeline.errors import UserError
 from pipeline.settings import override
@@ -29,7 +29,7 @@ from pipeline.storage.filesystems import is_remote
 from pipeline.storage.node_cache import JOBS, LEAST, NodeCache
 from pipeline.storage.store import Store
 from stages import _code, _journal, _outside, _project
-from stages._remote import ARTEFACTS, CODE, ENDED, LEFT_OUT
+from stages._remote import ARTEFACTS, CODE, ENDED, copy_code
 
 
 def main(storage: str, ticket: str, sha256: str) -> int:
@@ -87,12 +87,7 @@ def project(storage: str, ticket: str) -> Path:
         root.mkdir(mode=0o700)
     except FileExistsError:
         raise UserError(f"{root} is there already, and cannot be removed; the job needs a folder of its own") from None
-    for part in CODE:
-        source = Path.cwd() / part
-        if source.is_dir():
-            shutil.copytree(source, root / part, ignore=LEFT_OUT)
-        else:
-            shutil.copy2(source, root / part)
+    copy_code({part: Path.cwd() / part for part in CODE}, root)
     return root
 
 
@@ -111,6 +106,8 @@ def _work(stage: str, root: Path, told: dict[str, str]) -> int:
     """
     code = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, **told, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
+    if own := own_plugins.folder():
+        environment[own_plugins.VARIABLE] = str(own)  # of Ray's folder too
     process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=root, env=environment)
 
     def forward(number: int, frame: FrameType | None) -> None:

@@ -14,10 +14,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from pipeline import own_plugins
 from pipeline.errors import BrokenArtefact, TrainingFailed, UserError
 from pipeline.params import Params
 from pipeline.run.addresses import Address
@@ -27,7 +28,7 @@ from pipeline.storage.store import Store
 from stages import _code, _outside, _project
 from stages._recording import Recording
 
-CODE = ("pipeline", "stages", "dvc.yaml", "params.yaml")
+CODE = ("pipeline", "stages", own_plugins.FOLDER, "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 ARTEFACTS = "artifacts"
 ENDED = "the sha256 of the job's end:"  # with it, the last line of a job's log
@@ -128,16 +129,28 @@ def _submitted(
     told = {"stage": project.stage, "params": raw, "code": project.code_sha256, "lineage": origin}
     sha256 = store.write(ticket, {**told, **sent})
     with tempfile.TemporaryDirectory() as folder:
-        for part in CODE:
-            source, target = project.root / part, Path(folder) / part
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=LEFT_OUT)
-            else:
-                shutil.copy2(source, target)
+        # A project made by `zerosum new` has no copy of the library.
+        library, own = Path(own_plugins.__file__).parent, own_plugins.folder()
+        elsewhere = {"pipeline": library} if not (project.root / "pipeline").is_dir() else {}
+        elsewhere |= {own_plugins.FOLDER: own} if own else {}
+        copy_code({part: elsewhere.get(part, project.root / part) for part in CODE}, Path(folder))
         line = command(params.run.storage, ticket, sha256)
-        jobs.submit(job, line, folder, {"PYTHONUNBUFFERED": "1"}, {"stage": project.stage, **origin})
+        environment = {"PYTHONUNBUFFERED": "1"}
+        if own:
+            # Relative: on each node Ray's workers begin in its copy of this folder.
+            environment[own_plugins.VARIABLE] = own_plugins.FOLDER
+        jobs.submit(job, line, folder, environment, {"stage": project.stage, **origin})
     print(f"submitted the job {job} to {jobs.url}", flush=True)
     return job
+
+
+def copy_code(parts: Mapping[str, Path], target: Path) -> None:
+    """Each file or folder into `target` by its name; what a project need not have may be missing."""
+    for part, source in parts.items():
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=LEFT_OUT)
+        elif part != own_plugins.FOLDER:
+            shutil.copy2(source, target / part)
 
 
 def _lineage(params: Params, project: _project.Project) -> dict[str, str]:

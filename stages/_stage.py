@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from pipeline import own_plugins, streams, watched
 from pipeline import params as whole
-from pipeline import streams, watched
 from pipeline.cluster.connect import supervisor
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.params import Params
@@ -43,6 +43,8 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
     try:
         check_place(root)
         private.make_sticky()
+        if own_plugins.folder() is None and (root / own_plugins.FOLDER).is_dir():
+            own_plugins.use(root / own_plugins.FOLDER)
         params = whole.load(root / "params.yaml")
         code, settings = _code.sha256(params, root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import pipeline
-from pipeline import fingerprint
+from pipeline import fingerprint, own_plugins
 from pipeline import params as whole
 from pipeline.api.data import WORK, Data
 from pipeline.api.models import Model
@@ -170,7 +169,7 @@ def scratch_of(
     work: str, params: Params, computed: Mapping[str, Any], places: Mapping[str, Any], folder: str | Path | None
 ) -> Path:
     """A folder named for settings, data and code, or the one that was asked for."""
-    packages = {"pipeline": Path(pipeline.__path__[0])}
+    packages = {"pipeline": own_plugins.folders()}
     entries = ["pipeline.experiment", *plugins_of(params, work)]
     code = fingerprint.digests(fingerprint.closure(entries, packages))
     data = Data(Path(places["shards"])).manifest.sha256

@@ -27,7 +27,7 @@ def check(file: Path | None) -> list[str]:
     params = reader.load(path)
     own = path == root / "params.yaml" and (root / "dvc.yaml").is_file()
     # Before anything is refused: where data has moved, DVC stops at a link that leads nowhere.
-    said = [line for stage in watched.PLACES for line in watched.link(root, params, stage)] if own else []
+    said = [line for stage in ("code", *watched.PLACES) for line in watched.link(root, params, stage)] if own else []
     said += everything.check(params)
     if own:
         work = Path(params.run.storage if "://" not in params.run.storage else ".work").absolute()

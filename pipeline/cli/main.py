@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import console, limits, streams
+from pipeline import console, limits, own_plugins, streams
 from pipeline.errors import UserError
 from pipeline.settings import home
 
@@ -37,6 +38,8 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"zerosum: {error}", file=sys.stderr)
+        if (unused := own_plugins.unused(Path.cwd())) is not None:
+            print(f"the plug-ins in {unused} were not used: export {own_plugins.VARIABLE}={unused}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as left:
         sys.stdout.flush()
@@ -287,6 +290,18 @@ def check(
     from pipeline.cli import check as work
 
     print("\n".join(work.check(params)))
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="The project's folder, new or empty.")],
+    name: Annotated[str | None, typer.Option(help="Of its registered model; else the folder's.")] = None,
+) -> None:
+    """Make a project of your own: params.yaml, dvc.yaml, stages, plug-ins, Makefile; git and DVC initialised."""
+    from pipeline.cli import new as work
+
+    made = work.new(Path(home(str(folder))), name)
+    print(f"{made}\nnext: cd {shlex.quote(str(folder))} && make repro")
 
 
 @app.command()

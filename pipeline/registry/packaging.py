@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import pipeline
-from pipeline import plugins
+from pipeline import fingerprint, own_plugins, plugins
 from pipeline.storage import files
 
 TOP = "pipeline"
@@ -39,8 +38,9 @@ def pack(family: str, target: Path) -> Package:
     sources = _here(family)
     package = name_of(sources)
     for name, source in sources.items():
-        relative = _file(name).relative_to(_root())
-        destination = target / package / relative
+        inner = name.split(".")[1:]
+        path = [*inner, "__init__"] if _file(name).stem == "__init__" else inner
+        destination = target.joinpath(package, *path).with_suffix(".py")
         destination.parent.mkdir(parents=True, exist_ok=True)
         destination.write_text(renamed(source, package), encoding="utf-8")
     return Package(package, target / package, _requirements(sources.values()))
@@ -137,15 +137,12 @@ def _is_own(name: str, top: str = TOP) -> bool:
     return name.partition(".")[0] == top
 
 
-def _root() -> Path:
-    return Path(pipeline.__path__[0])
-
-
 def _exists(name: str) -> bool:
-    path = _root().joinpath(*name.split(".")[1:])
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+    return fingerprint.file_of(name, {TOP: own_plugins.folders()}) is not None
 
 
 def _file(name: str) -> Path:
-    path = _root().joinpath(*name.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    found = fingerprint.file_of(name, {TOP: own_plugins.folders()})
+    if found is None:
+        raise ModuleNotFoundError(f"there is no module {name}")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -64,6 +65,25 @@ def test_the_dag_by_each_way(way: str, cluster: clusters.Cluster, alone: Path, t
     again = Running(project, "dvc", "repro", "evaluate", env=environment)
     assert again.wait(200) == 0, again.output
     assert "Data and pipelines are up to date." in again.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["join", "submit"])
+def test_a_projects_own_family_reaches_the_workers(
+    way: str, cluster: clusters.Cluster, unsearched: Path, fork: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = (checkout.ROOT / "docs/adding.md").read_text()
+    (text,) = re.findall(r"```python\n(# pipeline/families/tiny\.py\n.*?)```", page, re.DOTALL)
+    keys = {"train.family": "tiny", "families.tiny": {"width": 4, "latent": 8}, "run.num_workers": 2}
+    settings, environment = addressed(cluster, tmp_path / "shared")[way]
+    made: dict[str, Path] = {}
+    for name, more in (("here", {}), ("there", settings)):
+        made[name] = fork(unsearched, {**keys, **more}, name)
+        (made[name] / "plugins/families").mkdir(parents=True)
+        (made[name] / "plugins/families/tiny.py").write_text(text)
+    finished(made["here"], "train")
+    finished(made["there"], "train", environment)
+    assert checkout.hashes(made["there"], "model") == checkout.hashes(made["here"], "model")
 
 
 def test_a_job_is_found_again_by_a_workstation_that_died(

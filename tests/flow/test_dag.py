@@ -82,7 +82,7 @@ def test_what_a_stage_imports_is_what_it_depends_on(whole: tuple[Path, str], sta
     assert len(really & dependencies) > 50
     params = whole_params.load(project / "params.yaml")
     chosen = {plugin for other in STAGES[1:] for plugin in plugins_of(params, other)}
-    checked = set(fingerprint.closure(chosen, {"pipeline": project / "pipeline"}))
+    checked = set(fingerprint.closure(chosen, {"pipeline": [project / "pipeline"]}))
     assert really - dependencies - checked == set()
 
 

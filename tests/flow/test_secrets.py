@@ -40,6 +40,7 @@ COMMANDS = {
     "promote": ["1"],
     "rollback": [],
     "check": [],
+    "new": ["made"],
     "families": [],
     "explore": ["--model", "models:/toy@champion", "--out", "walk", "walk"],
     "doctor": [],

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline import own_plugins
 from pipeline.cluster.connect import machine, tokens
 from pipeline.cluster.connect.startup_timeout import OPENING, ended_after
 from pipeline.errors import TrainingFailed, UserError
@@ -33,6 +34,8 @@ QUIET = {
 
 HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)  # a client's first words: RFC 9113, 3.4
 SETTINGS = 4  # the kind of frame that a server of gRPC begins with
+
+OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's, in the environment of a submitted job
 
 OBJECT_STORE = 256 * 2**20  # bytes: batches never travel through it
 
@@ -95,6 +98,9 @@ def _start(address: addresses.Address, cpus: int | None, surroundings: machine.S
     places = {"_temp_dir": surroundings.folder, "_plasma_directory": surroundings.store}
     _check_imported()
     chosen: dict[str, Any] = {name: place for name, place in places.items() if place}
+    if not private and OF_A_JOB not in os.environ and (own := own_plugins.folder()):
+        # A private Ray's workers inherit it, and a job's have it from the job; a joined cluster's have not.
+        chosen["runtime_env"] = {"env_vars": {own_plugins.VARIABLE: str(own)}}
     for last in (False, True):
         try:
             with ended_after(OPENING):

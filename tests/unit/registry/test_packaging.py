@@ -25,6 +25,7 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
         "penalties",
         "augmentation",
         "networks",
+        "own_plugins",
         "formats",
         "registry",
         "plugins",
