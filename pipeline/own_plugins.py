@@ -20,6 +20,7 @@ from types import ModuleType
 
 VARIABLE = "ZEROSUM_PLUGINS"
 FOLDER = "plugins"
+LIBRARY = "pipeline"
 
 
 class Finder(MetaPathFinder):
@@ -34,9 +35,12 @@ class Finder(MetaPathFinder):
 
 
 def folder() -> Path | None:
-    """The folder whose plug-ins are used, absolute; None where none is."""
+    """The folder whose plug-ins are used, absolute; None where none is.
+
+    A registered model's copy of the library, which goes by another name, brings all that it needs.
+    """
     named = os.environ.get(VARIABLE)
-    return Path(named).absolute() if named else None
+    return Path(named).absolute() if named and __package__ == LIBRARY else None
 
 
 def unused(project: Path) -> Path | None:

@@ -114,8 +114,9 @@ def test_plug_ins_run_where_they_are_asked_for(project: Path, environment: dict[
 def test_a_registered_model_brings_its_family(project: Path, environment: dict[str, str]) -> None:
     words = ["generate", "--model", "models:/mine@champion", "--n", "2", "--out", "registered"]
     assert zerosum(project, environment, *words).returncode == 2
-    done = zerosum(project, environment, *words, "--trust-code")
-    assert done.returncode == 0, done.stdout
+    for more in ({}, {"ZEROSUM_PLUGINS": str(project / "plugins")}):
+        done = zerosum(project, {**environment, **more}, *words, "--trust-code")
+        assert done.returncode == 0, done.stdout
 
 
 def test_a_name_of_the_librarys_is_refused(project: Path, environment: dict[str, str]) -> None:
