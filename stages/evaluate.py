@@ -10,6 +10,8 @@ from pipeline import plugins
 from pipeline.cluster.connect.session import session
 from pipeline.cluster.training import resources
 from pipeline.contract import LocalWorld
+from pipeline.dag import journal, runner
+from pipeline.dag.paths import mapped
 from pipeline.data.batches import Reader
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
@@ -24,11 +26,9 @@ from pipeline.scoring.evaluate import Evaluation, confusion, evaluate
 from pipeline.scoring.extract import ShardInputs, inputs_of
 from pipeline.scoring.in_training import floor
 from pipeline.storage import tables, yaml_text
-from stages import _journal, _stage
-from stages._paths import mapped
 
 
-def main(params: Params, project: _stage.Project) -> None:
+def main(params: Params, project: runner.Project) -> None:
     model, shards = project.artefact("model"), project.artefact("shards")
     manifest = Manifest.load(shards)
     reference = Reference.load(project.artefact("reference"), manifest.sha256)
@@ -68,7 +68,7 @@ def main(params: Params, project: _stage.Project) -> None:
         floor=small_n(reference, curves, params.evaluate.seed),
     )
     write_report(project.artefact("report"), inputs)
-    _journal.tell("scores", {record.name: record.value for record in result.records})
+    journal.tell("scores", {record.name: record.value for record in result.records})
     width = max(len(record.name) for record in result.records)
     for record in result.records:
         value = f"{record.value:,.0f}" if abs(record.value) >= 10_000 else f"{record.value:.4f}"
@@ -86,7 +86,7 @@ def small_n(reference: Reference, curves: Sequence[Mapping[str, Any]], seed: int
 
 
 def scored(
-    params: Params, project: _stage.Project, reference: Reference, model: Path, inputs: ShardInputs | None
+    params: Params, project: runner.Project, reference: Reference, model: Path, inputs: ShardInputs | None
 ) -> Evaluation:
     """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
     run, settings = params.run, params.evaluate
@@ -94,7 +94,7 @@ def scored(
     if not resources.spreads(run, samples, run.spread_from):
         return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
     with session(run):
-        _stage.hear_signals()
+        runner.hear_signals()
         return evaluate(settings, reference, model, LocalWorld(), print, mapped(params, project), inputs)
 
 
@@ -114,4 +114,4 @@ def number(text: str) -> Any:
 
 
 if __name__ == "__main__":
-    _stage.run("evaluate", main)
+    runner.run("evaluate", main)

@@ -9,17 +9,17 @@ from pipeline.cluster.connect.session import session
 from pipeline.cluster.tasks import map_tasks
 from pipeline.cluster.tasks.carried import carried
 from pipeline.cluster.training import resources
+from pipeline.dag import outside, runner
 from pipeline.data import listing, notes, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
 from pipeline.preflight.items import before_ingest
 from pipeline.run.addresses import resolve
-from stages import _outside, _stage
 
 
-def main(params: Params, project: _stage.Project) -> None:
-    source = _outside.source(params)
+def main(params: Params, project: runner.Project) -> None:
+    source = outside.source(params)
     before_ingest(params, source)
     out = project.artefact("shards")
     run = params.run
@@ -31,7 +31,7 @@ def main(params: Params, project: _stage.Project) -> None:
     if resources.spreads(run, used):
         mapped = carried if _apart(params) else map_tasks.in_order
         with session(run):
-            _stage.hear_signals()
+            runner.hear_signals()
             manifest = packing.ingest(params.ingest, out, source=source, map_shards=mapped, progress=progress)
     else:
         manifest = packing.ingest(params.ingest, out, source=source, progress=progress)
@@ -43,7 +43,7 @@ def _apart(params: Params) -> bool:
     """Whether nodes may not see the source's files, or the folder of the shards, so that tasks take all along."""
     if resolve(params.run.address).kind == "private":
         return False
-    return not resources.shares_folders(params.run) or _outside.source_is_here_alone(params)
+    return not resources.shares_folders(params.run) or outside.source_is_here_alone(params)
 
 
 class Passes:
@@ -82,4 +82,4 @@ def describe(manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":
-    _stage.run("ingest", main)
+    runner.run("ingest", main)

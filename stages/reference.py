@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pipeline.cluster.connect.session import session
 from pipeline.cluster.training import resources
+from pipeline.dag import runner
+from pipeline.dag.paths import mapped
 from pipeline.params import Params
 from pipeline.preflight import scores
 from pipeline.preflight.fits import after_ingest
 from pipeline.scoring.extract import ShardExamples
 from pipeline.scoring.reference import measure
-from stages import _stage
-from stages._paths import mapped
 
 
-def main(params: Params, project: _stage.Project) -> None:
+def main(params: Params, project: runner.Project) -> None:
     shards, out, run = project.artefact("shards"), project.artefact("reference"), params.run
     after_ingest(params, shards)
     scores.metric(params)
@@ -21,7 +21,7 @@ def main(params: Params, project: _stage.Project) -> None:
     train, holdout = (ShardExamples(shards, split, cache, budget) for split in ("train", "holdout"))
     if resources.spreads(run, len(train) + len(holdout), run.spread_from):
         with session(run):
-            _stage.hear_signals()
+            runner.hear_signals()
             over = mapped(params, project)
             measure(params.reference, train, holdout, out, train.manifest_sha256, print, over)
     else:
@@ -29,4 +29,4 @@ def main(params: Params, project: _stage.Project) -> None:
 
 
 if __name__ == "__main__":
-    _stage.run("reference", main)
+    runner.run("reference", main)

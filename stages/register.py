@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.dag import runner
 from pipeline.params import Params
-from stages import _stage
 
 
-def main(params: Params, project: _stage.Project) -> None:
+def main(params: Params, project: runner.Project) -> None:
     from pipeline.registry import registering
 
     work = registering.Work()
@@ -15,4 +15,4 @@ def main(params: Params, project: _stage.Project) -> None:
 
 
 if __name__ == "__main__":
-    _stage.run("register", main)
+    runner.run("register", main)

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.cluster.connect.session import session
 from pipeline.cluster.training import launch, resources
 from pipeline.contract import Record
+from pipeline.dag import journal, runner
+from pipeline.dag.paths import inputs, paths
 from pipeline.errors import Damaged
 from pipeline.experiment import Experiment
 from pipeline.formats.reference import Reference
@@ -21,11 +23,9 @@ from pipeline.scoring.in_training import floor
 from pipeline.storage import files
 from pipeline.storage.damage import parse_json
 from pipeline.training.progress import ConsoleReporter
-from stages import _journal, _stage
-from stages._paths import inputs, paths
 
 
-def main(params: Params, project: _stage.Project) -> None:
+def main(params: Params, project: runner.Project) -> None:
     best = load_best(project.artefact("search"))
     params = params.with_overrides({"tune.space": {}, **best.overrides})
     schedule = tuple(
@@ -51,7 +51,7 @@ def main(params: Params, project: _stage.Project) -> None:
         print(f"settings change at {', '.join(format(entry['from'], ',') for entry in schedule)} examples")
     print(small_n(params, Path(experiment.reference)))
     with session(params.run, resources.private_cpus(params.run)):
-        _stage.hear_signals()
+        runner.hear_signals()
         published = launch.train(experiment, params.run, reporter, marker.tick)
     publish(project, published, scratch)
 
@@ -76,7 +76,7 @@ class Marker:
 
     def tick(self, record: Record) -> None:
         """Called for every tick, in the driver."""
-        _journal.tell("tick", record)
+        journal.tell("tick", record)
         self._write(int(record.get("examples_seen") or 0))
         rates = {name: record.get(name) for name in ("examples_seen", "examples_per_second", "time")}
         # Whoever removes .work meanwhile ends the training by the loop's own word, not here.
@@ -89,7 +89,7 @@ class Marker:
         files.write_json(self._path, content)
 
 
-def publish(project: _stage.Project, published: Path, scratch: Path) -> None:
+def publish(project: runner.Project, published: Path, scratch: Path) -> None:
     """From scratch to the outs: the model, its history and grids, and (apart) what holds times."""
     out = project.artefact("model")
     with files.replacing_folder(out) as folder:
@@ -119,4 +119,4 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    _stage.run("train", main)
+    runner.run("train", main)

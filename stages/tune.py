@@ -9,15 +9,15 @@ import time
 from pipeline.cluster.connect.session import session
 from pipeline.cluster.search import driver, tune_setup
 from pipeline.cluster.search.tune_setup import Found
+from pipeline.dag import journal, runner
+from pipeline.dag.paths import inputs, paths
 from pipeline.formats.search import Best, save_best, save_table
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
 from pipeline.search import spaces
-from stages import _journal, _stage
-from stages._paths import inputs, paths
 
 
-def main(params: Params, project: _stage.Project) -> None:
+def main(params: Params, project: runner.Project) -> None:
     after_ingest(params, project.artefact("shards"))
     ranges = params.tune.space
     searched = params.tune.trials and (spaces.active(ranges, params.train.family) or "train.family" in ranges)
@@ -34,9 +34,9 @@ def main(params: Params, project: _stage.Project) -> None:
     trials = tune_setup.side_by_side(params, os.cpu_count() or 1)
     print(described(params))
     with session(params.run, trials * tune_setup.cpus_of_a_trial(params)):
-        _stage.hear_signals()
+        runner.hear_signals()
         found = driver.search(
-            params, paths(params, project), scratch, print, lambda reading: _journal.tell("reading", reading)
+            params, paths(params, project), scratch, print, lambda reading: journal.tell("reading", reading)
         )
     family = found.best.overrides.get("train.family", params.train.family)
     print(f"best: {family} at {found.best.score:.4g} (trial {found.best.trial} of trials.csv)")
@@ -57,7 +57,7 @@ def described(params: Params) -> str:
     return f"{tuning.trials} trials of {tuning.examples:,} examples, {tuning.batch} side by side"
 
 
-def publish(project: _stage.Project, found: Found, seconds: float) -> None:
+def publish(project: runner.Project, found: Found, seconds: float) -> None:
     """The artefacts, best.yaml last: without it there is no result."""
     out, curves = project.artefact("search"), project.artefact("curves") / "search"
     save_table(out / "trials.csv", found.rows, ("trial", "score", "status", "examples_seen"))
@@ -67,4 +67,4 @@ def publish(project: _stage.Project, found: Found, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _stage.run("tune", main)
+    runner.run("tune", main)

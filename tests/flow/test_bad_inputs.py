@@ -23,13 +23,14 @@ import yaml
 from spoilt import GOOD
 
 from pipeline import params
+from pipeline.dag import runner
 from pipeline.data import packing
 from pipeline.errors import UserError
 from pipeline.formats.shards import Manifest
 from pipeline.preflight.fits import after_ingest
 from pipeline.preflight.items import before_ingest
 from pipeline.settings import override
-from stages import _stage, evaluate, reference, register, train, tune
+from stages import evaluate, reference, register, train, tune
 
 ROOT = Path(__file__).parents[2]
 STAGES = {"reference": reference, "tune": tune, "train": train, "evaluate": evaluate, "register": register}
@@ -625,7 +626,7 @@ def go(root: Path, case: Case) -> None:
     """What a stage does with the project."""
     settings = params.load(root / "params.yaml")
     if case.artefacts:
-        STAGES[case.stage].main(settings, _stage.Project(root, case.stage, "0" * 64))
+        STAGES[case.stage].main(settings, runner.Project(root, case.stage, "0" * 64))
         return
     before_ingest(settings)
     if case.data:

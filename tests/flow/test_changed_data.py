@@ -133,14 +133,15 @@ def test_data_that_changes_while_it_is_packed_is_not_recorded(project: Path, tmp
     code = f"""
 from pathlib import Path
 from pipeline.data import packing
-from stages import _stage, ingest
+from pipeline.dag import runner
+from stages import ingest
 whole = packing.pack
 def pack(*given, **named):
     made = whole(*given, **named)
     Path({str(tmp_path / "photos/cat/new.png")!r}).write_bytes(b"new")
     return made
 packing.pack = pack
-_stage.run("ingest", ingest.main)
+runner.run("ingest", ingest.main)
 """
     (project / "racing.py").write_text(code)
     done = checkout.run(project, "python", "racing.py")

@@ -59,7 +59,7 @@ def test_the_digits_have_no_links_and_the_repositorys_own_files_stay_as_they_are
 
 
 def test_dvc_watches_every_place_and_no_other() -> None:
-    from stages._project import described
+    from pipeline.dag.layout import described
 
     for stage, places in watched.PLACES.items():
         deps = [dep for dep in described(Path(__file__).parents[2], stage)["deps"] if dep.startswith("inputs/")]

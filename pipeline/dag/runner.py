@@ -18,14 +18,14 @@ from typing import NoReturn
 from pipeline import own_plugins, streams, watched
 from pipeline import params as whole
 from pipeline.cluster.connect import supervisor
+from pipeline.dag import digests
+from pipeline.dag.layout import DRIFTED, FAILED, INPUTS, WRONG, Project, own_settings
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.params import Params
 from pipeline.registry.addresses import check_place
 from pipeline.run.addresses import resolve
 from pipeline.storage import private
 from pipeline.storage.files import disk_is_full
-from stages import _code
-from stages._project import DRIFTED, FAILED, INPUTS, WRONG, Project, own_settings
 
 STAY = frozenset({"code", "register"})  # done here though others are jobs: the code and the registry are here
 
@@ -46,18 +46,18 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         if own_plugins.folder() is None and (root / own_plugins.FOLDER).is_dir():
             own_plugins.use(root / own_plugins.FOLDER)
         params = whole.load(root / "params.yaml")
-        code, settings = _code.sha256(params, root, stage), own_settings(params.raw, root, stage)
+        code, settings = digests.sha256(params, root, stage), own_settings(params.raw, root, stage)
         project, address = Project(root, stage, code), resolve(params.run.address)
         if stage != "code":
-            _code.check_recorded(params, root, stage)
+            digests.check_recorded(params, root, stage)
         seen = _look_outside(params, project)
         if address.kind == "submit" and stage not in STAY:
             # By name, so that what only carries a stage elsewhere, MLflow too, is no part of the code it depends on.
-            importlib.import_module("stages._remote").run(params, project, address)
+            importlib.import_module("pipeline.dag.remote").run(params, project, address)
         else:
             work(params, project)
         for what, before, after in (
-            ("its code", code, _code.sha256(params, root, stage)),
+            ("its code", code, digests.sha256(params, root, stage)),
             ("its settings", settings, own_settings(whole.read(root / "params.yaml"), root, stage)),
             (f"what it reads ({watched.FOLDER}/{stage})", seen, watched.stamp(root, stage)),
         ):

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from pipeline import params as whole
+from pipeline.dag import digests, layout
 from pipeline.errors import UserError
 from pipeline.settings import override
-from stages import _code, _project
 
 ROOT = Path(__file__).parents[3]
 STAGES = ("ingest", "reference", "tune", "train", "evaluate", "register")
@@ -39,7 +39,7 @@ def settings(**changes: Any) -> whole.Params:
 
 
 def state(project: Path, params: whole.Params) -> dict[str, dict[str, str]]:
-    return {stage: _code.modules(params, project, stage) for stage in STAGES}
+    return {stage: digests.modules(params, project, stage) for stage in STAGES}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def before(project: Path) -> dict[str, dict[str, str]]:
         ("pipeline.registry.served_model", {"register"}),
         ("pipeline.cli.main", set[str]()),
         ("stages.train", {"train"}),
-        ("stages._remote", set[str]()),
+        ("pipeline.dag.remote", set[str]()),
     ],
 )
 def test_a_module_concerns_the_stages_that_use_it(
@@ -94,7 +94,7 @@ def test_edits_change_what_they_concern(project: Path, before: dict[str, dict[st
     finally:
         file.write_text(text)
     for stage in STAGES:
-        assert _code.changed(before[stage], after[stage]) == (["pipeline.training.loop"] if stage in GAME else [])
+        assert digests.changed(before[stage], after[stage]) == (["pipeline.training.loop"] if stage in GAME else [])
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_new_file_concerns_nobody(project: Path, before: dict[str, dict[str, s
 
 
 def plugins_in(project: Path, params: whole.Params, stage: str, room: str) -> set[str]:
-    found = (name.rpartition(".") for name in _code.modules(params, project, stage))
+    found = (name.rpartition(".") for name in digests.modules(params, project, stage))
     return {name for parent, _, name in found if parent == f"pipeline.{room}" and not name.startswith("_")}
 
 
@@ -142,10 +142,13 @@ def test_chosen_and_searched_plugins_count(project: Path) -> None:
 
 
 def test_ingest_reaches_neither_the_loop_nor_mlflow(project: Path) -> None:
-    found = _code.modules(settings(), project, "ingest")
-    assert not {"pipeline.training.loop", "pipeline.experiment", "pipeline.registry.store", "stages._remote"} & set(
-        found
-    )
+    found = digests.modules(settings(), project, "ingest")
+    assert not {
+        "pipeline.training.loop",
+        "pipeline.experiment",
+        "pipeline.registry.store",
+        "pipeline.dag.remote",
+    } & set(found)
     for name in found:
         path = project.joinpath(*name.split(".")).with_suffix(".py")
         if path.is_file():
@@ -153,9 +156,9 @@ def test_ingest_reaches_neither_the_loop_nor_mlflow(project: Path) -> None:
 
 
 def test_dvc_yaml_names_the_record_of_each_stage() -> None:
-    assert _project.names(ROOT) == ["code", *STAGES]
+    assert layout.names(ROOT) == ["code", *STAGES]
     for stage in STAGES:
-        deps = _project.described(ROOT, stage)["deps"]
+        deps = layout.described(ROOT, stage)["deps"]
         assert f"artifacts/code/{stage}.json" in deps
         assert not [dep for dep in deps if dep.startswith(("pipeline", "stages"))]
 
@@ -164,19 +167,19 @@ def test_under_dvc_a_stage_refuses_code_that_was_not_recorded(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, record = settings(), tmp_path / "artifacts/code/ingest.json"
-    monkeypatch.delenv(_code.UNDER_DVC, raising=False)
-    _code.check_recorded(params, tmp_path, "ingest")  # by hand, nothing is recorded
-    monkeypatch.setenv(_code.UNDER_DVC, "ingest")
+    monkeypatch.delenv(digests.UNDER_DVC, raising=False)
+    digests.check_recorded(params, tmp_path, "ingest")  # by hand, nothing is recorded
+    monkeypatch.setenv(digests.UNDER_DVC, "ingest")
     with pytest.raises(UserError, match="dvc repro -s code"):
-        _code.check_recorded(params, tmp_path, "ingest")
+        digests.check_recorded(params, tmp_path, "ingest")
     record.parent.mkdir(parents=True)
-    modules = _code.modules(params, tmp_path, "ingest")
+    modules = digests.modules(params, tmp_path, "ingest")
     for text in ("", "[]", json.dumps({**modules, "pipeline.types": "0"})):
         record.write_text(text)
         with pytest.raises(UserError, match="dvc repro -s code"):
-            _code.check_recorded(params, tmp_path, "ingest")
+            digests.check_recorded(params, tmp_path, "ingest")
     record.write_text(json.dumps(modules))
-    _code.check_recorded(params, tmp_path, "ingest")
+    digests.check_recorded(params, tmp_path, "ingest")
 
 
 def test_a_file_that_is_no_python_is_a_sentence(project: Path) -> None:
@@ -185,6 +188,6 @@ def test_a_file_that_is_no_python_is_a_sentence(project: Path) -> None:
     try:
         file.write_text(text + "\ndef (:\n")
         with pytest.raises(UserError, match=rf"types.py, line {len(text.splitlines()) + 2}"):
-            _code.modules(settings(), project, "ingest")
+            digests.modules(settings(), project, "ingest")
     finally:
         file.write_text(text)

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline import own_plugins
+from pipeline.dag import digests, layout, outside
+from pipeline.dag.recording import Recording
 from pipeline.errors import BrokenArtefact, TrainingFailed, UserError
 from pipeline.params import Params
 from pipeline.run.addresses import Address
 from pipeline.settings import override
 from pipeline.storage import files
 from pipeline.storage.store import Store
-from stages import _code, _outside, _project
-from stages._recording import Recording
 
 CODE = ("pipeline", "stages", own_plugins.FOLDER, "dvc.yaml", "params.yaml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -35,7 +35,7 @@ ENDED = "the sha256 of the job's end:"  # with it, the last line of a job's log
 END = re.compile(rf"^{re.escape(ENDED)} ([0-9a-f]{{64}})$", re.MULTILINE)
 
 
-def run(params: Params, project: _project.Project, address: Address) -> None:
+def run(params: Params, project: layout.Project, address: Address) -> None:
     """Have the stage done by a job, new or found again, and put its outs in their places.
 
     Raises:
@@ -46,16 +46,16 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     from pipeline.cluster.jobs import Jobs
 
     jobs, store = Jobs(address.value), Store(params.run.storage)
-    described = _project.described(project.root, project.stage)
+    described = layout.described(project.root, project.stage)
     # Not the record of the code: it travels itself, and a stage run by hand has none.
     made = [str(dep) for dep in described.get("deps", []) if str(dep).startswith(f"{ARTEFACTS}/")]
-    needed = [dep for dep in made if not dep.startswith(f"{ARTEFACTS}/{_code.FOLDER}/")]
+    needed = [dep for dep in made if not dep.startswith(f"{ARTEFACTS}/{digests.FOLDER}/")]
     inputs = store.push(project.root, needed) if needed else ""
-    outside = _outside.sent(store, params, project.stage)
-    source = _outside.sent_source(store, params, project.stage)
-    settings = _project.own_settings(params.raw, project.root, project.stage)
+    files_sent = outside.sent(store, params, project.stage)
+    source = outside.sent_source(store, params, project.stage)
+    settings = layout.own_settings(params.raw, project.root, project.stage)
     identity = {"settings": settings, "code": project.code_sha256, "stage": project.stage}
-    sent = {"inputs": inputs, "outside": outside, "source": source}
+    sent = {"inputs": inputs, "outside": files_sent, "source": source}
     name = f"zerosum-{project.stage}-{files.sha256_json({**identity, **sent})[:16]}"
     job = _found(jobs, store, name) or _submitted(jobs, store, name, sent, params, project)
     with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
@@ -64,7 +64,7 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
     end = ending(jobs, store, job)
     if status.value == "SUCCEEDED" and end.get("code") == 0:
         return _fetch(store, str(end["outs"]), [str(out) for out in described.get("outs", [])], project.root)
-    if end.get("code") == _project.WRONG:
+    if end.get("code") == layout.WRONG:
         raise UserError(f"the job {job} was refused; its reason is above{whose_folders(params, project.stage)}")
     said = (
         f"with exit code {end['code']}"
@@ -76,7 +76,7 @@ def run(params: Params, project: _project.Project, address: Address) -> None:
 
 def whose_folders(params: Params, stage: str) -> str:
     """What explains a refusal where the source's files are here: the job does not look for them on this machine."""
-    if stage != "ingest" or _outside.source_is_here_alone(params) or not _outside.source_is_here(params):
+    if stage != "ingest" or outside.source_is_here_alone(params) or not outside.source_is_here(params):
         return ""
     return (
         " (it looks for the source on the cluster: what an absolute path names must be in a folder that cluster and "
@@ -115,14 +115,14 @@ def ending(jobs: Any, store: Store, job: str) -> dict[str, Any]:
 
 def command(storage: str, ticket: str, sha256: str) -> str:
     """The job's line of the shell."""
-    return shlex.join(["python", "-m", "stages._job", storage, ticket, sha256])
+    return shlex.join(["python", "-m", "pipeline.dag.job", storage, ticket, sha256])
 
 
 def _submitted(
-    jobs: Any, store: Store, name: str, sent: dict[str, Any], params: Params, project: _project.Project
+    jobs: Any, store: Store, name: str, sent: dict[str, Any], params: Params, project: layout.Project
 ) -> str:
     raw = {**params.raw, "run": {**params.run.model_dump(exclude_defaults=True), "address": "env"}}
-    raw = override(raw, _outside.written_out(params))
+    raw = override(raw, outside.written_out(params))
     job = str(jobs.following(name))
     ticket = f"jobs/{job}/ticket.json"
     origin = _lineage(params, project)
@@ -153,7 +153,7 @@ def copy_code(parts: Mapping[str, Path], target: Path) -> None:
             shutil.copy2(source, target / part)
 
 
-def _lineage(params: Params, project: _project.Project) -> dict[str, str]:
+def _lineage(params: Params, project: layout.Project) -> dict[str, str]:
     """Where the job comes from: git and DVC are here, and not there."""
     from pipeline.registry import lineage
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from pipeline import params as whole
+from pipeline.dag import digests, job, layout, remote
 from pipeline.errors import BrokenArtefact, UserError
 from pipeline.storage import files
 from pipeline.storage.store import Store
-from stages import _code, _job, _project, _remote
 
 ROOT = Path(__file__).parents[3]
 TICKET = "jobs/zerosum-ingest-0a-1/ticket.json"
@@ -35,14 +35,14 @@ def marker(tmp_path: Path) -> Path:
 
 def ticket(**changes: Any) -> dict[str, Any]:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    code = _code.sha256(whole.check(params), ROOT, "ingest")
+    code = digests.sha256(whole.check(params), ROOT, "ingest")
     asked = {"stage": "ingest", "params": params, "code": code, "lineage": {}}
     return {**asked, "inputs": "", "outside": {}, "source": "", **changes}
 
 
 def run(store: Store, sha256: str) -> subprocess.CompletedProcess[str]:
     """The very line that Ray is given."""
-    line = shlex.split(_remote.command(store.uri, TICKET, sha256))
+    line = shlex.split(remote.command(store.uri, TICKET, sha256))
     return subprocess.run([sys.executable, *line[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -50,8 +50,8 @@ def run(store: Store, sha256: str) -> subprocess.CompletedProcess[str]:
     "storage", ["/shared/it's here", "s3://b/x?region=a&scheme=http", "/a; touch ran", "/$(x) `y`"]
 )
 def test_the_line_of_the_shell_is_read_as_it_was_meant(storage: str) -> None:
-    told = shlex.split(_remote.command(storage, TICKET, "0" * 64))
-    assert told == ["python", "-m", "stages._job", storage, TICKET, "0" * 64]
+    told = shlex.split(remote.command(storage, TICKET, "0" * 64))
+    assert told == ["python", "-m", "pipeline.dag.job", storage, TICKET, "0" * 64]
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_modules_come_from_the_folder_that_ray_made(marker: Path, tmp_path: Path
     """Not from the project's, where others may have put something if the storage is a folder."""
     for name in ("yaml.py", "sitecustomize.py", "stages/ingest.py", "stages/__init__.py", "pipeline/__init__.py"):
         files.write_bytes(tmp_path / name, PAYLOAD.format(str(marker)).encode())
-    assert _job._work("ingest", tmp_path, {}) == _project.WRONG, "there is no params.yaml"
+    assert job._work("ingest", tmp_path, {}) == layout.WRONG, "there is no params.yaml"
     assert not marker.exists()
 
 
@@ -92,12 +92,12 @@ def test_a_project_that_somebody_has_made_before_is_not_used(tmp_path: Path, mon
     (tmp_path / "store/projects").mkdir(parents=True)
     (tmp_path / "store/projects/zerosum-ingest-0a-1").symlink_to(tmp_path / "theirs")
     with pytest.raises(UserError, match="is there already"):
-        _job.project(str(tmp_path / "store"), TICKET)
+        job.project(str(tmp_path / "store"), TICKET)
     assert list((tmp_path / "theirs").iterdir()) == []
     (tmp_path / "store/projects/zerosum-ingest-0a-1").unlink()
     left = tmp_path / "store/projects/zerosum-ingest-0a-0/yaml.py"
     files.write_bytes(left, b"")
-    made = _job.project(str(tmp_path / "store"), TICKET)
+    made = job.project(str(tmp_path / "store"), TICKET)
     assert made.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in made.iterdir()) == ["dvc.yaml", "params.yaml", "pipeline", "stages"]
     assert not left.exists()
@@ -116,13 +116,13 @@ class Log:
 def test_outs_that_were_swapped_are_refused(store: Store, tmp_path: Path) -> None:
     """What the job made is known by its log, which comes through Ray; the last line is the job's own."""
     written = store.write("jobs/j-1/end.json", {"code": 0, "outs": "a" * 64})
-    told = f"shards: {_remote.ENDED} {'b' * 64}\n{_remote.ENDED} {'b' * 64}\n{_remote.ENDED} {written}\n"
-    assert _remote.ending(Log(told), store, "j-1") == {"code": 0, "outs": "a" * 64}
-    assert _remote.ending(Log("killed\n"), store, "j-1") == {}
-    assert _remote.ending(Log(f"a class named {_remote.ENDED} {written}\n"), store, "j-1") == {}
+    told = f"shards: {remote.ENDED} {'b' * 64}\n{remote.ENDED} {'b' * 64}\n{remote.ENDED} {written}\n"
+    assert remote.ending(Log(told), store, "j-1") == {"code": 0, "outs": "a" * 64}
+    assert remote.ending(Log("killed\n"), store, "j-1") == {}
+    assert remote.ending(Log(f"a class named {remote.ENDED} {written}\n"), store, "j-1") == {}
     store.write("jobs/j-1/end.json", {"code": 0, "outs": "c" * 64})
     with pytest.raises(BrokenArtefact, match="somebody has changed it"):
-        _remote.ending(Log(told), store, "j-1")
+        remote.ending(Log(told), store, "j-1")
 
 
 def test_outs_of_other_names_are_refused(store: Store, tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_outs_of_other_names_are_refused(store: Store, tmp_path: Path) -> None:
         files.write_bytes(tmp_path / "theirs" / name, b"{}")
     key = store.push(tmp_path / "theirs", ["artifacts", "params.yaml"])
     with pytest.raises(BrokenArtefact, match="outside of artifacts/model"):
-        _remote._fetch(store, key, ["artifacts/model"], tmp_path)
+        remote._fetch(store, key, ["artifacts/model"], tmp_path)
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == []

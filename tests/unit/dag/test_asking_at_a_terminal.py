@@ -22,7 +22,7 @@ pytestmark = [
 SCRIPT = """
 import sys, time
 from pipeline.cluster.connect.supervisor import supervise
-from stages._remote import _asking
+from pipeline.dag.remote import _asking
 
 class Jobs:
     def stop(self, job):

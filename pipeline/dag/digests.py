@@ -29,7 +29,7 @@ def modules(params: Params, root: Path, stage: str) -> dict[str, str]:
     Raises:
         UserError: if a source file is not Python.
     """
-    packages = {"pipeline": own_plugins.folders(), "stages": [Path(__file__).parent]}
+    packages = {"pipeline": own_plugins.folders(), "stages": [Path(__file__).parents[2] / "stages"]}
     for top, folders in packages.items():
         if (root / top).is_dir():  # of a checkout, or a job's copy
             folders[0] = root / top

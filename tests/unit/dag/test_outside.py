@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from pipeline import params as whole
+from pipeline.dag import outside, remote
 from pipeline.data import packing, parcels
 from pipeline.errors import SettingsError
 from pipeline.storage.store import Store
-from stages import _outside, _remote
 
 ROOT = Path(__file__).parents[3]
 S3 = "s3://bucket/prefix?region=x"
@@ -62,12 +62,12 @@ def test_a_source_that_only_this_machine_has_travels(
     chosen = {"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage}
     params, store = settings(chosen), Store(storage)
     packing.ingest(params.ingest, here / "shards")
-    listing = _outside.sent_source(store, params, "ingest")
+    listing = outside.sent_source(store, params, "ingest")
     assert capsys.readouterr().out == "sending the items of image_folder . 20\n"
     parcels.receive(store, listing, here / "job")
     (here / "pictures").rename(here / "elsewhere")
-    monkeypatch.setenv(_outside.SOURCE, str(here / "job"))
-    packing.ingest(params.ingest, here / "afar", source=_outside.source(params))
+    monkeypatch.setenv(outside.SOURCE, str(here / "job"))
+    packing.ingest(params.ingest, here / "afar", source=outside.source(params))
     assert (here / "afar/manifest.json").read_bytes() == (here / "shards/manifest.json").read_bytes()
 
 
@@ -84,7 +84,7 @@ def test_a_source_that_only_this_machine_has_travels(
 def test_nothing_travels(stage: str, storage: str, source: dict[str, Any]) -> None:
     """Where it did, it would be an error: nobody answers at S3, and there is no picture in the folder."""
     params = settings({"ingest.source": source, "run.storage": storage})
-    assert _outside.sent_source(Store(storage), params, stage) == ""
+    assert outside.sent_source(Store(storage), params, stage) == ""
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_a_source_that_is_not_fit_is_refused_before_it_is_sent(bucket: str) -> N
     storage = bucket.replace("/runs", "/unfit")
     params = settings({"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage})
     with pytest.raises(SettingsError, match=r"ingest\.source\.folder: 'pictures' is empty"):
-        _outside.sent_source(Store(storage), params, "ingest")
+        outside.sent_source(Store(storage), params, "ingest")
     assert Store(storage).names("blobs") == []
 
 
@@ -113,7 +113,7 @@ def test_a_refused_job_is_told_where_its_source_was_looked_for(
 ) -> None:
     """ "Does not exist", says the source of a folder that the workstation has: it is the cluster's that is meant."""
     params = settings({"ingest.source": {"name": "image_folder", "folder": folder}, "run.storage": storage})
-    assert ("on the cluster" in _remote.whose_folders(params, stage)) is told
+    assert ("on the cluster" in remote.whose_folders(params, stage)) is told
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_references_files_arrive_under_their_names(weights: str, arrives: str 
         }
     )
     store = Store(str(here / "store"))
-    bundles = _outside.sent(store, params, "reference")
-    found = _outside.received(store, bundles, here / "job")
+    bundles = outside.sent(store, params, "reference")
+    found = outside.received(store, bundles, here / "job")
     expected = {"reference.statistics": "statistics.npz"} | (
         {"reference.extractor.weights": arrives} if arrives else {}
     )
@@ -143,7 +143,7 @@ def test_a_references_files_arrive_under_their_names(weights: str, arrives: str 
         assert Path(path).is_relative_to(here / "job")
         assert Path(path).name == Path(expected[setting]).name
         assert Path(path).read_text() == expected[setting]
-    assert _outside.sent(store, params, "train") == {}
+    assert outside.sent(store, params, "train") == {}
 
 
 def test_what_is_told_of_a_file_travels_with_it(here: Path) -> None:
@@ -153,16 +153,16 @@ def test_what_is_told_of_a_file_travels_with_it(here: Path) -> None:
     extractor = {"name": "inception", "weights": "weights.safetensors"}
     params = settings({"reference.extractor": extractor, "register.metric": "fid"})
     store = Store(str(here / "store"))
-    bundles = _outside.sent(store, params, "reference")
-    (weights,) = _outside.received(store, bundles, here / "job").values()
+    bundles = outside.sent(store, params, "reference")
+    (weights,) = outside.received(store, bundles, here / "job").values()
     assert Path(weights).name == "weights.safetensors"
     assert Path(weights).with_suffix(".json").read_text() == "{}"
     told.write_text('{"sha256": "0"}')
-    assert _outside.sent(store, params, "reference") != bundles
+    assert outside.sent(store, params, "reference") != bundles
 
 
 def test_an_extractor_without_files_sends_none(here: Path) -> None:
-    assert _outside.sent(Store(str(here / "store")), settings({}), "reference") == {}
+    assert outside.sent(Store(str(here / "store")), settings({}), "reference") == {}
 
 
 def test_a_tilde_is_written_out_before_a_job_reads_the_settings(
@@ -170,7 +170,7 @@ def test_a_tilde_is_written_out_before_a_job_reads_the_settings(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     found = settings({"ingest.source": {"name": "image_folder", "folder": "~/pictures", "labels": "none"}})
-    assert _outside.written_out(found) == {"ingest.source.folder": str(tmp_path / "pictures")}
-    assert _outside.written_out(settings({})) == {}
+    assert outside.written_out(found) == {"ingest.source.folder": str(tmp_path / "pictures")}
+    assert outside.written_out(settings({})) == {}
     listed = settings({"ingest.source": {"name": "image_folder", "folder": "x", "links": ["~/store", "/other"]}})
-    assert _outside.written_out(listed) == {"ingest.source.links": [str(tmp_path / "store"), "/other"]}
+    assert outside.written_out(listed) == {"ingest.source.links": [str(tmp_path / "store"), "/other"]}

@@ -1,6 +1,6 @@
 """What a job runs on the cluster: its inputs, the stage itself, its outs into the store.
 
-python -m stages._job <storage> <ticket> <sha256 of the ticket>
+python -m pipeline.dag.job <storage> <ticket> <sha256 of the ticket>
 
 The command comes through Ray, whose token guards it, and the store is guarded less: so the command holds the ticket's
 hash, the ticket those of all else that is fetched, and the job's log, which is Ray's too, that of how it ended. Code
@@ -21,6 +21,8 @@ from typing import Any
 
 from pipeline import own_plugins, streams
 from pipeline import params as whole
+from pipeline.dag import digests, journal, layout, outside
+from pipeline.dag.remote import ARTEFACTS, CODE, ENDED, copy_code
 from pipeline.data import parcels
 from pipeline.errors import UserError
 from pipeline.settings import override
@@ -28,8 +30,6 @@ from pipeline.storage import files, yaml_text
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.node_cache import JOBS, LEAST, NodeCache
 from pipeline.storage.store import Store
-from stages import _code, _journal, _outside, _project
-from stages._remote import ARTEFACTS, CODE, ENDED, copy_code
 
 
 def main(storage: str, ticket: str, sha256: str) -> int:
@@ -44,24 +44,24 @@ def main(storage: str, ticket: str, sha256: str) -> int:
     stage, root = str(asked["stage"]), project(storage, ticket)
     if asked["inputs"]:
         _pull(store, asked["inputs"], root, int(whole.check(asked["params"]).run.cache_megabytes))
-    settings = override(asked["params"], _outside.received(store, asked["outside"], root / "outside"))
+    settings = override(asked["params"], outside.received(store, asked["outside"], root / "outside"))
     (root / "params.yaml").write_text(yaml_text.dump(settings), encoding="utf-8")
-    if _code.sha256(whole.check(settings), root, stage) != asked["code"]:
+    if digests.sha256(whole.check(settings), root, stage) != asked["code"]:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
-        return _project.DRIFTED
-    told = {_project.INPUTS: str(asked["inputs"])}
+        return layout.DRIFTED
+    told = {layout.INPUTS: str(asked["inputs"])}
     if asked["source"]:
-        told[_outside.SOURCE] = str(root / "outside" / "source")
+        told[outside.SOURCE] = str(root / "outside" / "source")
         parcels.receive(store, str(asked["source"]), root / "outside" / "source")
-    journal, begun = root / "journal.jsonl", time.monotonic()
+    entries, begun = root / "journal.jsonl", time.monotonic()
     job = root.name
-    _journal.write(journal, "job", job=job, stage=stage, lineage=asked["lineage"])
-    with _journal.sent(store, journal, job):
-        code, outs = _work(stage, root, {**told, _journal.PLACE: str(journal)}), ""
+    journal.write(entries, "job", job=job, stage=stage, lineage=asked["lineage"])
+    with journal.sent(store, entries, job):
+        code, outs = _work(stage, root, {**told, journal.PLACE: str(entries)}), ""
         if code == 0:
-            outs = store.push(root, [str(out) for out in _project.described(root, stage).get("outs", [])])
+            outs = store.push(root, [str(out) for out in layout.described(root, stage).get("outs", [])])
         # After the push: a job whose outs did not arrive has not ended well.
-        _journal.write(journal, "end", code=code, seconds=round(time.monotonic() - begun, 1))
+        journal.write(entries, "end", code=code, seconds=round(time.monotonic() - begun, 1))
     end = store.write(str(PurePosixPath(ticket).with_name("end.json")), {"code": code, "outs": outs})
     shutil.rmtree(root)
     print(f"{ENDED} {end}", flush=True)
@@ -104,7 +104,7 @@ def _work(stage: str, root: Path, told: dict[str, str]) -> int:
 
     Python would look for modules in `root` first; here it looks in the folder that this module was loaded from.
     """
-    code = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    code = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, **told, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
     if own := own_plugins.folder():
         environment[own_plugins.VARIABLE] = str(own)  # of Ray's folder too
@@ -125,9 +125,9 @@ if __name__ == "__main__":
         sys.exit(main(*sys.argv[1:]))
     except UserError as mistake:
         print(mistake, file=sys.stderr)
-        sys.exit(_project.WRONG)
+        sys.exit(layout.WRONG)
     except OSError as error:
         if not files.disk_is_full(error):
             raise
         print(f"the disk of the job's machine is full: {error}; free some space and run it again", file=sys.stderr)
-        sys.exit(_project.FAILED)
+        sys.exit(layout.FAILED)

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from pipeline.dag import journal
 from pipeline.errors import UserError
 from pipeline.storage.store import Store
-from stages import _journal
 
 EVERY = 30.0  # seconds
 HASTE = 5.0  # seconds
@@ -45,7 +45,7 @@ class Recording:
         self._thread.join(None if kind is None else HASTE)
 
     def _listen(self) -> None:
-        while not self._done.wait(_journal.seldom(EVERY, self._bytes)):
+        while not self._done.wait(journal.seldom(EVERY, self._bytes)):
             self._record()
         self._record()
 
@@ -53,7 +53,7 @@ class Recording:
         from pipeline.registry import journals
 
         try:
-            text = self._store.read_text(_journal.name(self._job))
+            text = self._store.read_text(journal.name(self._job))
             lines, self._bytes = journals.parsed(text, self._job), len(text)
             if not lines or (len(lines) == self._lines and self._ended is None):
                 return

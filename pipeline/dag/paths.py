@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cluster.tasks import map_tasks
 from pipeline.cluster.training import resources
+from pipeline.dag.layout import INPUTS, Project
 from pipeline.formats.reference import Reference
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
@@ -14,7 +15,6 @@ from pipeline.scoring.extract import Mapped
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.node_cache import LEAST
 from pipeline.storage.store import Store
-from stages._project import INPUTS, Project
 
 
 def paths(params: Params, project: Project) -> dict[str, Any]:
