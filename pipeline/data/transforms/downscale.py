@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
 from pipeline.data.transform import Transform as Base
@@ -35,7 +34,5 @@ class Transform(Base[Config]):
         height, width = (side // self.config.factor for side in values.shape[2:])
         found = np.empty((len(values), values.shape[1], height, width), dtype=np.uint8)
         for made, pixels in zip(found, values, strict=True):
-            image = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
-            small = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-            made[:] = small if len(pixels) == 1 else small.transpose(2, 0, 1)
+            made[:] = _shared.resized(pixels, (height, width))
         return found

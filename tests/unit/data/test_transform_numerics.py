@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,98 @@ def test_noise_has_the_spread_that_is_asked_for_and_follows_the_example() -> Non
     assert not np.array_equal(found[1], opened("noise", std=0.2, seed=1)(x[:1], np.array([9]))[0])
     sound = opened("noise", std=3.0)(np.zeros((1, 1, 500), np.float32), NOBODY)
     assert float(np.abs(sound).max()) == 1
+
+
+# --- degrade ------------------------------------------------------------------------------------
+
+CLEAN: dict[str, Any] = {"blur": [0, 0], "noise": [0, 0], "jpeg": None}
+
+
+def test_degrading_by_nothing_is_the_image_and_by_a_factor_alone_is_downscale() -> None:
+    x = image((3, 12, 20))
+    assert np.array_equal(opened("degrade", **CLEAN)(x, NOBODY), x)
+    assert np.array_equal(opened("degrade", **CLEAN, factor=4)(x, NOBODY), opened("downscale", factor=4)(x, NOBODY))
+
+
+def test_the_blur_is_scipys_gaussian() -> None:
+    x = image((3, 21, 17))
+    expected = ndimage.gaussian_filter(x[0].astype(float), (0, 1.3, 1.3), mode="nearest", radius=(0, 4, 4))
+    found = opened("degrade", **{**CLEAN, "blur": [1.3, 1.3]})(x, NOBODY)[0]
+    assert float(np.abs(found - expected).max()) <= 0.5 + 1e-6
+
+
+def test_jpeg_is_pillows_and_leaves_alpha() -> None:
+    x = image((4, 16, 24))
+    buffer = io.BytesIO()
+    Image.fromarray(x[0, :3].transpose(1, 2, 0)).save(buffer, "JPEG", quality=40)
+    expected = np.asarray(Image.open(buffer)).transpose(2, 0, 1)
+    found = opened("degrade", **{**CLEAN, "jpeg": [40, 40]})(x, NOBODY)[0]
+    assert np.array_equal(found[:3], expected)
+    assert np.array_equal(found[3], x[0, 3])
+
+
+def test_each_example_is_damaged_in_its_own_way_within_the_ranges() -> None:
+    x = np.full((40, 1, 32, 32), 128, np.uint8)
+    found = opened("degrade", blur=[0, 0], noise=[0.05, 0.2], jpeg=None)(x, np.arange(40)).astype(float)
+    spreads = found.std(axis=(1, 2, 3)) / 127.5
+    assert 0.04 < spreads.min() < 0.08
+    assert 0.17 < spreads.max() < 0.22
+    enlarged = opened("degrade", factor=4, same_size=True)
+    assert enlarged.field(of((3, 16, 20))).shape == (3, 16, 20)
+    assert enlarged(image((3, 16, 20)), NOBODY).shape == (1, 3, 16, 20)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"blur": [2, 1]}, {"blur": [0, 50]}, {"noise": [-0.1, 1]}, {"jpeg": [0, 50]}, {"jpeg": [10, 101]}, {"factor": 0}],
+)
+def test_ranges_of_a_degradation_that_are_none_are_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(keys))):
+        opened("degrade", **keys)
+
+
+# --- mask ---------------------------------------------------------------------------------------
+
+
+def test_a_box_has_the_size_that_is_asked_for_and_is_grey() -> None:
+    x = np.full((5, 3, 20, 40), 7, np.uint8)
+    keys: dict[str, Any] = {"size": [0.5, 0.5]}
+    numbers = np.arange(5)
+    mask = opened("mask", gives="mask", **keys)(x, numbers)
+    assert np.array_equal(np.unique(mask), [0, 255])
+    assert (mask == 0).sum(axis=(1, 2, 3)).tolist() == [10 * 20] * 5
+    assert len({each.tobytes() for each in mask}) > 1, "each in a place of its own"
+    masked = opened("mask", **keys)(x, numbers)
+    assert np.array_equal(masked, np.where(mask == 0, 128, x))
+    both = opened("mask", gives="both", **keys)
+    assert both.field(of((3, 20, 40))).shape == (4, 20, 40)
+    assert np.array_equal(both(x, numbers), np.concatenate([masked, mask], axis=1))
+
+
+def test_a_mask_is_a_mask_and_follows_its_seed() -> None:
+    x = image((3, 32, 32))
+    made = opened("mask", gives="mask").field(of((3, 32, 32)))
+    assert (made.kind, made.shape, made.dtype) == ("mask", (1, 32, 32), "uint8")
+    first, again, other = (opened("mask", gives="mask", seed=seed)(x, NOBODY) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    with pytest.raises(ValueError, match="3 channels"):
+        opened("mask", gives="both").field(of((1, 8, 8)))
+
+
+def test_strokes_are_lines_of_a_brush() -> None:
+    x = image((1, 64, 64))
+    found = opened("mask", gives="mask", holes="strokes", size=[0.3, 0.3])(x.repeat(20, 0), np.arange(20))
+    share = (found == 0).mean(axis=(1, 2, 3))
+    assert share.min() > 0.01
+    assert share.max() < 0.6
+    more = opened("mask", gives="mask", holes="strokes", size=[0.3, 0.3], count=[6, 6])(x.repeat(20, 0), np.arange(20))
+    assert (more == 0).mean() > 2 * share.mean()
+
+
+@pytest.mark.parametrize(
+    "keys", [{"size": [0.5, 1.5]}, {"size": [0, 0.5]}, {"count": [0, 1]}, {"count": [2, 1]}, {"holes": "rings"}]
+)
+def test_holes_that_cannot_be_are_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(keys))):
+        opened("mask", **keys)
