@@ -149,6 +149,9 @@ def fit_and_score(
     check_data(family, spec)
     later = experiment.load_later()
     schedules.check(family, later, spec)
+    for each in (family, *(family for _, family in later)):
+        if each.perceives:
+            each.perceive(Reference.load(Path(experiment.reference)).extractor())
     needs = family.needs.union(*(each.needs for _, each in later))
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
     folder = Path(experiment.scratch)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from pipeline.contract.extractor import AnyExtractor
 from pipeline.contract.turns import LatentSpec, Networks, Phase, Player, Segment, State
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
@@ -63,6 +64,19 @@ class Family(ABC, Generic[ConfigT]):
     def inputs(self) -> frozenset[str]:
         """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
         return frozenset()
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Pretrained weights that its objectives look through, by their files in `assets/`."""
+        return ()
+
+    @property
+    def perceives(self) -> bool:
+        """Whether its objectives look through the reference's extractor, which training hands to `perceive`."""
+        return False
+
+    def perceive(self, extractor: AnyExtractor) -> None:
+        """Take the reference's extractor, loaded and frozen. Called before training, where it `perceives`."""
 
     def modern_state(self, network: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One network's weights, stored by this version or an earlier one, by today's names."""

@@ -106,6 +106,11 @@ class AdversarialFamily(AugmentingFamily[C]):
         """What D's player owns."""
         return ("discriminator",)
 
+    @property
+    def adversarial(self) -> float:
+        """Weight of the loss in what G minimises."""
+        return 1.0
+
     def further_phases(self) -> tuple[Phase, ...]:
         """Lazy phases of G, behind its own."""
         return ()
@@ -186,7 +191,7 @@ class AdversarialFamily(AugmentingFamily[C]):
         return ("discriminator", "generator") if self.first == "discriminator" else ("generator", "discriminator")
 
     def _phase(self, name: str, player: str, objective: Objective, batch: Reads, **keys: Any) -> Phase:
-        noise = self.latents[0].name if self.config.shares else ""
+        noise = self.latents[0].name if self.config.shares and self.latents else ""
         return Phase(name, player, objective, batch, noise, apply="end" if self.config.simultaneous else "now", **keys)
 
     def _turn(self, player: str, objective: Objective, **keys: Any) -> Phase:
@@ -254,7 +259,8 @@ class AdversarialFamily(AugmentingFamily[C]):
         loss = self.loss.generator(of_real, self.logits(on_fake))
         parts = {"loss": loss, "fake": self.logits(on_fake).detach().mean()}
         parts |= {} if of_real is None else {"real": of_real.mean()}
-        return _added(loss, parts, self.generator_terms(turn, Passes(real, fake, on_real, on_fake)))
+        total = loss if self.adversarial == 1 else self.adversarial * loss
+        return _added(total, parts, self.generator_terms(turn, Passes(real, fake, on_real, on_fake)))
 
 
 def _added(total: Tensor, parts: dict[str, Tensor], terms: Terms) -> dict[str, Tensor]:

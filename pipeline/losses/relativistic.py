@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.settings import Settings
@@ -12,6 +13,7 @@ class Config(Settings):
     """`average` compares with the other side's mean (RaGAN) in place of the pair's other half (RpGAN)."""
 
     average: bool = False
+    scale: float = Field(default=1.0, gt=0, description="of the discriminator's loss")
 
 
 class Loss:
@@ -30,11 +32,14 @@ class Loss:
         self.config = config
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        if self.config.average:
-            return F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()
-        return F.softplus(fake - real).mean()
+        return self.config.scale * self._apart(real, fake)
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         if real is None:
             raise ValueError("a relativistic loss compares with logits on reals: hand them in")
-        return self.discriminator(fake, real)
+        return self._apart(fake, real)
+
+    def _apart(self, above: Tensor, below: Tensor) -> Tensor:
+        if self.config.average:
+            return F.softplus(below.mean() - above).mean() + F.softplus(below - above.mean()).mean()
+        return F.softplus(below - above).mean()

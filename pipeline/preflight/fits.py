@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import plugins
+from pipeline.assets import place
 from pipeline.cluster.training.resources import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.contract.checks import check_data, check_fields
@@ -74,6 +75,8 @@ def sources_of_fields() -> dict[str, str]:
 def check_extractor(params: Params, family: AnyFamily) -> None:
     """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
 
+    Also a design whose losses look through an extractor, or through weights, that are not there.
+
     Raises:
         SettingsError: naming the extractor that would do.
     """
@@ -83,6 +86,17 @@ def check_extractor(params: Params, family: AnyFamily) -> None:
             f"reference.extractor.name: none looks at nothing, and {family.name} is scored by what an extractor sees; "
             "take classifier, or random_projection where nothing is labelled"
         )
+    if blind and family.perceives:
+        raise SettingsError(
+            f"families.{family.name}.content: reference looks through reference.extractor, and none looks at nothing; "
+            "take another extractor, or content: {name: pixels}"
+        )
+    for name in family.assets:
+        if not place(name).is_file():
+            raise SettingsError(
+                f"families.{family.name}.content: the weights of {name} are not on this machine; `zerosum weights "
+                f"fetch {name}` puts them there, or take content: {{name: reference}}, which needs none"
+            )
     if not blind and not family.needs:
         raise SettingsError(
             f"reference.extractor.name: {family.name} has no data that an extractor could look at; take none, with "

@@ -36,11 +36,21 @@ def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) ->
     published = next(iter(canon_of(name).values())).spec
     shapes = {"image": (published.shape[0], side, side), "waveform": (1, SAMPLES)}
     shape = shapes.get(published.modality, published.shape)
-    fields = tuple(
-        replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
-    )
+    fields = tuple(replace(each, shape=_reduced(each.shape, published, shape)) for each in published.fields)
     rate = RATE if published.modality == "waveform" else None
     return DataSpec(published.modality, shape, classes, published.dtype, fields, rate)
+
+
+def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A field's shape beside an x of `shape`: as x where it is as large, of images as much smaller as published."""
+    if field[1:] == published.resolution:
+        return shape
+    if published.modality != "image":
+        return field
+    return (
+        field[0],
+        *(side * own // whole for side, own, whole in zip(shape[1:], field[1:], published.resolution, strict=True)),
+    )
 
 
 def makes_images_alone(name: str) -> bool:

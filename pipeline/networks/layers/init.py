@@ -70,3 +70,13 @@ def glorot(*networks: nn.Module, residual_gain: float = math.sqrt(2)) -> None:
 def uniform_variance(weight: Tensor, variance: float) -> None:
     """U(−√(3v), √(3v)): uniform of the given variance."""
     nn.init.uniform_(weight, -math.sqrt(3 * variance), math.sqrt(3 * variance))
+
+
+@torch.no_grad()
+def kaiming(*networks: nn.Module, scale: float = 1.0) -> None:
+    """Weights of convolutions N(0, 2 / fan-in) (He et al. 2015), times `scale`, biases 0."""
+    for module in _modules(networks):
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.kaiming_normal_(module.weight)
+            module.weight.mul_(scale)
+            _zero_bias(module)
