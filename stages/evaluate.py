@@ -65,6 +65,7 @@ def main(params: Params, project: runner.Project) -> None:
         provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
         confusion=confusion(result.seen, manifest.spec.classes),
         accuracy=reference.card.report.get("accuracy"),
+        pairs=result.pairs,
         floor=small_n(reference, curves, params.evaluate.seed),
     )
     write_report(project.artefact("report"), inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -17,8 +17,9 @@ from pipeline.contract.predictions import Predictions
 from pipeline.errors import UserError
 from pipeline.settings import Settings
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout"]
-"""What a metric looks at; "classes": class predictions that are of the data's own classes."""
+Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs"]
+"""What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
+truths of their inputs."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -84,11 +85,36 @@ class Side:
 
 
 @dataclass(frozen=True)
+class PairBlock:
+    """Samples and what each ought to be, uint8 (n, C, H, W); given: what they were made from, where it is an image.
+
+    given has the truths' size, and their channels or one.
+    """
+
+    made: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    given: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples of a design with inputs, each beside its truth.
+
+    count: how many there are. blocks: the first of them, at most as many as it is asked for, in order. baseline: what
+    `given` is, in words.
+    """
+
+    count: int
+    blocks: Callable[[int], Iterator[PairBlock]]
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
-    reals are; None where they are something else.
+    reals are; None where they are something else. pairs: samples with their truths; None where no truth is known.
     """
 
     real: Side
@@ -99,6 +125,7 @@ class Statistics:
     conditional: bool = False
     classes: tuple[str, ...] = ()
     split: Literal["train", "holdout"] | None = "train"
+    pairs: Pairs | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,8 @@ class Score:
     """One named value of one repeat; `note` says what a reader must know to interpret it.
 
     spread: of the parts that the metric averages, in one repeat. n_real, n_fake: how many of either
-    side it looked at; 0 = the side plays no part. warnings: what makes it less than it seems.
+    side it looked at; 0 = the side plays no part. warnings: what makes it less than it seems. each: of a metric of
+    pairs, the value of each.
     """
 
     name: str
@@ -118,6 +146,7 @@ class Score:
     spread: float | None = None
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=lambda: {})
+    each: NDArray[np.float64] | None = field(default=None, compare=False)
 
 
 class Metric(ABC, Generic[MetricConfig]):

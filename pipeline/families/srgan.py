@@ -81,7 +81,7 @@ _SMALL: dict[str, Any] = {
     "content": {"name": "reference", "weight": 1.0, "distance": "l2"},
     "pixels": 1.0,
     "discriminator_width": 16,
-    **both(lr=5e-4),
+    **both(lr=1e-3),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -101,7 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "adversarial": 5e-3 / 2,
         **both(**_falling(2e-4, 1e-4, PRETRAINING).model_dump()),
     },
-    "zoo": {"generator_width": 32, "blocks": 6, "pretraining": 160_000, **_SMALL},
+    "zoo": {"generator_width": 32, "blocks": 4, "pretraining": 40_960, **_SMALL},
     "smoke": {
         "generator_width": 6,
         "blocks": 1,

@@ -26,7 +26,8 @@ class ReportInputs:
 
     floor: (n, mean, deviation) of what n draws of train score, n being that of the readings in `curves`.
     grids: (examples seen, PNG bytes) in order. confusion: (asked for, recognised as) of each
-    sample. curves: the loop's ticks. trials: the search's rows. provenance: hashes and versions.
+    sample. pairs: score's name → its value of each held-out pair. curves: the loop's ticks. trials: the search's rows.
+    provenance: hashes and versions.
     """
 
     title: str
@@ -40,6 +41,7 @@ class ReportInputs:
     confusion: Sequence[tuple[str, str]] = ()
     accuracy: float | None = None
     floor: tuple[int, float, float] | None = None
+    pairs: Mapping[str, Sequence[float]] = field(default_factory=lambda: {})
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ def headlines(records: Sequence[ScoreRecord]) -> list[Headline]:
     for name, sentence in sentences.items():
         if name in by_name:
             found.append(Headline(name.replace("_", " "), _with_spread(by_name[name]), sentence))
+    for record in records:
+        given = by_name.get(f"{record.name}_of_input")
+        if given is not None:
+            unit = " dB" if record.name.startswith("psnr") else ""
+            verdict = f"between samples and their truths; between inputs and truths {number(given.value)}{unit}"
+            label = record.name.replace("_", " ").upper()
+            found.append(Headline(label, f"{number(record.value)}{unit}", verdict, record.value > given.value))
     if "memorisation" in by_name:
         found.append(_memorisation(by_name["memorisation"], by_name.get("nearest_train_ratio")))
     return found
@@ -152,6 +161,9 @@ def _save_plots(folder: Path, inputs: ReportInputs) -> None:
     tables.write(folder / "scores.csv", ("name", "value", "spread"), scores)
     if inputs.confusion:
         tables.write(folder / "confusion.csv", ("actual", "predicted"), inputs.confusion)
+    if inputs.pairs:
+        numbered = enumerate(zip(*inputs.pairs.values(), strict=True))
+        tables.write(folder / "pairs.csv", ("number", *inputs.pairs), [(row, *values) for row, values in numbered])
     if inputs.gallery is not None:
         for name in ("samples", "interpolation", "truncation", "nearest"):
             if picture_bytes := getattr(inputs.gallery, name):

@@ -71,6 +71,8 @@ def _agrees(where: str, side: GivenStatistics, viewer: BoundExtractor) -> None:
 
 def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
     """Why a metric of these needs cannot be had; None where it can."""
+    if "pairs" in needs:
+        return "it compares samples with the truths of their inputs, which the stage evaluate alone has"
     if "logits" in needs:
         return _no_predictions(needs, pair)
     if pair.real is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ from pipeline.scoring.extract import (
     one_by_one,
 )
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
+from pipeline.scoring.pairing import pairs_of
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
 from pipeline.threads import one_blas_thread
@@ -41,10 +42,14 @@ WITHOUT_DATA = 4096
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model scored, and the first repeat's samples as the extractor saw them."""
+    """What a model scored, and the first repeat's samples as the extractor saw them.
+
+    pairs: of metrics of pairs, the first repeat's value of each pair, by the score's name.
+    """
 
     records: list[ScoreRecord]
     seen: Side
+    pairs: dict[str, list[float]] = field(default_factory=lambda: {})
 
 
 def evaluate(
@@ -68,7 +73,7 @@ def evaluate(
     generator, card = open_model(model, device=world.device, threads=settings.threads, inputs=inputs)
     if card.spec != reference.card.spec:
         raise UserError(f"the model makes {card.spec.shape}, the reference measured {reference.card.spec.shape}")
-    metrics = applicable(settings, reference, generator.conditional)
+    metrics = applicable(settings, reference, generator)
     sampler = Sampler(settings, reference, generator, card, model, inputs)
     repeats: list[list[Score]] = []
     first: Side | None = None
@@ -81,10 +86,11 @@ def evaluate(
             found = [score for metric in metrics for score in metric.compute(sampler.statistics(metric, fake, seed))]
         repeats.append([*found, *sampler.walked(seed), *sampler.own(seed)])
     assert first is not None  # repeats ≥ 1
-    return Evaluation(summarise(repeats, settings, reference, averaged=card.averaged), first)
+    pairs: dict[str, list[float]] = {score.name: score.each.tolist() for score in repeats[0] if score.each is not None}
+    return Evaluation(summarise(repeats, settings, reference, averaged=card.averaged), first, pairs)
 
 
-def applicable(settings: EvaluateSettings, reference: Reference, conditional: bool) -> list[AnyMetric]:
+def applicable(settings: EvaluateSettings, reference: Reference, generator: SampleSource) -> list[AnyMetric]:
     """The metrics whose needs this extractor and this model can meet, in the settings' order."""
     if reference.blind:
         return []
@@ -94,8 +100,10 @@ def applicable(settings: EvaluateSettings, reference: Reference, conditional: bo
         missing.add("logits")
     if seen_by.predicts != "the data's classes":
         missing.add("classes")
-    if not conditional:
+    if not generator.conditional:
         missing.add("labels")
+    if pairs_of(generator, settings.seed) is None:
+        missing.add("pairs")
     found = [cast(AnyMetric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
     return [metric for metric in found if not metric.needs & missing]
 
@@ -189,6 +197,7 @@ class Sampler:
             seed=seed,
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
+            pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
         )
         foreign = reference.statistics if metric.needs == MOMENTS else None
         return found if foreign is None else replace(found, real=Side(foreign), split=None)

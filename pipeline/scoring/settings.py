@@ -17,6 +17,8 @@ METRICS: list[dict[str, Any]] = [
     {"name": "density_coverage"},
     {"name": "label_agreement"},
     {"name": "memorisation"},
+    {"name": "psnr"},
+    {"name": "ssim"},
 ]
 
 

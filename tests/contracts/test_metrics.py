@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.contract.metric import AnyMetric, Need, Side, Statistics
+from pipeline.contract.metric import AnyMetric, Need, PairBlock, Pairs, Side, Statistics
 from pipeline.settings import Settings
 
 METRICS = plugins.names("metrics")
@@ -25,7 +25,11 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
         return Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
 
     who = ExtractorIdentity("toy", "ab" * 32, 5)
-    return Statistics(side(draw, 60), side(other, 50, 0.3), side(draw, 20), who, seed, True, ("a", "b", "c"))
+    truth = draw.integers(0, 256, (20, 3, 12, 12), np.uint8)
+    made = np.clip(truth + other.integers(0, 9, truth.shape), 0, 255).astype(np.uint8)
+    pairs = Pairs(20, lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]), "the input")
+    sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
+    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs)
 
 
 @pytest.mark.parametrize("name", METRICS)
