@@ -23,11 +23,14 @@ class Limit:
 
 LIMITS = {
     # Of data sources and scored folders.
-    "ITEM_BYTES": Limit(64 * MIB, "bytes", "one image or sound file, as stored", "ingest.max_bytes"),
+    "ITEM_BYTES": Limit(
+        64 * MIB, "bytes", "one image or sound file, as stored", "ingest.max_bytes; explore --set max_bytes"
+    ),
     "ITEM_PIXELS": Limit(
         16 * MIB, "pixels", "one image, once decoded", "ingest.max_pixels; score --max-pixels; explore --set max_pixels"
     ),
     "MOST_PIXELS": Limit(89_478_485, "pixels", "what those may be raised to: Pillow's own limit"),
+    "TRANSLATED_PIXELS": Limit(256 * MIB, "pixels", "one picture that `explore translate` makes"),
     "JPEG_SCANS": Limit(100, "scans", "a JPEG: a progressive one has about ten"),
     "WAV_CHUNKS": Limit(4096, "chunks", "what stands before the samples of a sound file"),
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
@@ -90,6 +93,7 @@ LIMITS = {
 ITEM_BYTES = LIMITS["ITEM_BYTES"].value
 ITEM_PIXELS = LIMITS["ITEM_PIXELS"].value
 MOST_PIXELS = LIMITS["MOST_PIXELS"].value
+TRANSLATED_PIXELS = LIMITS["TRANSLATED_PIXELS"].value
 JPEG_SCANS = LIMITS["JPEG_SCANS"].value
 WAV_CHUNKS = LIMITS["WAV_CHUNKS"].value
 IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value

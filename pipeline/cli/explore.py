@@ -26,6 +26,7 @@ from pipeline.types import Array, DataSpec
 
 ROOM = "explorations"
 RECORD = "explore.json"
+LIGHT = 4  # of zlib: pictures may have hundreds of megapixels
 CLASSES = ("label", "classes")
 INDICES = ("label_index", "class_indices")
 
@@ -74,6 +75,9 @@ def _write(out: Path, findings: Findings, about: dict[str, Any], card: ModelCard
                 files.write_bytes(out / f"{name}{end}", data)
                 written.append(out / f"{name}{end}")
                 sounds += [f"{name}{end}"] if end.endswith(".wav") else []
+        for name, pixels in findings.pictures:
+            files.write_bytes(out / f"{name}.png", gallery.png(pixels.transpose(1, 2, 0), LIGHT))
+            written.append(out / f"{name}.png")
         for name, numbers in findings.arrays.items():
             with files.replacing(out / f"{name}.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, numbers, allow_pickle=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.contract.family import Advancing, AnyFamily, ConfigT, Family
+from pipeline.contract.family import Advancing, AnyFamily, ConfigT, Family, Resizing
 from pipeline.contract.optimisers import Optimiser, Ramp, Scheduled, scheduled_value
 from pipeline.contract.rooms import Augmentation, Loss, Penalty, Scores
 from pipeline.contract.turns import (
@@ -39,6 +39,7 @@ __all__ = [
     "Ramp",
     "Record",
     "Reporter",
+    "Resizing",
     "Scheduled",
     "Scorer",
     "Scores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -15,6 +16,19 @@ from pipeline.settings import Settings
 from pipeline.types import Batch, DataSpec
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How the networks of a design that makes images from images take inputs of any size.
+
+    scale: how many times larger each side of the output is. multiple: sides of an input must be multiples of it.
+    least: the shortest side that they take.
+    """
+
+    scale: int = 1
+    multiple: int = 1
+    least: int = 1
 
 
 class Family(ABC, Generic[ConfigT]):
@@ -64,6 +78,11 @@ class Family(ABC, Generic[ConfigT]):
     def inputs(self) -> frozenset[str]:
         """Batch fields that a sample is made *from*, such as the other half of a pair; none for most designs."""
         return frozenset()
+
+    @property
+    def resizing(self) -> Resizing | None:
+        """How `sample` takes inputs of other sizes than the data's; None where it takes no others."""
+        return None
 
     @property
     def assets(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, get_args
 
@@ -29,12 +29,14 @@ class Findings:
 
     grids: name → samples (rows, columns, *shape) in the data's own type. said: plain values, the record that is
     written as JSON. arrays: name → numbers worth keeping. networks: weights that it changed, if it did.
+    pictures: uint8 (C, H, W) by name, each written as a PNG before the next is made; `said` is whole when all are.
     """
 
     grids: dict[str, Array]
     said: dict[str, Any] = field(default_factory=lambda: {})
     arrays: dict[str, NDArray[Any]] = field(default_factory=lambda: {})
     networks: Mapping[str, nn.Module] | None = None
+    pictures: Iterable[tuple[str, Array]] = ()
 
 
 class Labelled(Settings):

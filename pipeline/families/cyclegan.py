@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Turn
+from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Resizing, Turn
 from pipeline.errors import SettingsError
 from pipeline.families import _choices, _shared, _translation
 from pipeline.families._adversarial import AugmentingFamily
@@ -119,6 +119,11 @@ class Family(AugmentingFamily[Config]):
     @property
     def inputs(self) -> frozenset[str]:
         return frozenset({"unpaired"})
+
+    @property
+    def resizing(self) -> Resizing:
+        # Mirrored margins of one at a quarter of the size need two places there.
+        return Resizing(multiple=MULTIPLE, least=2 * MULTIPLE)
 
     @property
     def latents(self) -> LatentSpec:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Turn
+from pipeline.contract import Latent, LatentSpec, Networks, Optimiser, Resizing, Turn
 from pipeline.families import _choices, _shared, _translation
 from pipeline.families._adversarial import AdversarialFamily, Passes, Terms
 from pipeline.families._choices import LossChoice
@@ -116,6 +116,10 @@ class Family(AdversarialFamily[Config]):
     @property
     def inputs(self) -> frozenset[str]:
         return frozenset({"pair"})
+
+    @property
+    def resizing(self) -> Resizing:
+        return Resizing(multiple=2**self.config.halvings, least=2**self.config.halvings)
 
     @property
     def latents(self) -> LatentSpec:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Ramp, Segment, Turn
+from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Ramp, Resizing, Segment, Turn
 from pipeline.contract.extractor import AnyExtractor
 from pipeline.errors import SettingsError
 from pipeline.families import _choices, _content, _shared, _translation
@@ -157,6 +157,10 @@ class Family(AdversarialFamily[Config]):
     @property
     def latents(self) -> LatentSpec:
         return ()
+
+    @property
+    def resizing(self) -> Resizing:
+        return Resizing(scale=self.config.scale)
 
     @property
     def assets(self) -> tuple[str, ...]:

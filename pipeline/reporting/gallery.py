@@ -233,12 +233,12 @@ def save_grid(path: Path, images: NDArray[np.uint8], side: int = 48) -> None:
     files.write_bytes(path, grid(images.reshape(-1, *images.shape[2:]), images.shape[1], side))
 
 
-def png(canvas: NDArray[np.uint8]) -> bytes:
-    """PNG bytes of uint8 (H, W, 1, 3 or 4): no metadata, so equal pixels give equal bytes."""
+def png(canvas: NDArray[np.uint8], effort: int = 9) -> bytes:
+    """PNG bytes of uint8 (H, W, 1, 3 or 4): no metadata, so equal pixels give equal bytes. effort: zlib's, 1 to 9."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas).save(buffer, "PNG", compress_level=9)
+    Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas).save(buffer, "PNG", compress_level=effort)
     return buffer.getvalue()
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from pipeline import limits, plugins
 from pipeline.assets import inception
-from pipeline.contract import AnyFamily
+from pipeline.contract import AnyFamily, Resizing
 from pipeline.contract.planned import planned
 from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
 from pipeline.data.settings import IngestSettings
@@ -35,7 +35,7 @@ from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
 from pipeline.limits import LIMITS
 from pipeline.registry import travelling
-from pipeline.sampling import samples
+from pipeline.sampling import samples, tiling
 from pipeline.scoring import precomputed
 from pipeline.storage import fetched, files, tables, tensors, yaml_text, zips
 from pipeline.storage.damage import parse_json
@@ -72,6 +72,13 @@ def item_pixels(folder: Path, beyond: int) -> object:
 def most_pixels(folder: Path, beyond: int) -> object:
     settings = {"source": {"name": "digits"}, "max_pixels": limits.MOST_PIXELS + beyond}
     return checked(IngestSettings, settings)
+
+
+@tries
+def translated_pixels(folder: Path, beyond: int) -> object:
+    side = 2**12
+    assert 16 * side**2 == limits.TRANSLATED_PIXELS
+    return tiling.plan((side, side + beyond), Resizing(scale=4), 512, 64)
 
 
 def checked(model: type[IngestSettings], data: dict[str, object]) -> object:

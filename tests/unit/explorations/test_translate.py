@@ -1,0 +1,143 @@
+"""`explore translate`: folders of pictures of any size, what is written beside them, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import plugins
+from pipeline.cli.explore import explore
+from pipeline.contract import AnyFamily
+from pipeline.errors import SettingsError, UserError
+from pipeline.formats.model import ModelCard, save_model
+from pipeline.sampling.samples import open_model
+from pipeline.types import Array, DataSpec, FieldSpec, like_x
+
+LOW = FieldSpec.usual("low", "image", (3, 4, 4))
+SPECS = {
+    "srgan": DataSpec("image", (3, 16, 16), fields=(LOW,)),
+    "pix2pix": DataSpec("image", (3, 16, 16), fields=like_x({"pair": (1, 16, 16)})),
+    "cyclegan": DataSpec("image", (3, 16, 16), fields=like_x({"unpaired": (3, 16, 16)})),
+    "dcgan": DataSpec("image", (3, 16, 16)),
+}
+
+
+def model(folder: Path, name: str) -> str:
+    """A published model of the design's smallest preset, not trained."""
+    keys = {"conditional": False} if name == "dcgan" else {}
+    family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke", **keys})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        built = family.build(SPECS[name])
+    states = {each: built[each].state_dict() for each in family.averaged}
+    card = ModelCard(name, family.config.model_dump(mode="json"), SPECS[name], family.averaged, 0, 0, 0, True, {}, {})
+    save_model(folder, card, states)
+    return str(folder)
+
+
+def picture(path: Path, height: int, width: int, channels: int = 3) -> Array:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
+    Image.fromarray(pixels.squeeze()).save(path)
+    return pixels
+
+
+def read(path: Path) -> Array:
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    picture(folder / "a.png", 5, 9)
+    picture(folder / "a.jpg", 21, 17)
+    picture(folder / "more" / "grey.png", 40, 33, 1)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "README").write_text("not a picture")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "scale"), [("srgan", 4), ("pix2pix", 1), ("cyclegan", 1)])
+def test_every_picture_of_a_folder_is_translated_at_its_own_size(
+    tmp_path: Path, pictures: Path, name: str, scale: int
+) -> None:
+    out = tmp_path / "out"
+    explore(model(tmp_path / "model", name), "translate", out, [f"images={pictures}", "tile=16", "overlap=6"])
+    record = json.loads((out / "explore.json").read_text())
+    assert [(each["image"], each["size"]) for each in record["pictures"]] == [
+        ("a.jpg", [21, 17]), ("a.png", [5, 9]), ("more/grey.png", [40, 33]),
+    ]  # fmt: skip
+    assert [each["image"] for each in record["rejected"]] == ["broken.png"]
+    for each in record["pictures"]:
+        height, width = each["size"]
+        made = read(out / each["output"])
+        assert made.shape == (scale * height, scale * width, 3)
+        assert each["output"].startswith("translated/")
+        assert [height * scale, width * scale] == each["output_size"]
+    assert record["settings"]["tile"] == 16
+    assert len({each["output"] for each in record["pictures"]}) == 3
+    again = tmp_path / "again"
+    explore(str(tmp_path / "model"), "translate", again, [f"images={pictures}", "tile=16", "overlap=6"])
+    for each in record["pictures"]:
+        assert (again / each["output"]).read_bytes() == (out / each["output"]).read_bytes()
+
+
+def test_a_picture_of_the_data_s_size_becomes_the_sample(tmp_path: Path) -> None:
+    pixels = picture(tmp_path / "low.png", 4, 4)
+    folder = model(tmp_path / "model", "srgan")
+    explore(folder, "translate", tmp_path / "out", [f"images={tmp_path / 'low.png'}"])
+    source, _ = open_model(Path(folder))
+    low = LOW.tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+    condition: Any = {"low": low}
+    expected = source.family.sample(source.networks, {}, condition)[0].add(1).mul(127.5).round().byte()
+    assert np.array_equal(read(tmp_path / "out/translated/low.png"), expected.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.slow
+def test_a_panorama_of_12000_pixels_is_made_of_tiles(tmp_path: Path) -> None:
+    picture(tmp_path / "wide.png", 100, 12_000)
+    explore(model(tmp_path / "model", "pix2pix"), "translate", tmp_path / "out", [f"images={tmp_path / 'wide.png'}"])
+    (told,) = json.loads((tmp_path / "out/explore.json").read_text())["pictures"]
+    assert told["tiles"] == [1, 27]
+    assert read(tmp_path / "out/translated/wide.png").shape == (100, 12_000, 3)
+
+
+def test_models_and_files_that_cannot_be_are_refused(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(UserError, match="translate: dcgan makes no image from an image"):
+        explore(model(tmp_path / "dcgan", "dcgan"), "translate", tmp_path / "out", [f"images={pictures}"])
+    folder = model(tmp_path / "srgan", "srgan")
+    with pytest.raises(UserError, match="there is nothing at"):
+        explore(folder, "translate", tmp_path / "out", [f"images={tmp_path / 'nowhere'}"])
+    with pytest.raises(UserError, match=r"broken\.png"):
+        explore(folder, "translate", tmp_path / "out", [f"images={pictures / 'broken.png'}"])
+    with pytest.raises(SettingsError, match="tile"):
+        explore(folder, "translate", tmp_path / "out", [f"images={pictures}", "tile=0"])
+    explore(folder, "translate", tmp_path / "small", [f"images={pictures}", "max_pixels=50"])
+    found = json.loads((tmp_path / "small/explore.json").read_text())
+    assert [each["image"] for each in found["pictures"]] == ["a.png"]
+    assert sorted(each["image"] for each in found["rejected"]) == ["a.jpg", "broken.png", "more/grey.png"]
+    explore(folder, "translate", tmp_path / "few", [f"images={pictures}", "max_bytes=400"])
+    told = json.loads((tmp_path / "few/explore.json").read_text())["rejected"]
+    assert any("bytes" in each["reason"] for each in told)
+
+
+def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
+    clear = np.zeros((4, 4, 4), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(clear).save(buffer, "PNG")
+    (tmp_path / "clear.png").write_bytes(buffer.getvalue())
+    picture(tmp_path / "white.png", 4, 4)
+    Image.fromarray(np.full((4, 4, 3), 255, np.uint8)).save(tmp_path / "white.png")
+    folder = model(tmp_path / "model", "srgan")
+    made = []
+    for name in ("clear", "white"):
+        explore(folder, "translate", tmp_path / name, [f"images={tmp_path / name}.png"])
+        made.append(read(tmp_path / name / "translated" / f"{name}.png"))
+    assert np.array_equal(*made)
