@@ -95,7 +95,7 @@ class Exploration:
                 limit = Limits(config.max_bytes, config.max_pixels)
                 pixels = with_channels(decode(regular.read(place, limit.max_bytes), limit), field.shape[0], "white")
                 x = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-                cuts = tiling.plan((x.shape[1], x.shape[2]), resizing, config.tile, config.overlap)
+                cuts = tiling.cut((x.shape[1], x.shape[2]), resizing, config.tile, config.overlap)
             except Rejected as error:
                 rejected.append({"image": name, "reason": ": ".join(filter(None, (error.reason, error.detail)))})
                 continue

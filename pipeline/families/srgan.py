@@ -225,15 +225,15 @@ class Family(AdversarialFamily[Config]):
         if config.design == "esrgan":
             return {
                 "generator": esrgan.Rrdb(plan, config.growth, config.residual_scale),
-                "discriminator": esrgan.Discriminator(spec.channels, sides, config.discriminator_width),
+                "discriminator": esrgan.EsrganDiscriminator(spec.channels, sides, config.discriminator_width),
             }
         return {
             "generator": srgan.SrResNet(plan),
-            "discriminator": srgan.Discriminator(spec.channels, sides, config.discriminator_width),
+            "discriminator": srgan.SrganDiscriminator(spec.channels, sides, config.discriminator_width),
         }
 
     def segments(self) -> tuple[Segment, ...]:
-        """Pixels alone; then the game, whose optimisers begin anew."""
+        """Pixels alone; then the game, whose optimisers begin again."""
         game = Segment("adversarial", self.phases(), reset_optimisers=True)
         if not self.config.pretraining:
             return (game,)

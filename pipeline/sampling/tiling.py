@@ -19,7 +19,7 @@ Made = Callable[[Pixels], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Cuts:
     """How one image is cut, all in pixels of the input.
 
     padded: (height, width) after padding below and at the right. tile: sides of a tile. rows, columns: where tiles
@@ -47,7 +47,7 @@ class Plan:
         }
 
 
-def plan(size: tuple[int, int], resizing: Resizing, tile: int, overlap: int) -> Plan:
+def cut(size: tuple[int, int], resizing: Resizing, tile: int, overlap: int) -> Cuts:
     """The cuts of an image of this size.
 
     Raises:
@@ -65,12 +65,12 @@ def plan(size: tuple[int, int], resizing: Resizing, tile: int, overlap: int) -> 
         raise UserError(f"overlap: {overlap} must be less than the tile, {within}")
     tiles = [min(within, side) for side in padded]
     starts = [_starts(side, each, overlap, resizing.multiple) for side, each in zip(padded, tiles, strict=True)]
-    return Plan(
+    return Cuts(
         size, (padded[0], padded[1]), (tiles[0], tiles[1]), starts[0], starts[1], overlap, resizing.scale
     )  # fmt: skip
 
 
-def translated(pixels: Pixels, cuts: Plan, make: Made) -> Pixels:
+def translated(pixels: Pixels, cuts: Cuts, make: Made) -> Pixels:
     """What comes of an image (C, H, W): uint8 (c, scale·H, scale·W).
 
     Where tiles overlap, the outer quarter of the overlap is the neighbour's alone, and the middle half fades from one
@@ -129,7 +129,7 @@ def _starts(side: int, tile: int, overlap: int, multiple: int) -> tuple[int, ...
     return (*range(0, side - tile, step), side - tile)
 
 
-def _weights(starts: tuple[int, ...], tile: int, cuts: Plan) -> list[NDArray[np.float32]]:
+def _weights(starts: tuple[int, ...], tile: int, cuts: Cuts) -> list[NDArray[np.float32]]:
     """The weights (scale·tile,) of each tile along one axis, which add up to 1 at every place."""
     end, found = starts[-1] + tile, list[NDArray[np.float64]]()
     place = (np.arange(tile * cuts.scale) + 0.5) / cuts.scale

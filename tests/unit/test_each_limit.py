@@ -78,7 +78,7 @@ def most_pixels(folder: Path, beyond: int) -> object:
 def translated_pixels(folder: Path, beyond: int) -> object:
     side = 2**12
     assert 16 * side**2 == limits.TRANSLATED_PIXELS
-    return tiling.plan((side, side + beyond), Resizing(scale=4), 512, 64)
+    return tiling.cut((side, side + beyond), Resizing(scale=4), 512, 64)
 
 
 def checked(model: type[IngestSettings], data: dict[str, object]) -> object:

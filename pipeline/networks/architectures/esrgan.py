@@ -73,7 +73,7 @@ class _Block(nn.Module):
         return x + self.residual * self.dense(x)
 
 
-class Discriminator(nn.Module):
+class EsrganDiscriminator(nn.Module):
     """x (n, channels, *sides) → logits (n,): sides of 32 or more, 128 as published.
 
     For 1, 2, 4, 8 and 8 times `width` maps a 3×3 convolution and a 4×4 of stride 2, batch norm in all but the first,

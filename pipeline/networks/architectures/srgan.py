@@ -75,7 +75,7 @@ class _Doubling(nn.Sequential):
         super().__init__(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
 
 
-class Discriminator(nn.Module):
+class SrganDiscriminator(nn.Module):
     """x (n, channels, *sides) → logits (n,) (Ledig et al. 2017, figure 4).
 
     3×3 convolutions of strides 1, 2, 1, 2, … with 1, 1, 2, 2, 4, 4, 8, 8 times `width` maps, batch norm in all but the

@@ -40,7 +40,7 @@ def test_a_design_of_pixels_gives_what_it_gives_of_the_whole(
 ) -> None:
     x = image(height, width)
     resizing = Resizing(scale, multiple, multiple)
-    cuts = tiling.plan((height, width), resizing, tile, overlap)
+    cuts = tiling.cut((height, width), resizing, tile, overlap)
     shapes: set[tuple[int, ...]] = set()
 
     def make(part: Array) -> Array:
@@ -63,12 +63,12 @@ def test_an_overlap_as_wide_as_a_network_sees_leaves_no_seam() -> None:
             return network(torch.from_numpy(part)[None].float() / 255)[0].numpy()
 
     x = image(70, 90)
-    whole = tiling.translated(x, tiling.plan((70, 90), Resizing(4), 512, 0), make)
+    whole = tiling.translated(x, tiling.cut((70, 90), Resizing(4), 512, 0), make)
     # A pixel of the output depends on 10 of the input to either side; the outer quarter of an overlap is not used.
-    parts = tiling.translated(x, tiling.plan((70, 90), Resizing(4), 60, 44), make)
+    parts = tiling.translated(x, tiling.cut((70, 90), Resizing(4), 60, 44), make)
     assert whole.shape == (3, 280, 360)
     assert int(np.abs(whole.astype(int) - parts).max()) <= 1, "but for rounding"
-    seams = tiling.translated(x, tiling.plan((70, 90), Resizing(4), 60, 0), make)
+    seams = tiling.translated(x, tiling.cut((70, 90), Resizing(4), 60, 0), make)
     assert int(np.abs(whole.astype(int) - seams).max()) > 1
 
 
@@ -80,7 +80,7 @@ def test_padding_is_the_mirror_image_and_is_cut_away() -> None:
         return enlarging(1)(part)
 
     x = image(5, 7)
-    cuts = tiling.plan((5, 7), Resizing(multiple=8, least=8), 64, 8)
+    cuts = tiling.cut((5, 7), Resizing(multiple=8, least=8), 64, 8)
     assert cuts.said == {"size": [5, 7], "padding": [3, 1], "tiles": [1, 1], "tile": [8, 8], "output_size": [5, 7]}
     assert np.array_equal(tiling.translated(x, cuts, make), x)
     assert np.array_equal(seen[0], np.pad(x, ((0, 0), (0, 3), (0, 1)), mode="symmetric"))
@@ -88,12 +88,12 @@ def test_padding_is_the_mirror_image_and_is_cut_away() -> None:
 
 def test_what_would_be_too_large_and_overlaps_that_leave_no_step_are_refused() -> None:
     with pytest.raises(Rejected, match="too large an output"):
-        tiling.plan((8192, 8192), Resizing(4), 512, 64)
+        tiling.cut((8192, 8192), Resizing(4), 512, 64)
     with pytest.raises(UserError, match="overlap: 64 must be less than the tile, 32"):
-        tiling.plan((100, 100), Resizing(), 32, 64)
-    assert tiling.plan((30, 30), Resizing(), 32, 64).rows == (0,), "one tile overlaps with none"
+        tiling.cut((100, 100), Resizing(), 32, 64)
+    assert tiling.cut((30, 30), Resizing(), 32, 64).rows == (0,), "one tile overlaps with none"
 
 
 def test_numbers_that_are_not_finite_are_said() -> None:
     with pytest.raises(UserError, match="non-finite"):
-        tiling.translated(image(4, 4), tiling.plan((4, 4), Resizing(), 16, 0), lambda x: x * np.float32("nan"))
+        tiling.translated(image(4, 4), tiling.cut((4, 4), Resizing(), 16, 0), lambda x: x * np.float32("nan"))

@@ -97,18 +97,18 @@ def test_any_size_goes_in(make: Callable[[EnlargerPlan], nn.Module], scale: int)
 
 
 def test_srgans_discriminator_has_strides_and_maps_of_its_figure() -> None:
-    network = srgan.Discriminator(3, (96, 96), 64)
+    network = srgan.SrganDiscriminator(3, (96, 96), 64)
     layers = [each for each in network.features if isinstance(each, nn.Conv2d)]
     assert [each.out_channels for each in layers] == [64, 64, 128, 128, 256, 256, 512, 512]
     assert [each.stride[0] for each in layers] == [1, 2] * 4
     assert [each.bias is not None for each in layers] == [True] + [False] * 7
     assert sum(isinstance(each, nn.BatchNorm2d) for each in network.features) == 7
     assert network(torch.rand(2, 3, 96, 96)).shape == (2,)
-    assert srgan.Discriminator(3, (17, 30), 2)(torch.rand(2, 3, 17, 30)).shape == (2,), "any sides"
+    assert srgan.SrganDiscriminator(3, (17, 30), 2)(torch.rand(2, 3, 17, 30)).shape == (2,), "any sides"
 
 
 def test_esrgans_discriminator_halves_five_times() -> None:
-    network = esrgan.Discriminator(3, (32, 64), 4)
+    network = esrgan.EsrganDiscriminator(3, (32, 64), 4)
     layers = [each for each in network.features if isinstance(each, nn.Conv2d)]
     assert [(each.out_channels, each.kernel_size[0], each.stride[0]) for each in layers] == [
         (maps, kernel, stride) for maps in (4, 8, 16, 32, 32) for kernel, stride in ((3, 1), (4, 2))

@@ -1,0 +1,41 @@
+"""The uses that docs/families.md shows: each block of settings is taken as it stands, and fits its design."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import plugins
+from pipeline.contract import AnyFamily
+from pipeline.contract.checks import check_data
+from pipeline.data import derived
+from pipeline.data.settings import IngestSettings
+from pipeline.settings import validate
+from pipeline.storage import yaml_text
+from pipeline.types import DataSpec
+
+PAGE = Path(__file__).parents[3] / "docs" / "families.md"
+
+
+def blocks() -> list[dict[str, Any]]:
+    """The YAML of the section."""
+    section = PAGE.read_text(encoding="utf-8").split("## Images from images\n")[1].split("\n## ")[0]
+    return [yaml_text.load(each.split("```")[0], "it") for each in section.split("```yaml\n")[1:]]
+
+
+def test_five_uses_are_shown() -> None:
+    transforms = [next(iter(each["ingest"]["derive"].values()))["name"] for each in blocks()]
+    assert transforms == ["downscale", "degrade", "grey", "edges", "mask"]
+
+
+@pytest.mark.parametrize("shown", blocks(), ids=lambda shown: str(shown["ingest"]["derive"]))
+def test_each_is_valid_and_fits(shown: dict[str, Any]) -> None:
+    ingest = validate(IngestSettings, shown["ingest"], "ingest")
+    x = DataSpec("image", (3, 64, 64))
+    spec = DataSpec("image", x.shape, fields=derived.fields(ingest.derive, [x.x]))
+    name = shown["train"]["family"]
+    family: AnyFamily = plugins.load("families", {"name": name, **shown["families"][name]})
+    check_data(family, spec)
+    assert family.build(spec)
