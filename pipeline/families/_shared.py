@@ -90,6 +90,11 @@ def without_graph(make: Callable[[], Tensor]) -> Tensor:
         return make()
 
 
+def unit(x: Tensor) -> Tensor:
+    """[−1, 1] → [0, 1]."""
+    return (x + 1) / 2
+
+
 def means(real: Tensor, fake: Tensor, signed: bool) -> dict[str, Tensor]:
     """Mean logits on reals and fakes; where their sign says something, the share of both on their own side of 0."""
     found = {"real": real.detach().mean(), "fake": fake.detach().mean()}

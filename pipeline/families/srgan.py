@@ -101,7 +101,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "adversarial": 5e-3 / 2,
         **both(**_falling(2e-4, 1e-4, PRETRAINING).model_dump()),
     },
-    "zoo": {"generator_width": 32, "blocks": 4, "pretraining": 40_960, **_SMALL},
+    "zoo": {
+        "generator_width": 32,
+        "blocks": 6,
+        "pretraining": 48_640,
+        **_SMALL,
+        "generator": {"lr": {"start": 2e-3, "end": 1e-4, "examples": 48_640, "shape": "cosine"}},
+    },
     "smoke": {
         "generator_width": 6,
         "blocks": 1,
@@ -244,7 +250,7 @@ class Family(AdversarialFamily[Config]):
         self, networks: Networks, latents: Mapping[str, Tensor], condition: Batch, truncation: float = 1.0
     ) -> Tensor:
         """Of low of any size; there is no noise, and so nothing for `truncation` to scale."""
-        made = networks["generator"](_unit(_translation.field_of(condition, LOW, self.name)))
+        made = networks["generator"](_shared.unit(_translation.field_of(condition, LOW, self.name)))
         return (2 * made - 1 if self._unit_range else made).clamp(-1, 1)
 
     # --- objectives ---
@@ -265,12 +271,12 @@ class Family(AdversarialFamily[Config]):
 
         def make() -> tuple[Tensor, Tensor]:
             a, b = cropped(low, x, self.config.crop, self.config.scale, turn.generator("crop"))
-            return _unit(a), _unit(b) if self._unit_range else b
+            return _shared.unit(a), _shared.unit(b) if self._unit_range else b
 
         return turn.once("pair", make)
 
     def _content_range(self, x: Tensor) -> Tensor:
-        return x if self._unit_range else _unit(x)
+        return x if self._unit_range else _shared.unit(x)
 
     def _pretraining(self, turn: Turn) -> dict[str, Tensor]:
         low, x = self._pair(turn)
@@ -290,11 +296,6 @@ class Family(AdversarialFamily[Config]):
         if config.pixels:
             terms["l1"] = (config.pixels, apart(seen.fake, x, "l1"))
         return terms
-
-
-def _unit(x: Tensor) -> Tensor:
-    """[−1, 1] → [0, 1]."""
-    return (x + 1) / 2
 
 
 def cropped(low: Tensor, x: Tensor, side: int | None, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
