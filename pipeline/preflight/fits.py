@@ -75,7 +75,7 @@ def sources_of_fields() -> dict[str, str]:
 def check_extractor(params: Params, family: AnyFamily) -> None:
     """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
 
-    Also a design whose losses look through an extractor, or through weights, that are not there.
+    Also a design whose losses look through weights that are not there.
 
     Raises:
         SettingsError: naming the extractor that would do.
@@ -85,11 +85,6 @@ def check_extractor(params: Params, family: AnyFamily) -> None:
         raise SettingsError(
             f"reference.extractor.name: none looks at nothing, and {family.name} is scored by what an extractor sees; "
             "take classifier, or random_projection where nothing is labelled"
-        )
-    if blind and family.perceives:
-        raise SettingsError(
-            f"families.{family.name}.content: reference looks through reference.extractor, and none looks at nothing; "
-            "take another extractor, or content: {name: pixels}"
         )
     for name in family.assets:
         if not place(name).is_file():

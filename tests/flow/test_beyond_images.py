@@ -74,6 +74,24 @@ CASES = {
         changes={**PROJECTED, "ingest.limit": 240, "ingest.resolution": 16},
         scores=("precision", "recall"),
     ),
+    "larger": Case(
+        needs="flowers-64px-jpeg.tar.xz",
+        source={"name": "image_folder", "folder": "{unpacked}"},
+        family="srgan",
+        keys={"preset": "smoke", "content": {"name": "reference"}},
+        shape=(3, 32, 32),
+        metric="psnr",
+        splits={"train": 160, "holdout": 40},
+        pictures=("samples", "nearest"),
+        changes={
+            "ingest.limit": 200,
+            "ingest.resolution": 32,
+            "ingest.derive": {"low": {"name": "downscale", "factor": 4}},
+            "reference.extractor": {"name": "classifier", "width": 8, "examples": 4_000},
+            "register.lower_is_better": False,
+        },
+        scores=("psnr_of_input", "ssim", "ssim_of_input", "precision"),
+    ),
     "spoken": Case(
         needs="free-spoken-digits.tar.xz",
         source={
@@ -117,7 +135,7 @@ CASES = {
 }
 
 
-LONG = {"shiny"}  # in `make bench`
+LONG = {"shiny", "larger"}  # in `make bench`
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])
@@ -191,6 +209,12 @@ def check_report(folder: Path, case: Case) -> None:
             assert image.width > 16
     if case.family == "pix2pix":
         assert "Side by side: input, output, target" in page
+    if case.family == "srgan":
+        assert "Side by side: input, output, target" in page
+        assert "between inputs and truths" in page
+        rows = (folder / "plots/pairs.csv").read_text().splitlines()
+        assert rows[0] == "number,psnr,psnr_of_input,ssim,ssim_of_input"
+        assert len(rows) == 1 + case.splits["holdout"]
     if case.family == "cyclegan":
         assert "Side by side: input, output." in page
     if case.family == "adversarial_cryptography":
@@ -221,7 +245,8 @@ def check_served(root: Path, name: str, case: Case) -> None:
         assert len(sounds) == 3
         with wave.open(str(sounds[0])) as file:
             assert (file.getframerate(), file.getnframes(), file.getnchannels()) == (8_000, 4_096, 1)
-    if case.family in ("pix2pix", "cyclegan"):
+    if case.family in ("pix2pix", "cyclegan", "srgan"):
         channels, *sides = case.shape
-        shape = (*sides, channels)
-        assert f"{(3, *shape)} uint8 3" in run(root, "-c", TRANSLATE.format(name=name, shape=shape))
+        given = [side // 4 for side in sides] if case.family == "srgan" else sides
+        made = f"{(3, *sides, channels)} uint8 3"
+        assert made in run(root, "-c", TRANSLATE.format(name=name, shape=(*given, channels)))
