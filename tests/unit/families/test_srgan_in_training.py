@@ -34,7 +34,7 @@ def test_the_second_segment_looks_through_the_references_extractor(tmp_path: Pat
         {"family": "srgan", "examples": 32, "batch_size": 16, "lanes": 1, "tick": 16, "checkpoint": 32, "grid": 32}
         | {"score": {"every": 32, "samples": 64}}
     )
-    places = {"shards": str(shards), "reference": str(reference), "scratch": str(tmp_path / "scratch")}
+    places: dict[str, Any] = {"shards": str(shards), "reference": str(reference), "scratch": str(tmp_path / "scratch")}
     experiment = Experiment(
         train.model_dump(mode="json"), SMALL, cache=str(tmp_path / "cache"), cache_budget=0, grids=False, **places
     )
