@@ -1,4 +1,4 @@
-"""What the image translators share: random jitter, checks of size and fields, the optimiser, maps of logits."""
+"""What the image translators share: random jitter and crops, checks of size and fields, the optimiser."""
 
 from __future__ import annotations
 
@@ -53,6 +53,26 @@ def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Te
     index = torch.arange(count)[:, None, None]
     example, row, column = (each.to(x.device) for each in (index, rows[:, :, None], columns[:, None, :]))
     return x.permute(0, 2, 3, 1)[example, row, column].permute(0, 3, 1, 2).contiguous()
+
+
+def cropped(low: Tensor, x: Tensor, side: int | None, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A square of `side` pixels of each x (n, C, H, W), anywhere on low's own grid, and what low holds of it."""
+    if side is None:
+        return low, x
+    small = side // scale
+    rows, columns = (
+        torch.randint(0, whole - small + 1, (len(x),), generator=generator).tolist() for whole in low.shape[2:]
+    )
+    places = list(zip(rows, columns, strict=True))
+    return (
+        torch.stack([each[:, r : r + small, c : c + small] for each, (r, c) in zip(low, places, strict=True)]),
+        torch.stack(
+            [
+                each[:, r * scale : r * scale + side, c * scale : c * scale + side]
+                for each, (r, c) in zip(x, places, strict=True)
+            ]
+        ),
+    )
 
 
 def other_shape(spec: DataSpec, field: str) -> tuple[int, ...]:

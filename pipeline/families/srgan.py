@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -270,7 +269,7 @@ class Family(AdversarialFamily[Config]):
         low, x = _translation.field_of(turn.batch, LOW, self.name), _shared.real_of(turn)
 
         def make() -> tuple[Tensor, Tensor]:
-            a, b = cropped(low, x, self.config.crop, self.config.scale, turn.generator("crop"))
+            a, b = _translation.cropped(low, x, self.config.crop, self.config.scale, turn.generator("crop"))
             return _shared.unit(a), _shared.unit(b) if self._unit_range else b
 
         return turn.once("pair", make)
@@ -296,23 +295,3 @@ class Family(AdversarialFamily[Config]):
         if config.pixels:
             terms["l1"] = (config.pixels, apart(seen.fake, x, "l1"))
         return terms
-
-
-def cropped(low: Tensor, x: Tensor, side: int | None, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A square of `side` pixels of each x (n, C, H, W), anywhere on low's own grid, and what low holds of it."""
-    if side is None:
-        return low, x
-    small = side // scale
-    rows, columns = (
-        torch.randint(0, whole - small + 1, (len(x),), generator=generator).tolist() for whole in low.shape[2:]
-    )
-    places = list(zip(rows, columns, strict=True))
-    return (
-        torch.stack([each[:, r : r + small, c : c + small] for each, (r, c) in zip(low, places, strict=True)]),
-        torch.stack(
-            [
-                each[:, r * scale : r * scale + side, c * scale : c * scale + side]
-                for each, (r, c) in zip(x, places, strict=True)
-            ]
-        ),
-    )

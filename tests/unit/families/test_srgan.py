@@ -13,7 +13,7 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily, State, Turn
 from pipeline.errors import SettingsError
 from pipeline.families import _content
-from pipeline.families.srgan import cropped
+from pipeline.families._translation import cropped
 from pipeline.networks.architectures import vgg
 from pipeline.types import DataSpec, FieldSpec, like_x
 
