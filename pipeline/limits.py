@@ -59,6 +59,10 @@ LIMITS = {
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
     "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),
+    "VOXEL_CELLS": Limit(16 * MIB, "cells", "one grid of voxels, before it is made coarser", "ingest.source.max_cells"),
+    "VOXELS_UNPACKED_BYTES": Limit(
+        1 * GIB, "bytes", "an .npz whose arrays are the classes, unpacked", "ingest.source.max_unpacked_bytes"
+    ),
     # Of settings and records.
     "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
     "YAML_VALUES": Limit(50_000, "values", "a YAML file: words, lists and sections"),
@@ -115,6 +119,8 @@ ROWS_BYTES = LIMITS["ROWS_BYTES"].value
 CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
 CLASS_NAMES_BYTES = LIMITS["CLASS_NAMES_BYTES"].value
+VOXEL_CELLS = LIMITS["VOXEL_CELLS"].value
+VOXELS_UNPACKED_BYTES = LIMITS["VOXELS_UNPACKED_BYTES"].value
 YAML_BYTES = LIMITS["YAML_BYTES"].value
 YAML_VALUES = LIMITS["YAML_VALUES"].value
 YAML_REPEATED = LIMITS["YAML_REPEATED"].value

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pipeline.data.packing import PackTask
 from pipeline.data.scanning import ScanTask
@@ -33,6 +33,10 @@ class StandIn(DataSource[Any]):
     @property
     def modality(self) -> Modality:
         return self._source.modality
+
+    @property
+    def dtype(self) -> Literal["uint8", "float32"]:
+        return self._source.dtype
 
     def decode(self, stored: Any, limits: Limits) -> Array:
         return self._source.decode(stored, limits)

@@ -31,6 +31,7 @@ OTHER_SOUNDS = frozenset(
     {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg"}
     | {".opus", ".rf64", ".snd", ".sph", ".w64", ".wma", ".wv"}
 )
+READ_VOXELS = frozenset({".npy", ".npz", ".binvox"})
 NO_DATA = frozenset(
     {".caption", ".captions", ".tags", ".txt", ".text", ".md", ".rst", ".log", ".lst", ".srt", ".vtt", ".lab"}
     | {".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".html", ".htm"}
@@ -74,6 +75,13 @@ SOUNDS = Kind(
         rb"|#!AMR|MAC ",
         re.DOTALL,
     ),
+)
+VOXELS = Kind(
+    "voxel grid",
+    ".npy, .npz and .binvox files",
+    READ_VOXELS,
+    (NO_DATA - READ_VOXELS) | READ_IMAGES | OTHER_IMAGES | READ_SOUNDS | OTHER_SOUNDS,
+    re.compile(rb"\x93NUMPY|#binvox"),
 )
 PARQUET = Kind("parquet file", "parquet files", frozenset({".parquet"}), frozenset(), re.compile(rb"PAR1"))
 

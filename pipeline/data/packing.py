@@ -123,11 +123,11 @@ def _clear(out: Path) -> None:
 
 
 def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Survey) -> DataSpec:
-    dtype = "uint8" if source.modality == "image" else "float32"
     known = None if found.shapes else source.native_shape()
     shape = one_shape(found.shapes, source.modality) if known is None else known
     fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
-    spec = DataSpec(source.modality, shape, source.classes(), dtype, fields, source.rate(), columns=source.columns())
+    described = source.modality, shape, source.classes(), source.dtype, fields, source.rate()
+    spec = DataSpec(*described, columns=source.columns())
     return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
 
 

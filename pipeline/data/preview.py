@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Preview:
     rate: int | None = None
     derive: Mapping[str, Any] = field(default_factory=lambda: {})
     columns: tuple[Column, ...] = ()
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     def spec(self, channels: int) -> DataSpec:
         """The data with so many channels; where it is not known, sides are 1, and a field has x's shape.
@@ -40,9 +41,8 @@ class Preview:
             SettingsError: if a field cannot be derived of such data.
         """
         shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
-        dtype = "uint8" if self.modality == "image" else "float32"
         fields = tuple(each.spec(shape if each.shape is None else each.shape) for each in self.fields)
-        spec = DataSpec(self.modality, shape, self.classes, dtype, fields, self.rate, columns=self.columns)
+        spec = DataSpec(self.modality, shape, self.classes, self.dtype, fields, self.rate, columns=self.columns)
         stored = (spec.x, *spec.stored)
         unsure = {each.name for each in self.fields if not each.fitted and each.shape is None}
         if self.resolution is None:
@@ -75,6 +75,7 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
         source.rate(),
         settings.derive,
         source.columns(),
+        source.dtype,
     )
 
 

@@ -138,6 +138,11 @@ class DataSource(ABC, Generic[ConfigT]):
         """What its examples are."""
         return "image"
 
+    @property
+    def dtype(self) -> Literal["uint8", "float32"]:
+        """What its examples are stored as: uint8 becomes [-1, 1] in batches, float32 stays as it is."""
+        return "uint8" if self.modality == "image" else "float32"
+
     def native_shape(self) -> tuple[int, ...] | None:
         """One example's shape, (C, H, W) of images, where that is known without reading them all, else None."""
         return None
@@ -195,8 +200,8 @@ class DataSource(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def decode(self, stored: Any, limits: Limits) -> Array:
-        """Of what `fetch` gave, one image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality float32, shaped
-        as it is packed. Opens no file.
+        """Of what `fetch` gave, one image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality an array of
+        `dtype`, shaped as it is packed. Opens no file.
 
         Raises:
             Rejected: if this item cannot be used.

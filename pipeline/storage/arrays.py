@@ -47,7 +47,29 @@ def decode(data: bytes, most: int | None = None) -> NDArray[Any]:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def read_members(path: Path, wanted: Collection[str], most: int) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+def shapes(path: Path | BinaryIO) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and type of every array of plain numbers in an .npz, by the headers alone.
+
+    Raises:
+        Damaged: if it is no such file, or names an array twice.
+    """
+    found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    infos = zips.members(path)
+    with reading(), zipfile.ZipFile(path) as archive:
+        for info in infos:
+            name = info.filename.removesuffix(".npy")
+            if not info.filename.endswith(".npy"):
+                continue
+            with archive.open(info) as member:
+                shape, dtype = _header(cast(BinaryIO, member))
+            if name in found:
+                raise Damaged(f"it holds '{name}' twice")
+            if not dtype.hasobject:
+                found[name] = shape, dtype
+    return found
+
+
+def read_members(path: Path | BinaryIO, wanted: Collection[str], most: int) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """The arrays of an .npz that are wanted, and the names of all; others, and objects, are not unpacked.
 
     most: bytes that the wanted ones may hold together.
@@ -76,9 +98,7 @@ def read_members(path: Path, wanted: Collection[str], most: int) -> tuple[dict[s
 
 def _plain(file: BinaryIO, size: int, most: int | None, *, objects: bool = False) -> bool:
     """Hold a header against the `size` bytes of its file; False for objects where they are to be passed over."""
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
+    shape, dtype = _header(file)
     if dtype.hasobject:
         if objects:
             return False
@@ -91,3 +111,11 @@ def _plain(file: BinaryIO, size: int, most: int | None, *, objects: bool = False
     if told > held:
         raise Damaged(f"cut short or damaged: its header says {dtype} {shape}, {told} bytes, and {held} follow")
     return True
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type, as the file says."""
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    return shape, dtype

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline import limits
 from pipeline.errors import Damaged, UserError
@@ -25,7 +27,7 @@ def is_zip(path: Path) -> bool:
         return zipfile.is_zipfile(path)
 
 
-def members(path: Path, ways: tuple[int, ...] = USUAL) -> list[zipfile.ZipInfo]:
+def members(path: Path | BinaryIO, ways: tuple[int, ...] = USUAL) -> list[zipfile.ZipInfo]:
     """The members of an archive, none of them packed in another way than `ways`.
 
     Raises:
@@ -65,9 +67,9 @@ def table(path: Path, most: int, raised_by: str) -> list[zipfile.ZipInfo]:
             return archive.infolist()
 
 
-def _table_bytes(path: Path) -> int:
+def _table_bytes(path: Path | BinaryIO) -> int:
     """How long the table of members says it is; zipfile reads all of it at once."""
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, Path) else nullcontext(path) as file:
         size = file.seek(0, os.SEEK_END)
         tail_bytes = min(size, TAIL_BYTES)
         file.seek(size - tail_bytes)

@@ -62,7 +62,7 @@ def test_every_good_entry_is_an_example_and_every_other_a_reject(source: DataSou
                         assert x.dtype == np.uint8
                         shapes.add((x.shape[2], x.shape[0], x.shape[1]))
                     else:
-                        assert x.dtype == np.float32
+                        assert x.dtype == source.dtype
                         shapes.add(x.shape)
     assert len(shapes) == 1
     assert source.native_shape() in (None, *shapes)
