@@ -1,4 +1,4 @@
-"""`zerosum generate`: samples of a registered or local model as PNG files in a folder, and a grid beside it."""
+"""`zerosum generate`: samples of a registered or local model as files in a folder, and a grid of pictures beside it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.cli import project
 from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.storage import files
+from pipeline.types import Array, DataSpec, Modality
 
 if TYPE_CHECKING:
     from pipeline.sampling.samples import SampleSource
@@ -25,7 +26,7 @@ REGISTERED = "models:/"
 ADVICE = ": --trust-code runs that instead, with all your rights, so use it for models of people you trust"
 EXPLORED = "explore.json"
 OLD_GRID = "grid.png"
-SAMPLE = re.compile(r"\d{5,}\.(png|wav)")
+SAMPLE = re.compile(r"\d{5,}\.(png|wav|npz|webp)")
 COLUMNS = 8
 
 Pixels = NDArray[np.uint8]
@@ -58,11 +59,21 @@ class Written:
 
 @dataclass(frozen=True)
 class Source:
-    """An open model: its classes, empty where it is unconditional, and how it draws (n, H, W, C) or sound (n, T, C)."""
+    """An open model: its classes, empty where it is unconditional, and how it draws samples, channels last."""
 
     classes: tuple[str, ...]
     draw: Draw
+    modality: Modality = "image"
     rate: int | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples (n, C, …), what they are, and the rate of sound."""
+
+    x: Array
+    modality: Modality
+    rate: int | None
 
 
 def generate(
@@ -75,7 +86,9 @@ def generate(
     with_grid: bool = True,
     trust_code: bool = False,
 ) -> Written:
-    """Write `00000.png` … (sound: `00000.wav` …) to `out` and a grid of them beside it; equal requests, equal bytes.
+    """Write `00000.png` … to `out` and a grid of them beside it; equal requests, equal bytes.
+
+    Sound is written as `00000.wav` …, voxels as `00000.npz` and `00000.obj`, video as animated `00000.webp`.
 
     grid: where the grid goes instead, a PNG file outside `out`. trust_code: draw by the code that travels with a
     registered model, not by the code here.
@@ -92,19 +105,22 @@ def generate(
     place = grid_place(out, grid) if with_grid else None
     if trust_code and not model.startswith(REGISTERED):
         raise UserError(f"--trust-code: --model {model} is a folder of weights, and holds no code")
-    made, rate, note = _draw(model, n, request, trust_code)
+    drawn, note = _draw(model, n, request, trust_code)
     from pipeline.reporting import gallery
     from pipeline.sampling import pictures
 
-    x = np.moveaxis(made, -1, 1)
-    if made.ndim == 3:  # sound, (n, T, C)
-        written = {f"{index:05d}.wav": pictures.wav(each, rate) for index, each in enumerate(x)}
-        x = np.stack([pictures.spectrogram(each) for each in x])
-    else:
-        written = {f"{index:05d}.png": gallery.png(image) for index, image in enumerate(made)}
+    written: dict[str, bytes] = {}
+    for index, x in enumerate(drawn.x):
+        image = drawn.modality == "image"
+        held = (
+            {".png": gallery.png(np.moveaxis(x, 0, -1))} if image else pictures.as_files(x, drawn.modality, drawn.rate)
+        )
+        written |= {f"{index:05d}{end}": data for end, data in held.items()}
     if place is not None:
+        dtype = "uint8" if drawn.x.dtype == np.uint8 else "float32"
+        shown = pictures.as_images(drawn.x, DataSpec(drawn.modality, drawn.x.shape[1:], (), dtype))
         try:
-            files.write_bytes(place, gallery.grid(x, _columns(n)))
+            files.write_bytes(place, gallery.grid(shown, _columns(n)))
         except OSError as error:
             raise UserError(
                 f"the grid {place} cannot be written ({error.strerror}); name another place with --grid, or leave it "
@@ -144,21 +160,21 @@ def grid_place(out: Path, asked: Path | None) -> Path:
     return asked.absolute()
 
 
-def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Pixels, int | None, str]:
-    """The samples, the rate of sound, and what a person should be told."""
+def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Drawn, str]:
+    """The samples, and what a person should be told."""
     from pipeline.registry import opening
     from pipeline.registry.store import opened
 
     root = project.root() if model.startswith(REGISTERED) else Path()
     if trust_code:
         with opened(root):
-            return (*_checked(_by_its_code(model), n, request), "")
+            return _checked(_by_its_code(model), n, request), ""
     with tempfile.TemporaryDirectory(prefix="zerosum-") as name:
         found = opening.open_at(model, root, Path(name), "--model", ADVICE)
-        return (*_checked(_here(found.source), n, request), f"note: {found.note}" if found.note else "")
+        return _checked(_here(found.source), n, request), f"note: {found.note}" if found.note else ""
 
 
-def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels, int | None]:
+def _checked(source: Source, n: int, request: SampleRequest) -> Drawn:
     asked = "--label" if request.labels else "--label-index"
     if request.labels and request.indices:
         raise UserError("--label and --label-index: give classes by name or by index, not both")
@@ -174,10 +190,10 @@ def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels, in
             or list(range(len(source.classes)))
         )
         labels = [chosen[index % len(chosen)] for index in range(n)]
-    images = source.draw(n, labels, request)
-    if images.ndim != 3 and (images.ndim != 4 or images.shape[-1] not in {1, 3, 4}):
-        raise UserError(f"samples of shape {images.shape[1:]} are no pictures; PNG takes 1, 3 or 4 channels")
-    return images, source.rate
+    made = source.draw(n, labels, request)
+    if source.modality == "rows" or (source.modality in ("image", "video") and made.shape[-1] not in {1, 3, 4}):
+        raise UserError(f"samples of shape {made.shape[1:]} are no pictures; PNG takes 1, 3 or 4 channels")
+    return Drawn(np.moveaxis(made, -1, 1), source.modality, source.rate)
 
 
 def _by_its_code(uri: str) -> Source:
@@ -188,7 +204,7 @@ def _by_its_code(uri: str) -> Source:
     def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
         return served.sample(n, labels, request.seed, request.truncation)
 
-    return Source(served.classes, draw, served.rate)
+    return Source(served.classes, draw, served.modality, served.rate)
 
 
 def _here(generator: SampleSource) -> Source:
@@ -199,7 +215,8 @@ def _here(generator: SampleSource) -> Source:
         made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
         return np.moveaxis(made, 1, -1)
 
-    return Source(generator.spec.classes if generator.conditional else (), draw, generator.spec.rate)
+    spec = generator.spec
+    return Source(spec.classes if generator.conditional else (), draw, spec.modality, spec.rate)
 
 
 def _columns(n: int) -> int:

@@ -36,7 +36,7 @@ Item = tuple[str, Problem | None]
 
 LEAVING = "symlink leaving the folder"
 BESIDE = "-grid.png"
-NUMBERED = re.compile(r"[0-9]{5,}\.(png|wav)")
+NUMBERED = re.compile(r"[0-9]{5,}\.(png|wav|npz|webp)")
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9_-]{0,15}$")
 LINKS_IN_A_ROW = 4  # folders that link to each other could be walked in as many ways as there are orders of them
 KINDS_SHOWN = 20

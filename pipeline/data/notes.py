@@ -29,6 +29,7 @@ NORMALISED = "normalised"
 CUT = "cut"
 CANCELLING = "cancelling_channels"
 SILENT = "silent"
+EMPTY = "empty"
 # Kinds of the data as a whole.
 TWO_LABELS = "two_labels"
 DROPPED = "dropped_classes"
@@ -43,6 +44,7 @@ SAID = {
     CUT: "{are} louder than full scale and {were} cut to it",
     CANCELLING: "{lose} most sound where channels are mixed to one",
     SILENT: "{are} silent",
+    EMPTY: "{have} no full cell",
 }
 ONE = {"are": "is", "were": "was", "have": "has", "lose": "loses", "repeat": "repeats"}
 

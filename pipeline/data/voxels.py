@@ -111,7 +111,12 @@ def occupancy(found: NDArray[Any], most: int, threshold: float | None = None) ->
     least, largest = found.min(), found.max()
     if found.dtype.kind == "f" and least >= 0 and largest <= 1:
         return np.rint(found.astype(np.float64) * 255).astype(np.uint8)
-    if found.dtype.kind in "ui" and least >= 0 and largest in (0, 1, 255) and bool(((found == 0) | (found == largest)).all()):
+    if (
+        found.dtype.kind in "ui"
+        and least >= 0
+        and largest in (0, 1, 255)
+        and bool(((found == 0) | (found == largest)).all())
+    ):
         return _full(found > 0)
     raise Rejected("values beyond 0 and 1", f"from {least:g} to {largest:g}; set ingest.source.threshold")
 

@@ -20,6 +20,7 @@ from pipeline.registry import kept, packaging, travelling
 from pipeline.registry.store import TrackingStore
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.storage import files
+from pipeline.types import Modality
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -35,8 +36,8 @@ INDICES_APART = 2
 class Served:
     """A registered model opened with the code it was published with; no classes = unconditional.
 
-    inputs: what it translates. rate: of its sound, samples a second. version: of its form, which says what the
-    columns of its input mean.
+    inputs: what it translates. modality: what its samples are. rate: of its sound, samples a second. version: of its
+    form, which says what the columns of its input mean.
     """
 
     model: PyFuncModel
@@ -44,6 +45,7 @@ class Served:
     inputs: tuple[str, ...] = ()
     rate: int | None = None
     version: int = INDICES_APART
+    modality: Modality = "image"
 
     def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
         """Samples (n, H, W, C), the bytes that serving it gives.
@@ -90,7 +92,10 @@ def load(uri: str) -> Served:
     if "package" not in about:
         raise UserError(f"{uri} was not registered by this project: it is no generator")
     classes = tuple(about["classes"]) if about["conditional"] else ()
-    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"), int(about["format_version"]))
+    version, inputs = int(about["format_version"]), tuple(about.get("inputs", ()))
+    # Models of before voxels and video say nothing else of being sound than its rate.
+    modality = about.get("modality", "waveform" if about.get("rate") else "image")
+    return Served(model, classes, inputs, about.get("rate"), version, modality)
 
 
 def model_folder(uri: str, target: Path) -> Path:

@@ -18,6 +18,7 @@ from pipeline.contract.extractor import Examples
 from pipeline.extractors import _shared as extractors
 from pipeline.formats.reference import Reference
 from pipeline.metrics._neighbours import centred, nearest
+from pipeline.sampling import pictures
 from pipeline.sampling.pictures import as_images, field_images, wav
 from pipeline.sampling.samples import CHUNK, Labels, Pixels, SampleSource, stored
 from pipeline.scoring.settings import EvaluateSettings, GallerySettings
@@ -35,7 +36,8 @@ class Gallery:
     """PNG bytes of each picture, and the names of the rows of `samples` (empty where nothing is asked).
 
     A picture without bytes means nothing for this design. translated: what stands in a row of `samples`
-    for designs that translate (input, output, target). sounds: (name, wav bytes) of a waveform design.
+    for designs that translate (input, output, target). sounds: (name, wav bytes) of a waveform design. moving: (name,
+    bytes of an animated PNG) where samples are volumes or videos.
     """
 
     samples: bytes
@@ -46,6 +48,7 @@ class Gallery:
     nearest: bytes
     translated: tuple[str, ...] = ()
     sounds: tuple[tuple[str, bytes], ...] = ()
+    moving: tuple[tuple[str, bytes], ...] = ()
 
 
 def build(settings: EvaluateSettings, generator: SampleSource, reference: Reference, train: Examples) -> Gallery:
@@ -67,6 +70,7 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
         nearest=neighbours(generator, reference, train, settings) if not reference.blind else b"",
         translated=translated,
         sounds=sounds(generator, show, settings) if generator.spec.modality == "waveform" else (),
+        moving=moving(generator, show, settings) if generator.spec.modality in pictures.MOVING else (),
     )
 
 
@@ -117,13 +121,20 @@ def coloured(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def sounds(generator: SampleSource, show: GallerySettings, settings: EvaluateSettings) -> tuple[tuple[str, bytes], ...]:
     """A row's samples to listen to; named for their class where classes are asked for."""
+    return tuple((name, wav(x, generator.spec.rate)) for name, x in _named(generator, show, settings))
+
+
+def moving(generator: SampleSource, show: GallerySettings, settings: EvaluateSettings) -> tuple[tuple[str, bytes], ...]:
+    """A row's samples in motion: volumes turn, videos run; named as sounds are."""
+    modality = generator.spec.modality
+    return tuple((name, pictures.animation(x, modality)) for name, x in _named(generator, show, settings))
+
+
+def _named(generator: SampleSource, show: GallerySettings, settings: EvaluateSettings) -> list[tuple[str, Pixels]]:
     made = generator.sample(show.per_class, seed=settings.seed, truncation=settings.truncation)
     labels, names = generator.default_labels(show.per_class), generator.spec.classes
-    spoken = [f", {names[label]}" if generator.conditional else "" for label in labels]
-    return tuple(
-        (f"sample {number + 1}{word}", wav(x, generator.spec.rate))
-        for number, (x, word) in enumerate(zip(made, spoken, strict=True))
-    )
+    words = [f", {names[label]}" if generator.conditional else "" for label in labels]
+    return [(f"sample {number + 1}{word}", x) for number, (x, word) in enumerate(zip(made, words, strict=True))]
 
 
 def by_class(

@@ -1,4 +1,4 @@
-"""Samples of every modality as something to look at and to listen to: images, and wav bytes."""
+"""Samples of every modality as something to look at and to listen to: images, moving ones, wav bytes, files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import DataSpec, FieldSpec
+from pipeline.sampling import volumes
+from pipeline.types import DataSpec, FieldSpec, Modality
 
 FRAME = 256
 FLOOR = 60.0  # decibels below the loudest that still show
 LONGEST = 128  # columns of a spectrogram
 RATE = 16_000  # where the data does not say
+PAUSE = 100  # milliseconds a frame is shown
+MOVING: frozenset[Modality] = frozenset({"voxels", "video"})  # what a still picture does not show
 
 Images = NDArray[np.uint8]
 
@@ -23,15 +26,17 @@ Images = NDArray[np.uint8]
 def as_images(x: NDArray[Any], spec: DataSpec) -> Images:
     """Examples (…, *spec.shape) as uint8 images (…, C, H, W): themselves, or what shows them.
 
-    Waveforms as spectrograms, volumes as the maximum along their first axis, videos as their middle
-    frame, rows as strips of grey; float32 is taken to lie in [-1, 1].
+    Waveforms as spectrograms, volumes as three views side by side, videos as their middle frame, rows as strips of
+    grey; float32 is taken to lie in [-1, 1].
     """
     outer = x.shape[: x.ndim - len(spec.shape)]
     flat = x.reshape(-1, *spec.shape)
     if spec.modality == "waveform":
         found = np.stack([spectrogram(each) for each in flat]) if len(flat) else np.zeros((0, 1, 1, 1), np.uint8)
     elif spec.modality == "voxels":
-        found = grey(flat.max(axis=2))
+        flat = occupancy(flat)
+        shown = (1, *volumes.views(np.zeros(spec.resolution)).shape[1:])
+        found = np.stack([volumes.views(each) for each in flat]) if len(flat) else np.zeros((0, *shown), np.uint8)
     elif spec.modality == "video":
         found = grey(flat[:, :, spec.shape[1] // 2])
     elif spec.modality == "rows":
@@ -55,6 +60,50 @@ def field_images(x: NDArray[Any], field: FieldSpec) -> Images | None:
         least, most = (end(level, axis=(2, 3), keepdims=True) for end in (np.min, np.max))
         return np.rint(255 * (level - least) / np.maximum(most - least, 1e-12)).astype(np.uint8)
     return as_images(x, DataSpec(field.kind, x.shape[1:], (), "uint8" if x.dtype == np.uint8 else "float32"))
+
+
+def occupancy(x: NDArray[Any]) -> NDArray[np.float64]:
+    """Voxels (…, C, D, H, W) as stored → how full each cell is, (…, D, H, W) in [0, 1]: the largest of its channels."""
+    level = x.max(axis=-4).astype(np.float64)
+    return level / 255 if x.dtype == np.uint8 else np.clip((level + 1) / 2, 0, 1)
+
+
+def frames(x: NDArray[Any], modality: Modality) -> list[NDArray[np.uint8]]:
+    """One example (C, …) as the pictures (H, W) or (H, W, C) that show it moving: a volume turns, a video runs."""
+    if modality == "voxels":
+        return volumes.turning(occupancy(x) > volumes.FULL)
+    pixels = grey(x).transpose(1, 2, 3, 0)
+    return [each[:, :, 0] if each.shape[2] == 1 else each for each in pixels]
+
+
+def animation(x: NDArray[Any], modality: Modality) -> bytes:
+    """One example (C, …) as an animated PNG, which every browser shows; equal examples give equal bytes."""
+    return _animated(frames(x, modality), "PNG", default_image=False)
+
+
+def _animated(pictures: list[NDArray[np.uint8]], form: str, **options: Any) -> bytes:
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(np.ascontiguousarray(each)) for each in pictures)
+    buffer = io.BytesIO()
+    first.save(buffer, form, save_all=True, append_images=rest, duration=PAUSE, loop=0, **options)
+    return buffer.getvalue()
+
+
+def as_files(x: NDArray[Any], modality: Modality, rate: int | None = None) -> dict[str, bytes]:
+    """One example (C, …) as the files that other programs open, by ending: what no single picture holds.
+
+    Sound as .wav, voxels as .npz (float32 `occupancy` in [0, 1]) and .obj (the surface), video as .webp, lossless.
+    """
+    if modality == "waveform":
+        return {".wav": wav(x, rate)}
+    if modality == "voxels":
+        level = occupancy(x)
+        return {".npz": volumes.npz(level), ".obj": volumes.obj(level > volumes.FULL)}
+    if modality == "video":
+        shown = [each if each.ndim == 3 else each[:, :, None].repeat(3, axis=2) for each in frames(x, modality)]
+        return {".webp": _animated(shown, "WEBP", lossless=True, exact=True)}
+    raise ValueError(f"no file holds {modality}")
 
 
 def grey(x: NDArray[Any]) -> Images:

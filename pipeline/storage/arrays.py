@@ -69,7 +69,9 @@ def shapes(path: Path | BinaryIO) -> dict[str, tuple[tuple[int, ...], np.dtype[A
     return found
 
 
-def read_members(path: Path | BinaryIO, wanted: Collection[str], most: int) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+def read_members(
+    path: Path | BinaryIO, wanted: Collection[str], most: int
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """The arrays of an .npz that are wanted, and the names of all; others, and objects, are not unpacked.
 
     most: bytes that the wanted ones may hold together.

@@ -204,6 +204,7 @@ def test_every_preset_builds_on_the_meta_device(name: str) -> None:
             networks = family.build(spec)
             noise = {each.name: torch.empty(2, *each.shape) for each in family.latents}
             condition: Any = {each.name: torch.empty(2, *each.shape) for each in spec.fields}
+            condition |= {"label": torch.zeros(2, dtype=torch.long)} if family.conditional else {}
             assert family.sample(networks, noise, condition).shape == (2, *spec.shape)
 
 

@@ -34,7 +34,13 @@ def smoke(name: str, **keys: Any) -> AnyFamily:
 def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) -> DataSpec:
     """Small data of the kind of the first that the family's file names as published."""
     published = next(iter(canon_of(name).values())).spec
-    shapes = {"image": (published.shape[0], side, side), "waveform": (1, SAMPLES)}
+    cube = (published.shape[0], side, side, side)
+    shapes = {
+        "image": (published.shape[0], side, side),
+        "waveform": (1, SAMPLES),
+        "voxels": cube,
+        "video": cube,
+    }
     shape = shapes.get(published.modality, published.shape)
     fields = tuple(replace(each, shape=_reduced(each.shape, published, shape)) for each in published.fields)
     rate = RATE if published.modality == "waveform" else None

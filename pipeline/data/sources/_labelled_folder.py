@@ -34,7 +34,7 @@ F = TypeVar("F", bound=FolderSettings)
 
 
 class LabelledFolder(DataSource[F]):
-    """Every file of one kind below the folder, in the order of the paths' bytes; classes in natural order (2 before 10).
+    """Every file of one kind below the folder, by the paths' bytes; classes in natural order (2 before 10).
 
     kind: which files are items.
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline import limits as most
-from pipeline.data import voxels
+from pipeline.data import notes, voxels
 from pipeline.data.kinds import VOXELS
 from pipeline.data.source import Entry, Limits, printable
 from pipeline.data.sources import _shared
@@ -50,7 +50,8 @@ class Config(FolderSettings):
     @property
     def size(self) -> tuple[int, int, int] | None:
         """(depth, height, width) asked for, if any."""
-        return (self.resolution,) * 3 if isinstance(self.resolution, int) else self.resolution
+        asked = self.resolution
+        return (asked, asked, asked) if isinstance(asked, int) else asked
 
 
 class Source(LabelledFolder[Config]):
@@ -84,7 +85,8 @@ class Source(LabelledFolder[Config]):
             raise SettingsError(f"{where}.labels: of an .npz the classes are its arrays; set it to folders, or none")
         if not self._stacks:
             raise SettingsError(
-                f"{where}.folder: '{self.config.folder}' holds no array of grids, (n, D, H, W) or packed bits (n, bytes)"
+                f"{where}.folder: '{self.config.folder}' holds no array of grids, (n, D, H, W), or of packed "
+                "bits (n, bytes)"
             )
 
     def native_shape(self) -> tuple[int, ...] | None:
@@ -134,7 +136,11 @@ class Source(LabelledFolder[Config]):
         config = self.config
         found = voxels.decode(held, name, config.max_cells, config.array) if name else held
         grid = voxels.occupancy(np.asarray(found), config.max_cells, config.threshold)
-        return np.ascontiguousarray(grid if config.size is None else voxels.pooled(grid, config.size, config.pool))[None]
+        if config.size is not None:
+            grid = voxels.pooled(grid, config.size, config.pool)
+        if not grid.any():
+            notes.leave(notes.EMPTY)
+        return np.ascontiguousarray(grid)[None]
 
     @functools.cached_property
     def _stacked(self) -> bool:
@@ -152,8 +158,8 @@ class Source(LabelledFolder[Config]):
         size = sum(int(np.prod(shape, dtype=np.float64)) * dtype.itemsize for shape, dtype in found.values())
         if size > allowed:
             raise SettingsError(
-                f"ingest.source.max_unpacked_bytes: '{path}' unpacks to {size} bytes, and {allowed} are allowed; if you "
-                "trust it, raise it"
+                f"ingest.source.max_unpacked_bytes: '{path}' unpacks to {size} bytes, and {allowed} are allowed; "
+                "if you trust it, raise it"
             )
         return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 

@@ -101,13 +101,17 @@ class UpwardStack(nn.Module):
         """From the smallest map up."""
         return [_stage(module).norm for module in self.stages]
 
-    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+    def maps(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """The output before its tanh."""
         x = noise.view(*noise.shape, *self.axes)
         for number, stage in enumerate(self.stages):
             if number and self.upsampling == "nearest":
                 x = upsample_nearest(x)
             x = F.relu(stage(x, label))
-        return torch.tanh(self.last(x))
+        return self.last(x)
+
+    def forward(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.maps(noise, label))
 
 
 class DownwardStack(nn.Module):

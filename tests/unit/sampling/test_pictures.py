@@ -52,7 +52,7 @@ def test_silence_is_dark_and_no_sound_is_too_short() -> None:
     ("modality", "shape", "image"),
     [
         ("image", (3, 4, 5), (3, 4, 5)),
-        ("voxels", (1, 4, 5, 6), (1, 5, 6)),
+        ("voxels", (1, 4, 5, 6), (1, 6, 13)),
         ("video", (3, 7, 4, 5), (3, 4, 5)),
         ("rows", (16,), (1, 4, 16)),
         ("waveform", (1, 512), (1, 65, 8)),
