@@ -10,8 +10,7 @@ from pipeline import plugins
 from pipeline.cluster.connect.session import session
 from pipeline.cluster.training import resources
 from pipeline.contract import LocalWorld
-from pipeline.dag import journal, runner
-from pipeline.dag.paths import mapped
+from pipeline.contract.extractor import Examples
 from pipeline.data.batches import Reader
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
@@ -35,10 +34,10 @@ def main(params: Params, project: runner.Project) -> None:
     same_weights(params, reference)
     card = load_card(model)
     given = inputs_of(plugins.load("families", {"name": card.family, **card.config}), shards)
-    result = scored(params, project, reference, model, given)
+    cache, budget = project.work(params) / "cache", params.run.cache_megabytes * 2**20
+    splits = {split: Reader(shards, split, cache=cache, cache_budget=budget) for split in ("train", "holdout")}
+    result = scored(params, project, reference, model, given, splits)
     source, card = open_model(model, threads=params.evaluate.threads, inputs=given)
-    cache = project.work(params) / "cache"
-    train = Reader(shards, "train", cache=cache, cache_budget=params.run.cache_megabytes * 2**20)
     print("drawing the report")
     best = load_best(project.artefact("search"))
     computed = {name: params.raw.get(name) or {} for name in ("ingest", "reference", "train", "evaluate")}
@@ -53,7 +52,7 @@ def main(params: Params, project: runner.Project) -> None:
     inputs = ReportInputs(
         title=f"{params.register.name} · {card.family}",
         records=result.records,
-        gallery=gallery.build(params.evaluate, source, reference, train),
+        gallery=gallery.build(params.evaluate, source, reference, splits["train"]),
         grids=[
             (f"{int(path.stem):,}", path.read_bytes())
             for path in sorted((model / "grids").glob("*.png"))
@@ -87,16 +86,21 @@ def small_n(reference: Reference, curves: Sequence[Mapping[str, Any]], seed: int
 
 
 def scored(
-    params: Params, project: runner.Project, reference: Reference, model: Path, inputs: ShardInputs | None
+    params: Params,
+    project: runner.Project,
+    reference: Reference,
+    model: Path,
+    inputs: ShardInputs | None,
+    splits: Mapping[str, Examples],
 ) -> Evaluation:
     """The scores; a long pass of samples is spread over Ray's workers, with the same result."""
     run, settings = params.run, params.evaluate
     samples = settings.repeats * (settings.samples or reference.card.counts["train"])
     if not resources.spreads(run, samples, run.spread_from):
-        return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs)
+        return evaluate(settings, reference, model, LocalWorld(), print, inputs=inputs, splits=splits)
     with session(run):
         runner.hear_signals()
-        return evaluate(settings, reference, model, LocalWorld(), print, mapped(params, project), inputs)
+        return evaluate(settings, reference, model, LocalWorld(), print, mapped(params, project), inputs, splits)
 
 
 def table(path: Path, delimiter: str) -> list[dict[str, Any]]:

@@ -16,10 +16,11 @@ from pipeline.contract.moments import Gaussian, Moments
 from pipeline.contract.predictions import Predictions
 from pipeline.errors import UserError
 from pipeline.settings import Settings
+from pipeline.types import Array, Modality
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs"]
+Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples"]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
-truths of their inputs."""
+truths of their inputs; "examples": not what an extractor saw in them, but they themselves."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -30,7 +31,8 @@ class Side:
     moments: of all of them; None where there are predictions alone. features (m, d): those rows that
     the metrics asked for, `kept` (m,) their positions, None = all. predictions: what a classifier made
     of all of them. labels (n,): -1 = none. head: the moments of the first of them, for comparisons at
-    a smaller number.
+    a smaller number. examples (k, *shape), as they are stored: some of them, the first samples or reals that the seed
+    chose; None where no metric asked for them.
     """
 
     moments: Moments | Gaussian | None
@@ -39,6 +41,7 @@ class Side:
     labels: NDArray[np.int64] | None = None
     kept: NDArray[np.int64] | None = None
     head: Moments | None = None
+    examples: Array | None = None
 
     @classmethod
     def of(
@@ -156,6 +159,7 @@ class Metric(ABC, Generic[MetricConfig]):
         refused by `zerosum score`.
     aliases: what else `zerosum score --metrics` calls it.
     usual: settings that `zerosum score` gives it where the command line says nothing, as the field has them.
+    modalities: of data that it can compare; None: any that an extractor sees.
     neighbours: it looks for nearest neighbours, so that its cost grows with the square of its `limit`, which
         `zerosum score --limit` sets.
     """
@@ -163,6 +167,7 @@ class Metric(ABC, Generic[MetricConfig]):
     needs: ClassVar[frozenset[Need]]
     aliases: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Mapping[str, Any]] = {}
+    modalities: ClassVar[frozenset[Modality] | None] = None
     neighbours: ClassVar[bool] = False
 
     def __init__(self, config: MetricConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from pipeline import plugins
 from pipeline.contract import World
+from pipeline.contract.extractor import Examples
 from pipeline.contract.metric import AnyMetric, Need, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.formats.reference import Reference
 from pipeline.formats.report import ScoreRecord
+from pipeline.randomness import choose
 from pipeline.sampling.samples import Labels, SampleSource, open_model
 from pipeline.score_names import extractor_class
 from pipeline.scoring.collecting import FeatureAccumulator, planned
@@ -35,9 +37,11 @@ from pipeline.scoring.pairing import pairs_of
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
 from pipeline.threads import one_blas_thread
+from pipeline.types import Array
 
 MOMENTS: frozenset[Need] = frozenset({"moments"})
 WITHOUT_DATA = 4096
+EXAMPLES = 2048  # of a side, at most, for metrics that look at the examples themselves
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ def evaluate(
     progress: Callable[[str], None] = lambda _: None,
     mapped: Mapped = one_by_one,
     inputs: ShardInputs | None = None,
+    splits: Mapping[str, Examples] | None = None,
 ) -> Evaluation:
     """Score the model in the folder `model` against the reference; every rank calls, every rank is answered.
 
     Values are equal bit for bit at any world size, and however `mapped` spreads a world of one over
     workers: chunks of 64 samples are whole, and come back in order before anything is summed. Only
-    what the metrics look at is held: see `metrics._collecting`. inputs: what a translator translates.
+    what the metrics look at is held: see `metrics._collecting`. inputs: what a translator translates. splits: the data,
+    `train` and `holdout`, for metrics that look at the examples themselves; without it they are left out.
 
     Raises:
         UserError: if the model was made for other data than the reference, or gives non-finite samples.
@@ -73,8 +79,8 @@ def evaluate(
     generator, card = open_model(model, device=world.device, threads=settings.threads, inputs=inputs)
     if card.spec != reference.card.spec:
         raise UserError(f"the model makes {card.spec.shape}, the reference measured {reference.card.spec.shape}")
-    metrics = applicable(settings, reference, generator)
-    sampler = Sampler(settings, reference, generator, card, model, inputs)
+    metrics = applicable(settings, reference, generator, has_examples=splits is not None)
+    sampler = Sampler(settings, reference, generator, card, model, inputs, splits or {})
     repeats: list[list[Score]] = []
     first: Side | None = None
     for repeat in range(settings.repeats):
@@ -90,8 +96,10 @@ def evaluate(
     return Evaluation(summarise(repeats, settings, reference, averaged=card.averaged), first, pairs)
 
 
-def applicable(settings: EvaluateSettings, reference: Reference, generator: SampleSource) -> list[AnyMetric]:
-    """The metrics whose needs this extractor and this model can meet, in the settings' order."""
+def applicable(
+    settings: EvaluateSettings, reference: Reference, generator: SampleSource, *, has_examples: bool = False
+) -> list[AnyMetric]:
+    """The metrics of this data whose needs this extractor and this model can meet, in the settings' order."""
     if reference.blind:
         return []
     identity = reference.card.identity
@@ -104,8 +112,15 @@ def applicable(settings: EvaluateSettings, reference: Reference, generator: Samp
         missing.add("labels")
     if pairs_of(generator, settings.seed) is None:
         missing.add("pairs")
+    if not has_examples:
+        missing.add("examples")
+    modality = reference.card.spec.modality
     found = [cast(AnyMetric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
-    return [metric for metric in found if not metric.needs & missing]
+    return [
+        metric
+        for metric in found
+        if not metric.needs & missing and (metric.modalities is None or modality in metric.modalities)
+    ]
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,7 @@ class Sampler:
     card: ModelCard
     folder: Path
     inputs: ShardInputs | None = None
+    splits: Mapping[str, Examples] = field(default_factory=lambda: {})
 
     @property
     def count(self) -> int:
@@ -199,8 +215,28 @@ class Sampler:
             classes=reference.card.spec.classes,
             pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
         )
+        if "examples" in metric.needs:
+            found = self.with_examples(found, seed)
         foreign = reference.statistics if metric.needs == MOMENTS else None
         return found if foreign is None else replace(found, real=Side(foreign), split=None)
+
+    def with_examples(self, found: Statistics, seed: int) -> Statistics:
+        """The same with the first samples themselves, and with reals that seed 0 chose: at most `EXAMPLES` a side."""
+        count = min(self.count, EXAMPLES)
+        labels = asked(self.reference.labels("train"), self.generator, seed, count)
+        made = self.generator.sample(
+            count, labels if self.generator.conditional else None, seed, self.settings.truncation
+        )
+        real, holdout = (self._chosen(split) for split in ("train", "holdout"))
+        held = None if found.holdout is None else replace(found.holdout, examples=holdout)
+        return replace(
+            found, real=replace(found.real, examples=real), fake=replace(found.fake, examples=made), holdout=held
+        )
+
+    def _chosen(self, split: str) -> Array:
+        data = self.splits[split]
+        count = min(len(data), EXAMPLES)
+        return data.examples(np.sort(choose(len(data), count, 0, f"examples/{split}")))["x"]
 
 
 def handle(reference: Reference) -> Handle:

@@ -19,6 +19,7 @@ METRICS: list[dict[str, Any]] = [
     {"name": "memorisation"},
     {"name": "psnr"},
     {"name": "ssim"},
+    {"name": "occupancy_iou"},
 ]
 
 

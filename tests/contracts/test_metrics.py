@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -22,7 +23,8 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
     def side(source: np.random.Generator, n: int, shift: float = 0.0) -> Side:
         labels = np.arange(n) % 3
         features = source.normal(shift, 1, (n, 5)).astype(np.float32)
-        return Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
+        found = Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
+        return replace(found, examples=source.integers(0, 256, (n, 1, 3, 4, 5), np.uint8))
 
     who = ExtractorIdentity("toy", "ab" * 32, 5)
     truth = draw.integers(0, 256, (20, 3, 12, 12), np.uint8)

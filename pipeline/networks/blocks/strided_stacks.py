@@ -28,6 +28,7 @@ class StackPlan:
         doubles by repetition has one more, at full resolution.
     channels: of the data. bias: whether convolutions have one.
     classes: above 0, labels enter (generator: batch norm per class; discriminator: projection).
+    norm_eps: of batch norm. logits: that the discriminator gives.
     """
 
     base: tuple[int, ...]
@@ -36,6 +37,8 @@ class StackPlan:
     norm: NormName = "batch"
     bias: bool = False
     classes: int = 0
+    norm_eps: float = 1e-5
+    logits: int = 1
 
     @property
     def dimensions(self) -> int:
@@ -69,7 +72,7 @@ class UpwardStack(nn.Module):
         transposed, convolution = TRANSPOSED[dimensions], CONVOLUTIONS[dimensions]
         self.axes = (1,) * dimensions
         first = transposed(inputs, plan.widths[0], plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
-        norm = make_norm(plan.norm, plan.widths[0], plan.classes, dimensions)
+        norm = make_norm(plan.norm, plan.widths[0], plan.classes, dimensions, plan.norm_eps)
         self.stages = nn.ModuleList([Stage(first, norm)])
         before = plan.widths[0]
         for width in plan.widths[1:]:
@@ -78,7 +81,7 @@ class UpwardStack(nn.Module):
                 if upsampling == "transposed"
                 else convolution(before, width, 3, 1, 1, bias=plan.bias)
             )
-            self.stages.append(Stage(layer, make_norm(plan.norm, width, plan.classes, dimensions)))
+            self.stages.append(Stage(layer, make_norm(plan.norm, width, plan.classes, dimensions, plan.norm_eps)))
             before = width
         self.last = (
             transposed(before, plan.channels, 4, 2, 1, bias=plan.bias)
@@ -115,9 +118,9 @@ class UpwardStack(nn.Module):
 
 
 class DownwardStack(nn.Module):
-    """x (n, channels, base·2^k…) → logits (n,); 4/2/1 convolutions, leaky relu 0.2, no norm in the first.
+    """x (n, channels, base·2^k…) → logits (n,), or (n, logits) where there are several; 4/2/1 convolutions, leaky relu 0.2, no norm in the first.
 
-    With classes, Miyato & Koyama's (2018) projection ⟨V y, Σ h⟩ is added to the logit.
+    With classes, Miyato & Koyama's (2018) projection ⟨V y, Σ h⟩ is added to the first.
     """
 
     def __init__(self, plan: StackPlan) -> None:
@@ -129,9 +132,10 @@ class DownwardStack(nn.Module):
         before = plan.channels
         for index, width in enumerate(widths):
             layer = convolution(before, width, 4, 2, 1, bias=plan.bias)
-            self.stages.append(Stage(layer, make_norm(plan.norm if index else "none", width, 0, dimensions)))
+            norm = make_norm(plan.norm if index else "none", width, 0, dimensions, plan.norm_eps)
+            self.stages.append(Stage(layer, norm))
             before = width
-        self.head = convolution(before, 1, plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
+        self.head = convolution(before, plan.logits, plan.base, bias=plan.bias)  # pyright: ignore[reportArgumentType]
         self.projection = nn.Embedding(plan.classes, before) if plan.classes else None
 
     @property
@@ -142,10 +146,10 @@ class DownwardStack(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         for stage in self.stages:
             x = F.leaky_relu(stage(x), SLOPE)
-        logits = self.head(x).flatten()
+        first, *others = self.head(x).flatten(1).unbind(1)
         if self.projection is not None and label is not None:
-            logits = logits + (self.projection(label) * x.flatten(2).sum(2)).sum(1)
-        return logits
+            first = first + (self.projection(label) * x.flatten(2).sum(2)).sum(1)
+        return torch.stack([first, *others], dim=1) if others else first
 
 
 def _stage(module: nn.Module) -> Stage:

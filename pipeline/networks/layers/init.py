@@ -20,13 +20,13 @@ def _modules(networks: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def normal(std: float, *networks: nn.Module) -> None:
-    """DCGAN's: weights N(0, std), batch-norm gains N(1, std), every bias 0."""
+def normal(std: float, *networks: nn.Module, gain_std: float | None = None) -> None:
+    """DCGAN's: weights N(0, std), batch-norm gains N(1, gain_std), which is std where it is None, every bias 0."""
     for module in _modules(networks):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, _NORMS) and module.affine:
-            nn.init.normal_(module.weight, 1.0, std)
+            nn.init.normal_(module.weight, 1.0, std if gain_std is None else gain_std)
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)

@@ -88,15 +88,17 @@ class ChannelLayerNorm(nn.Module):
         return self.norm(x)
 
 
-def make_norm(name: NormName, channels: int, classes: int = 0, dimensions: int = 2) -> nn.Module:
-    """The named normalisation; batch norm is per class where `classes` is above 0."""
+def make_norm(
+    name: NormName, channels: int, classes: int = 0, dimensions: int = 2, eps: float = 1e-5
+) -> nn.Module:
+    """The named normalisation; batch norm is per class where `classes` is above 0, and `eps` is its own."""
     if name == "layer":
         return ChannelLayerNorm(channels)
     if name == "none":
         return nn.Identity()
     if classes:
-        return ConditionalBatchNorm(channels, classes, dimensions)
-    return BATCH_NORMS[dimensions](channels)
+        return ConditionalBatchNorm(channels, classes, dimensions, eps)
+    return BATCH_NORMS[dimensions](channels, eps=eps)
 
 
 def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
