@@ -63,6 +63,9 @@ LIMITS = {
     "VOXELS_UNPACKED_BYTES": Limit(
         1 * GIB, "bytes", "an .npz whose arrays are the classes, unpacked", "ingest.source.max_unpacked_bytes"
     ),
+    "CLIP_PIXELS": Limit(
+        64 * MIB, "pixels", "one clip, as many of its frames as are decoded", "ingest.source.max_clip_pixels"
+    ),
     # Of settings and records.
     "YAML_BYTES": Limit(1 * MIB, "bytes", "params.yaml and its siblings"),
     "YAML_VALUES": Limit(50_000, "values", "a YAML file: words, lists and sections"),
@@ -121,6 +124,7 @@ CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
 CLASS_NAMES_BYTES = LIMITS["CLASS_NAMES_BYTES"].value
 VOXEL_CELLS = LIMITS["VOXEL_CELLS"].value
 VOXELS_UNPACKED_BYTES = LIMITS["VOXELS_UNPACKED_BYTES"].value
+CLIP_PIXELS = LIMITS["CLIP_PIXELS"].value
 YAML_BYTES = LIMITS["YAML_BYTES"].value
 YAML_VALUES = LIMITS["YAML_VALUES"].value
 YAML_REPEATED = LIMITS["YAML_REPEATED"].value

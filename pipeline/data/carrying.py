@@ -38,6 +38,10 @@ class StandIn(DataSource[Any]):
     def dtype(self) -> Literal["uint8", "float32"]:
         return self._source.dtype
 
+    @property
+    def frames(self) -> int | None:
+        return self._source.frames
+
     def decode(self, stored: Any, limits: Limits) -> Array:
         return self._source.decode(stored, limits)
 

@@ -66,7 +66,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise Rejected("too many pixels", f"allowed are {limits.max_pixels}") from None
         except DAMAGE as error:
-            raise Rejected("damaged image", _without_addresses(error)) from None
+            raise Rejected("damaged image", without_addresses(error)) from None
 
 
 def _refuse(image: ImageFile.ImageFile, limits: Limits) -> None:
@@ -106,9 +106,14 @@ def _pixels(image: Image.Image) -> Pixels:
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _without_addresses(error: Exception) -> str:
+def without_addresses(error: Exception) -> str:
     """The library's words without what differs from run to run, so that rejects.csv repeats."""
     return re.sub(r"\s*<[^>]* at 0x[0-9a-f]+>", "", str(error)).replace("\n", " ")[:200]
+
+
+def as_rgba(pixels: Pixels) -> Pixels:
+    """(H, W, C) as RGBA (H, W, 4), opaque where it has no alpha."""
+    return pixels if pixels.shape[2] == 4 else _array(_image(pixels).convert("RGBA"))
 
 
 # --- fitting ----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ OTHER_SOUNDS = frozenset(
     {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg"}
     | {".opus", ".rf64", ".snd", ".sph", ".w64", ".wma", ".wv"}
 )
+VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm", ".wmv"})
 READ_VOXELS = frozenset({".npy", ".npz", ".binvox"})
 NO_DATA = frozenset(
     {".caption", ".captions", ".tags", ".txt", ".text", ".md", ".rst", ".log", ".lst", ".srt", ".vtt", ".lab"}
@@ -82,6 +83,16 @@ VOXELS = Kind(
     READ_VOXELS,
     (NO_DATA - READ_VOXELS) | READ_IMAGES | OTHER_IMAGES | READ_SOUNDS | OTHER_SOUNDS,
     re.compile(rb"\x93NUMPY|#binvox"),
+)
+ANIMATIONS = Kind(
+    "clip",
+    "GIF, WebP and animated PNG files",
+    frozenset({".apng", ".gif", ".png", ".webp"}) | VIDEOS,
+    (NO_DATA - VIDEOS)
+    | ((READ_IMAGES | OTHER_IMAGES) - {".apng", ".gif", ".png", ".webp"})
+    | READ_SOUNDS
+    | OTHER_SOUNDS,
+    re.compile(rb"GIF8[79]a|RIFF....WEBP|\x89PNG\r\n\x1a\n|....ftyp(isom|mp4|M4V|qt)|\x1a\x45\xdf\xa3", re.DOTALL),
 )
 PARQUET = Kind("parquet file", "parquet files", frozenset({".parquet"}), frozenset(), re.compile(rb"PAR1"))
 

@@ -65,7 +65,9 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
     scanning.check_limit(source, settings)
     channels, *size = source.native_shape() or (None,)
     known = channels is not None
-    resolution = settings.size or (tuple(size) if known else None)
+    resolution = tuple(size) if known else None
+    if settings.size is not None:
+        resolution = settings.size if source.frames is None else (source.frames, *settings.size)
     return Preview(
         settings.channels or channels,
         resolution,
@@ -115,14 +117,14 @@ def foresee(settings: IngestSettings, source: DataSource[Any] | None = None) -> 
 
 
 def check_fitting(source: DataSource[Any], settings: IngestSettings) -> None:
-    """Reject image-only settings for other data, and transforms that do not exist.
+    """Reject settings of pictures for data without any, and transforms that do not exist.
 
     Raises:
         SettingsError: naming them.
     """
     derived.check(settings.derive)
     given = [key for key in ("channels", "resolution") if getattr(settings, key) is not None]
-    if source.modality != "image" and given:
+    if source.modality not in ("image", "video") and given:
         what = source.modality
         raise SettingsError(
             *(f"ingest.{key}: fits images, and the source gives {what}; leave it out, or null" for key in given)

@@ -37,7 +37,8 @@ def in_turn(function: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterab
 
 @dataclass(frozen=True)
 class Prepared:
-    """One entry as it is packed: (C, H, W) uint8 for images, what the source reads for all else; and its fields."""
+    """One entry as it is packed, and its fields: (C, H, W) uint8 for images, (C, T, H, W) for videos, what the source
+    reads for all else."""
 
     x: Array
     extra: dict[str, Array]
@@ -64,6 +65,8 @@ def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) ->
         like = max((each.shape[:2] for each in (x, *aligned.values())), key=lambda size: size[0] * size[1])
         x = images.fit(x, settings, like)
         aligned = {name: _fitted(each, declared[name], settings, like) for name, each in aligned.items()}
+    elif source.modality == "video":
+        x = np.stack([images.fit(frame, settings) for frame in x], axis=1)
     return Prepared(
         np.ascontiguousarray(x),
         {name: aligned[name] if name in aligned else _as_given(each, declared[name]) for name, each in extra.items()},

@@ -16,7 +16,7 @@ def one_shape(found: Counter[tuple[int, ...]], kind: FieldKind = "image", what: 
     """
     if len(found) == 1:
         return next(iter(found))
-    if kind != "image":
+    if kind not in ("image", "video"):
         common = ", ".join(f"{'×'.join(map(str, key))} ({count})" for key, count in found.most_common(4))
         more = f" and {len(found) - 4} others" if len(found) > 4 else ""
         raise SettingsError(
@@ -24,7 +24,7 @@ def one_shape(found: Counter[tuple[int, ...]], kind: FieldKind = "image", what: 
             "which shape all shall have"
         )
     problems: list[str] = []
-    for setting, counts in (("channels", _counts(found, slice(0, 1))), ("resolution", _counts(found, slice(1, None)))):
+    for setting, counts in (("channels", _counts(found, slice(0, 1))), ("resolution", _counts(found, slice(-2, None)))):
         if len(counts) > 1:
             common = ", ".join(f"{'×'.join(map(str, key))} ({count})" for key, count in counts.most_common(4))
             more = f" and {len(counts) - 4} others" if len(counts) > 4 else ""

@@ -143,6 +143,11 @@ class DataSource(ABC, Generic[ConfigT]):
         """What its examples are stored as: uint8 becomes [-1, 1] in batches, float32 stays as it is."""
         return "uint8" if self.modality == "image" else "float32"
 
+    @property
+    def frames(self) -> int | None:
+        """Of videos, how many pictures an example has; `ingest.resolution` and `ingest.channels` are of each."""
+        return None
+
     def native_shape(self) -> tuple[int, ...] | None:
         """One example's shape, (C, H, W) of images, where that is known without reading them all, else None."""
         return None
@@ -200,8 +205,8 @@ class DataSource(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def decode(self, stored: Any, limits: Limits) -> Array:
-        """Of what `fetch` gave, one image, uint8 (H, W, C) with 1, 3 or 4 channels; of another modality an array of
-        `dtype`, shaped as it is packed. Opens no file.
+        """Of what `fetch` gave, one image, uint8 (H, W, C) with 1, 3 or 4 channels, or of a video its frames, uint8
+        (T, H, W, C); of another modality an array of `dtype`, shaped as it is packed. Opens no file.
 
         Raises:
             Rejected: if this item cannot be used.

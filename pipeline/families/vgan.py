@@ -31,7 +31,9 @@ class Config(StackSettings):
     smallest: int = Field(default=2, ge=1, description="shortest side of the smallest map, where levels is none")
     max_width: int = Field(default=512, ge=1, description="no layer has more maps")
     discriminator_norm: NormName = Field(default="batch", description="behind all convolutions but the first")
-    mask_penalty: float = Field(default=0.1, ge=0, description="times the mean of the mask: the background does the rest")
+    mask_penalty: float = Field(
+        default=0.1, ge=0, description="times the mean of the mask: the background does the rest"
+    )
     init_std: float = Field(default=0.01, gt=0, description="weights N(0, init_std), gains of batch norm N(1, 0.02)")
     loss: LossChoice = Field(default={"name": "non_saturating", "scale": 0.5}, description="a file of pipeline/losses")
     share_fakes: bool = Field(default=True, description="the generator answers for the fakes that D has just seen")
@@ -49,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "clips64": {},
     "clips32": {"levels": 3},
     "zoo": {"conditional": True, "latent": 32, "generator_width": 16, "discriminator_width": 16, **both(lr=5e-4)},
-    "smoke": {"latent": 8, "generator_width": 4, "discriminator_width": 4, **both(lr=1e-3)},
+    "smoke": {"latent": 8, "generator_width": 4, "discriminator_width": 4, "init_std": 0.1, **both(lr=1e-3)},
 }
 
 CANON: dict[str, Canon] = {

@@ -28,9 +28,9 @@ class Config(Settings):
 class Metric(contract.Metric[Config]):
     """IoU(a, b) = |a ∩ b| / |a ∪ b| of the full cells; 1 where both are empty.
 
-    `occupancy_iou`: each sample's largest IoU with any training shape, averaged; 1 for copies. `occupancy_iou_coverage`:
-    each training shape's (of as many as there are samples) largest IoU with any sample, averaged: low where shapes
-    are missing. Held-out shapes stand in the note as the control of the first.
+    `occupancy_iou`: each sample's largest IoU with any training shape, averaged; 1 for copies.
+    `occupancy_iou_coverage`: each training shape's (of as many as there are samples) largest IoU with any sample,
+    averaged: low where shapes are missing. Held-out shapes stand in the note as the control of the first.
     """
 
     needs = frozenset({"examples"})

@@ -61,6 +61,9 @@ def test_every_good_entry_is_an_example_and_every_other_a_reject(source: DataSou
                     if source.modality == "image":
                         assert x.dtype == np.uint8
                         shapes.add((x.shape[2], x.shape[0], x.shape[1]))
+                    elif source.modality == "video":
+                        assert x.dtype == np.uint8
+                        shapes.add((x.shape[3], *x.shape[:3]))
                     else:
                         assert x.dtype == source.dtype
                         shapes.add(x.shape)

@@ -102,9 +102,13 @@ class LabelledFolder(DataSource[F]):
     def _csv(self) -> Path | None:
         return None if self.config.labels in ("folders", "none") else Path(self.config.labels)
 
+    def _found(self) -> Listing:
+        """The items below the folder, before any csv."""
+        return _shared.listed(self.config.folder, self.kind, self.config.links)
+
     @functools.cached_property
     def _listing(self) -> Listing:
-        found = _shared.listed(self.config.folder, self.kind, self.config.links)
+        found = self._found()
         if self._csv is not None:
             own, root = self._csv.resolve(), Path(self.config.folder).resolve()
             found.items = [

@@ -118,7 +118,9 @@ class UpwardStack(nn.Module):
 
 
 class DownwardStack(nn.Module):
-    """x (n, channels, base·2^k…) → logits (n,), or (n, logits) where there are several; 4/2/1 convolutions, leaky relu 0.2, no norm in the first.
+    """x (n, channels, base·2^k…) → logits (n,), or (n, logits) of several; 4/2/1 convolutions, leaky relu 0.2.
+
+    No norm is behind the first.
 
     With classes, Miyato & Koyama's (2018) projection ⟨V y, Σ h⟩ is added to the first.
     """

@@ -88,9 +88,7 @@ class ChannelLayerNorm(nn.Module):
         return self.norm(x)
 
 
-def make_norm(
-    name: NormName, channels: int, classes: int = 0, dimensions: int = 2, eps: float = 1e-5
-) -> nn.Module:
+def make_norm(name: NormName, channels: int, classes: int = 0, dimensions: int = 2, eps: float = 1e-5) -> nn.Module:
     """The named normalisation; batch norm is per class where `classes` is above 0, and `eps` is its own."""
     if name == "layer":
         return ChannelLayerNorm(channels)
