@@ -29,7 +29,7 @@ from safetensors.torch import save
 
 from pipeline import params
 from pipeline.assets import inception
-from pipeline.data import images, parcels, waves
+from pipeline.data import clips, images, parcels, voxels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
 from pipeline.data.sources import _labels, archive, cifar10, csv, idx, image_folder, parquet, webdataset
@@ -122,6 +122,40 @@ def _sound(data: bytes, folder: Path) -> None:
     assert header.samples == x.shape[1]
     for mix in ("mean", "first"):
         waves.to_peak(waves.with_length(waves.with_channels(x, 1, mix), 16, "center", "both"))
+
+
+@cache
+def grids() -> tuple[bytes, ...]:
+    """Grids of 4 × 4 × 4 cells in each form."""
+    cells = np.arange(64).reshape(4, 4, 4) % 3 == 0
+    held: list[bytes] = []
+    for save_as in (np.save, np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save_as(file, cells)
+        held.append(file.getvalue())
+    return (*held, b"#binvox 1\ndim 4 4 4\ntranslate 0 0 0\nscale 1\ndata\n" + bytes([0, 30, 1, 4, 0, 30]))
+
+
+def _grid(data: bytes, folder: Path) -> None:
+    name = "x.npz" if data.startswith(b"PK") else "x.npy"
+    grid = voxels.occupancy(voxels.decode(data, name, 10**6), 10**6)
+    assert grid.dtype == np.uint8
+    if all(side % 2 == 0 for side in grid.shape):
+        voxels.pooled(grid, (grid.shape[0] // 2, grid.shape[1] // 2, grid.shape[2] // 2), "mean")
+
+
+@cache
+def moving() -> tuple[bytes, ...]:
+    """Three frames in each form."""
+    first, *rest = (Image.fromarray(_pixels(9, 7, 3) // number) for number in (1, 2, 3))
+    kinds = ({"format": "GIF"}, {"format": "WEBP", "lossless": True}, {"format": "PNG"})
+    return tuple(_saved(first, save_all=True, append_images=rest, form=each.pop("format"), **each) for each in kinds)
+
+
+def _clip(data: bytes, folder: Path) -> None:
+    found = clips.animated(data, clips.Cut(2, 1, 0, 10**6), Limits(max_pixels=10**5))
+    assert found.shape[0] == 2
+    assert found.shape[3] in (1, 3, 4)
 
 
 def idx_file(values: np.ndarray[Any, Any]) -> bytes:
@@ -606,6 +640,8 @@ def _images(data: bytes, _: Path) -> None:
 READERS: dict[str, Reader] = {
     "image": Reader(pictures, (B, B, change.png, change.spliced(pictures())), _images),
     "wav": Reader(sounds, (B, change.spliced(sounds())), _sound),
+    "voxels": Reader(grids, (B, change.npy, change.archive(change.npy), change.spliced(grids())), _grid),
+    "clip": Reader(moving, (B, B, change.png, change.spliced(moving())), _clip),
     "idx": Reader(idx_seeds, (B, change.zipped), _idx),
     "tar": Reader(tars, (B, change.tar, change.tar, change.spliced(tars())), _tar),
     "archive": Reader(picture_archives, (B, change.tar, change.archive(B), change.archive(J)), _archive),

@@ -17,19 +17,33 @@ from pathlib import Path
 from typing import cast
 
 import bombs
+import numpy as np
 import pytest
 import readers
 import torch
+from PIL import Image
 from torch import nn
 
 from pipeline import limits, plugins
 from pipeline.assets import inception
 from pipeline.contract import AnyFamily, Resizing
 from pipeline.contract.planned import planned
-from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
+from pipeline.data import clips, images, kinds, listing, parcels, regular, unpacked, voxels, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import _labels, _members, _samples, _tables, archive, cifar10, csv, idx, image_folder
+from pipeline.data.sources import (
+    _labels,
+    _members,
+    _samples,
+    _tables,
+    archive,
+    cifar10,
+    csv,
+    idx,
+    image_folder,
+    video_folder,
+    voxel_folder,
+)
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
@@ -93,6 +107,35 @@ def wav_chunks(folder: Path, beyond: int) -> object:
     assert whole.index(b"fmt ") == 24  # a LIST of 4 bytes before it: with `fmt ` and `data` three chunks
     more = b"JUNK\0\0\0\0" * (limits.WAV_CHUNKS - 3 + beyond)
     return waves.decode(whole[:12] + more + whole[12:])
+
+
+@tries
+def voxel_cells(folder: Path, beyond: int) -> object:
+    assert voxel_folder.Config(folder="x").max_cells == limits.VOXEL_CELLS
+    height = limits.VOXEL_CELLS // 2**16 + beyond
+    runs = (b"\0\xff" * (height * 2**16 // 255 + 1))[: 2 * (height * 2**16 // 255)]
+    rest = height * 2**16 % 255
+    head = f"#binvox 1\ndim 256 256 {height}\ndata\n".encode()
+    data = head + runs + (bytes([0, rest]) if rest else b"")
+    return voxels.decode(data, "x.binvox", limits.VOXEL_CELLS)
+
+
+@tries
+def voxels_unpacked_bytes(folder: Path, beyond: int) -> object:
+    assert voxel_folder.Config(folder="x").max_unpacked_bytes == limits.VOXELS_UNPACKED_BYTES
+    with (folder / "x.npz").open("wb") as file:
+        np.savez_compressed(file, a=np.zeros((3, 64), np.uint8))
+    config = voxel_folder.Config(folder=str(folder / "x.npz"), max_unpacked_bytes=3 * 64 - beyond)
+    return voxel_folder.Source(config).check()
+
+
+@tries
+def clip_pixels(folder: Path, beyond: int) -> object:
+    assert video_folder.Config(folder="x").max_clip_pixels == limits.CLIP_PIXELS
+    frames = [Image.new("RGB", (4, 2), (number, 0, 0)) for number in range(3)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    return clips.animated(file.getvalue(), clips.Cut(3, 1, 0, 3 * 8 - beyond), Limits())
 
 
 @tries
@@ -521,6 +564,8 @@ def test_a_setting_that_raises_a_limit_is_a_setting() -> None:
             **image_folder.Config.model_fields,
             **archive.Config.model_fields,
             **csv.Config.model_fields,
+            **voxel_folder.Config.model_fields,
+            **video_folder.Config.model_fields,
         },
     }
     for name, limit in LIMITS.items():
