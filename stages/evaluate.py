@@ -11,6 +11,8 @@ from pipeline.cluster.connect.session import session
 from pipeline.cluster.training import resources
 from pipeline.contract import LocalWorld
 from pipeline.contract.extractor import Examples
+from pipeline.dag import journal, runner
+from pipeline.dag.paths import mapped
 from pipeline.data.batches import Reader
 from pipeline.formats.model import load_card
 from pipeline.formats.reference import Reference
