@@ -174,3 +174,32 @@ def test_samples_are_all_that_a_reader_of_the_folder_finds(
         "it also holds grid.png, a grid of an earlier run, which is no sample: remove it\n"
     )
     assert Path("out/grid.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("family", "spec", "ends"),
+    [
+        ("gan3d", DataSpec("voxels", (1, 8, 8, 8), (), "uint8"), (".npz", ".obj")),
+        ("vgan", DataSpec("video", (3, 8, 8, 8), (), "uint8"), (".webp",)),
+    ],
+)
+def test_volumes_and_videos_are_files_that_other_programs_open(
+    family: str, spec: DataSpec, ends: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    design = plugins.load("families", {"name": family, "preset": "smoke"})
+    card = ModelCard(family, design.config.model_dump(mode="json"), spec, ("generator",), 64, 1, 0, True, {}, {})
+    save_model(tmp_path / "model", card, {"generator": design.build(spec)["generator"].state_dict()})
+    written = work.generate("model", Path("out"), 2, ALL)
+    assert sorted(path.name for path in Path("out").iterdir()) == [f"0000{n}{end}" for n in (0, 1) for end in ends]
+    assert written.grid is not None
+    assert pixels(written.grid).ndim in (2, 3)
+    drawn = open_model(Path("model"))[0].sample(2)
+    if family == "gan3d":
+        held = np.load("out/00001.npz")["occupancy"]
+        assert np.array_equal(np.rint(held * 255), drawn[1, 0])
+    else:
+        with Image.open("out/00001.webp") as film:
+            film.seek(7)
+            assert np.array_equal(np.asarray(film.convert("RGB")), drawn[1, :, 7].transpose(1, 2, 0))

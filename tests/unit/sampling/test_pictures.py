@@ -245,3 +245,18 @@ def test_sound_comes_as_floats_and_as_players() -> None:
     players = gallery.sounds(source, SHOW, EvaluateSettings())
     assert [name for name, _ in players] == [f"sample {number}" for number in range(1, 5)]
     assert all(data[:4] == b"RIFF" and data[24:28] == (8_000).to_bytes(4, "little") for _, data in players)
+
+
+def test_volumes_and_videos_move_in_the_report() -> None:
+    torch.manual_seed(0)
+    for name, spec in (
+        ("gan3d", DataSpec("voxels", (1, 8, 8, 8), (), "uint8")),
+        ("vgan", DataSpec("video", (3, 8, 8, 8), (), "uint8")),
+    ):
+        family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke"})
+        source = SampleSource(family, {"generator": family.build(spec)["generator"].eval()}, spec)
+        shown = gallery.moving(source, SHOW, EvaluateSettings())
+        assert [label for label, _ in shown] == [f"sample {number}" for number in range(1, 5)]
+        for (_, data), x in zip(shown, source.sample(4), strict=True):
+            assert data == pictures.animation(x, spec.modality)
+            assert data.startswith(b"\x89PNG")
