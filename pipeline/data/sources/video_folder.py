@@ -37,7 +37,7 @@ class Config(FolderSettings):
         "folder a clip, its pictures in natural order (2 before 10)",
     )
     frames: int = Field(default=16, ge=2, le=1024, description="of each clip; clips that have fewer are rejected")
-    stride: int = Field(default=1, ge=1, le=256, description="keep every so many-th frame")
+    stride: int = Field(default=1, ge=1, le=256, description="keep every n-th frame")
     skip: int = Field(default=0, ge=0, le=100_000, description="frames left out at the beginning")
     frame_width: int | None = Field(default=None, ge=1, description="of strips; null: frames are as wide as high")
     max_clip_pixels: int = Field(
