@@ -66,10 +66,10 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
 
 
 def sources_of_fields() -> dict[str, str]:
-    """Each field that a source declares, with that source."""
-    return {
-        each.name: source for source in plugins.names(SOURCES) for each in plugins.module(SOURCES, source).Source.fields
-    }
+    """Each field that a source declares, with that source, and the setting that it needs for it."""
+    known = {source: plugins.class_of(SOURCES, source) for source in plugins.names(SOURCES)}
+    offered = {field: f"{name}, {key}" for name, source in known.items() for field, key in source.offered.items()}
+    return offered | {each.name: name for name, source in known.items() for each in source.fields}
 
 
 def check_extractor(params: Params, family: AnyFamily) -> None:

@@ -29,7 +29,18 @@ from pipeline.contract.planned import planned
 from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
-from pipeline.data.sources import _labels, _members, _samples, _tables, archive, cifar10, csv, idx, image_folder
+from pipeline.data.sources import (
+    _captions,
+    _labels,
+    _members,
+    _samples,
+    _tables,
+    archive,
+    cifar10,
+    csv,
+    idx,
+    image_folder,
+)
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError, UserError
 from pipeline.explorations.projection import Config as Projection
 from pipeline.formats import model, shards
@@ -242,6 +253,15 @@ def rows_bytes(folder: Path, beyond: int) -> object:
     data = b"a,b\n1,2\n"
     (folder / "x.csv").write_bytes(data)
     return csv.Source(csv.Config(path=str(folder / "x.csv"), max_bytes=len(data) - beyond)).entries()
+
+
+@tries
+def captions_bytes(folder: Path, beyond: int) -> object:
+    assert image_folder.Config(folder="x").max_captions_bytes == limits.CAPTIONS_BYTES
+    data = b"file,caption\na.png,a cat\n"
+    (folder / "x.csv").write_bytes(data)
+    found = image_folder.Config(folder="x", captions=str(folder / "x.csv"), max_captions_bytes=len(data) - beyond)
+    return _captions.read(found)
 
 
 @tries

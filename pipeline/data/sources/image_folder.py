@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -15,13 +16,15 @@ from pipeline.data import images
 from pipeline.data.kinds import IMAGES
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
-from pipeline.data.sources import _labels, _shared
+from pipeline.data.sources import _captions, _labels, _shared
+from pipeline.data.sources._captions import CaptionSettings
 from pipeline.natural import natural
-from pipeline.settings import DataPath, Settings
+from pipeline.settings import DataPath
+from pipeline.types import Array
 
 
-class Config(Settings):
-    """Where the images are and where their classes come from."""
+class Config(CaptionSettings):
+    """Where the images are and where their classes and captions come from."""
 
     folder: DataPath = Field(description="searched with its sub-folders")
     labels: DataPath = Field(
@@ -36,7 +39,12 @@ class Config(Settings):
 class Source(DataSource[Config]):
     """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
-    paths = ("folder", "labels")
+    paths = ("folder", "labels", "captions")
+    offered = _captions.OFFERED
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        self.fields = _captions.field(given)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -63,6 +71,10 @@ class Source(DataSource[Config]):
         elif not self._labelled[0]:
             files = [name for name, _ in self._listing.items]
             raise _labels.never_met(self._rows(), files, self._csv, config.folder)
+        _captions.check(config, where)
+        if config.captions is not None and not self._captioned[0]:
+            files = [name for name, _ in self._listing.items]
+            raise _captions.never_met(_captions.read(config), files, config, config.folder)
 
     def classes(self) -> tuple[str, ...]:
         if self._csv is not None:
@@ -72,6 +84,24 @@ class Source(DataSource[Config]):
         return tuple(sorted(map(printable, self._listing.folders), key=natural))
 
     def entries(self) -> list[Entry]:
+        if self.config.captions is None:
+            return self._of_labels()
+        mine, lost = self._captioned
+        found = [
+            replace(entry, problem=("no caption", f"no row of {Path(self.config.captions).name} names it"))
+            if entry.problem is None and entry.where not in mine
+            else entry
+            for entry in self._of_labels()
+        ]
+        named = {entry.where for entry in found}
+        absent = [name for name in lost if name not in named]
+        why = "named in the captions"
+        return [*found, *(Entry(printable(name), name, problem=(_labels.absent(name)[0], why)) for name in absent)]
+
+    def describe(self) -> dict[str, Any]:
+        return _captions.described(super().describe())
+
+    def _of_labels(self) -> list[Entry]:
         classes = frozenset(self.classes())
         if self._csv is None:
             return [self._entry(name, problem, classes) for name, problem in self._listing.items]
@@ -101,15 +131,26 @@ class Source(DataSource[Config]):
             return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
         return Entry(key, name, first)
 
-    def fetch(self, entry: Entry, limits: Limits) -> bytes:
-        return _shared.file_bytes(Path(self.config.folder) / cast(str, entry.where), limits)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | tuple[bytes, tuple[str, ...]]:
+        """The file; with captions, these beside it."""
+        name = cast(str, entry.where)
+        data = _shared.file_bytes(Path(self.config.folder) / name, limits)
+        return data if self.config.captions is None else (data, self._captioned[0].get(name, ()))
 
-    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(stored, limits)
+    def decode(self, stored: bytes | tuple[bytes, tuple[str, ...]], limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
+
+    def decode_fields(self, stored: bytes | tuple[bytes, tuple[str, ...]], limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(tuple(stored[1]), self.given)
 
     @property
     def _csv(self) -> Path | None:
         return None if self.config.labels in ("folders", "none") else Path(self.config.labels)
+
+    @functools.cached_property
+    def _captioned(self) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+        """The captions of each file that they mean, and the names in their file that mean none."""
+        return _captions.met(_captions.read(self.config), (name for name, _ in self._listing.items))
 
     @functools.cached_property
     def _listing(self) -> Listing:
