@@ -26,12 +26,10 @@ class TextEncoder(nn.Module, ABC, Generic[EncoderConfig]):
 
     reads: the field of a batch that `forward` takes.
     sentences: whether it reads any sentence; else it knows those of the data alone.
-    reads_summary: whether `prepare` looks at `spec.summary`.
     """
 
     reads: ClassVar[str] = captions.FIELD
     sentences: ClassVar[bool] = True
-    reads_summary: ClassVar[bool] = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

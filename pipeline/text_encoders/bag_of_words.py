@@ -30,16 +30,15 @@ class TextEncoder(contract.TextEncoder[Config]):
     vocabulary is kept as whole numbers, a hash a word. It knows no order of words, and has seen no image.
     """
 
-    reads_summary = True
     keys: Tensor
     counts: Tensor
-    captions: Tensor
+    documents: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.register_buffer("keys", torch.zeros(config.dimension, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(config.dimension, dtype=torch.int64))
-        self.register_buffer("captions", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("documents", torch.zeros((), dtype=torch.int64))
 
     @property
     def dimension(self) -> int:
@@ -50,14 +49,14 @@ class TextEncoder(contract.TextEncoder[Config]):
         if known is None or self.keys.is_meta:
             return
         kept = known.words[: self.dimension]
-        self.captions.fill_(known.captions)
+        self.documents.fill_(known.captions)
         self.keys[: len(kept)] = torch.tensor([key_of(word) for word, _ in kept], dtype=torch.int64)
         self.counts[: len(kept)] = torch.tensor([count for _, count in kept], dtype=torch.int64)
 
     def encode(self, sentences: Sequence[str]) -> Tensor:
         counts = self.counts.cpu().numpy()
         places = {key: place for place, key in enumerate(self.keys.tolist()) if counts[place]}
-        weights = np.log((1 + int(self.captions)) / (1 + counts)) + 1
+        weights = np.log((1 + int(self.documents)) / (1 + counts)) + 1
         rows = np.zeros((len(sentences), self.dimension), dtype=np.float64)
         for row, sentence in zip(rows, sentences, strict=True):
             for word, count in Counter(captions.words(sentence)).items():

@@ -56,7 +56,7 @@ def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]
 def makes_images_alone(name: str) -> bool:
     """Whether it reads images, with or without labels, and nothing else."""
     published = next(iter(canon_of(name).values()))
-    return published.modality == "image" and not published.fields
+    return published.modality == "image" and not published.spec.fields
 
 
 def fitting(name: str, preset: str | None) -> DataSpec:

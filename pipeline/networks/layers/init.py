@@ -20,9 +20,11 @@ def _modules(networks: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def normal(std: float, *networks: nn.Module) -> None:
-    """DCGAN's: weights N(0, std), batch-norm gains N(1, std), every bias 0."""
+def normal(std: float, *networks: nn.Module, linear: bool = True) -> None:
+    """DCGAN's: weights N(0, std), batch-norm gains N(1, std), every bias 0; linear=False leaves linear layers."""
     for module in _modules(networks):
+        if isinstance(module, nn.Linear) and not linear:
+            continue
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, _NORMS) and module.affine:
