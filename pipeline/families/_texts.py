@@ -82,14 +82,6 @@ class TextFamily(LatentFamily[S]):
         super().check(spec)
         self._load_encoder().check(spec, f"families.{self.name}.encoder")
 
-    def lane_state(self, spec: DataSpec, lane_size: int) -> dict[str, Tensor]:
-        if lane_size < 2:
-            raise SettingsError(
-                f"train.lanes: {self.name} shows an image the text of another one of its lane, and a lane has "
-                f"{lane_size} example; take fewer lanes, or raise train.batch_size"
-            )
-        return super().lane_state(spec, lane_size)
-
     def make_encoder(self, spec: DataSpec) -> AnyTextEncoder:
         """The frozen network that reads the data's captions."""
         found = self._load_encoder()
@@ -109,10 +101,18 @@ class TextFamily(LatentFamily[S]):
         return self.of_batch(turn, "text", make)
 
     def wrong(self, turn: Turn) -> tuple[Tensor, Tensor]:
-        """For each example the number (n,) of one of the lane that its text does not fit, and whether there is one (n,).
+        """For each example the number (n,) of one of the lane that its text does not fit, and whether there is one.
 
         An example of another class; without classes, one none of whose captions is among its own.
+
+        Raises:
+            SettingsError: for a lane of one example.
         """
+        if len(self._stored(turn.batch)) < 2:
+            raise SettingsError(
+                f"train.lanes: {self.name} shows an image the text of another one of its lane, and a lane has one; "
+                "take fewer lanes, or raise train.batch_size"
+            )
 
         def make() -> tuple[Tensor, Tensor]:
             label = turn.batch.get("label")

@@ -175,8 +175,8 @@ class Family(TextFamily[Config]):
 
     def both(self, turn: Turn, real: Tensor, fake: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """D of reals, and of fakes with, if there are some, that of images which do not fit their text."""
-        on_real, on_wrong = self.outputs(turn, real, "real"), real.new_zeros(0)
         other, there = self.wrong(turn)
+        on_real, on_wrong = self.outputs(turn, real, "real"), real.new_zeros(0)
         if self.config.wrong_images and bool(there.any()):
             shown = self.augmented(turn, _shared.real_of(turn)[other[there]], "wrong")
             on_wrong = turn.networks["discriminator"](shown, self.text(turn)[there])
