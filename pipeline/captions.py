@@ -20,7 +20,7 @@ WORD = re.compile(r"[^\W_]+")
 
 
 def cleaned(text: str) -> str:
-    """A sentence as it is stored: composed characters (NFC), one space for any white space, no control characters."""
+    """A sentence as it is stored: composed characters (NFC), one space for any white space or what does not print."""
     composed = unicodedata.normalize("NFC", text)
     return " ".join("".join(each if each.isprintable() else " " for each in composed).split())
 
@@ -31,11 +31,7 @@ def cut(text: str, length: int) -> str:
 
 
 def packed(sentences: Sequence[str], count: int, length: int) -> NDArray[np.uint8]:
-    """Sentences, the first `count` of them, as rows of bytes (count, length); longer ones are cut.
-
-    Raises:
-        UnicodeEncodeError: for a sentence that UTF-8 cannot hold (half a surrogate pair).
-    """
+    """Cleaned sentences, the first `count` of them, as rows of bytes (count, length); longer ones are cut."""
     found = np.zeros((count, length), dtype=np.uint8)
     for row, sentence in zip(found, sentences, strict=False):
         data = cut(sentence, length).encode()

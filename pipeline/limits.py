@@ -87,6 +87,7 @@ LIMITS = {
     # Of registered and served models.
     "CODE_FILES": Limit(1000, "files", "the code that travels with a registered model"),
     "CODE_BYTES": Limit(4 * MIB, "bytes", "the same, of all files together"),
+    "TEXTS_BYTES": Limit(16 * MIB, "bytes", "a file of sentences that `zerosum generate --texts` reads"),
     "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
     "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
 }
@@ -138,5 +139,6 @@ SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
 PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value
 CODE_FILES = LIMITS["CODE_FILES"].value
 CODE_BYTES = LIMITS["CODE_BYTES"].value
+TEXTS_BYTES = LIMITS["TEXTS_BYTES"].value
 SERVED_ROWS = LIMITS["SERVED_ROWS"].value
 SERVED_TEXT = LIMITS["SERVED_TEXT"].value

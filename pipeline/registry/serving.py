@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
 CODE = "served_model.py"
+EXAMPLE = "a picture"  # of a request to a model that reads text
 MODEL_NAME = "generator"
 # The first form of served models whose column `label_index` holds indices, and `label` names alone.
 INDICES_APART = 2
@@ -44,11 +45,19 @@ class Served:
     inputs: tuple[str, ...] = ()
     rate: int | None = None
     version: int = INDICES_APART
+    reads_text: bool = False
 
-    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
+    def sample(
+        self,
+        n: int,
+        labels: Sequence[int] | None,
+        seed: int,
+        truncation: float,
+        texts: Sequence[str] | None = None,
+    ) -> NDArray[Any]:
         """Samples (n, H, W, C), the bytes that serving it gives.
 
-        labels: (n,) indices into `classes` where it is conditional.
+        labels: (n,) indices into `classes` where it is conditional. texts: sentences in turn, where it reads text.
 
         Raises:
             UserError: if the model makes nothing of noise alone, or refuses what it is asked for.
@@ -58,9 +67,15 @@ class Served:
 
         if self.inputs:
             raise UserError("this model translates: hand it images in the column `input` of MLflow's predict")
+        if texts is not None and not self.reads_text:
+            raise UserError("--text: this model reads no text; leave it out")
+        if texts is None and self.reads_text:
+            raise UserError("this model draws what a sentence says: give --text, or --texts")
         # Models of the first form took whole numbers in `label` for indices, and had no other column for them.
         column = "label_index" if self.version >= INDICES_APART else "label"
         frame = pd.DataFrame({"n": [n]} if labels is None else {column: [int(label) for label in labels]})
+        if texts is not None:
+            frame = pd.DataFrame({"text": [texts[index % len(texts)] for index in range(n)]})
         try:
             made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
         except MlflowException as error:
@@ -90,7 +105,8 @@ def load(uri: str) -> Served:
     if "package" not in about:
         raise UserError(f"{uri} was not registered by this project: it is no generator")
     classes = tuple(about["classes"]) if about["conditional"] else ()
-    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"), int(about["format_version"]))
+    inputs, text = tuple(about.get("inputs", ())), bool(about.get("text"))
+    return Served(model, classes, inputs, about.get("rate"), int(about["format_version"]), text)
 
 
 def model_folder(uri: str, target: Path) -> Path:
@@ -165,6 +181,8 @@ def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> N
         example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
         for channels, *sides in translated(card).values():
             example = {"input": [np.zeros((*sides, channels), dtype=np.uint8).tolist()]}
+        if reads_text(card):
+            example = {"text": [EXAMPLE]}
         mlflow.pyfunc.save_model(
             target,
             python_model=str(folder / CODE),
@@ -193,13 +211,28 @@ def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any
         "rate": card.spec.rate,
         "weights_sha256": card.weights_sha256,
         "inputs": {name: list(shape) for name, shape in translated(card).items()},
+        **({"text": True} if reads_text(card) else {}),
     }
 
 
 def translated(card: ModelCard) -> dict[str, tuple[int, ...]]:
-    """What samples are made from, with one example's shape; nothing for most designs."""
+    """What samples are made from, but for text, with one example's shape; nothing for most designs."""
+    return {name: card.spec.field_shape(name) or card.spec.shape for name in _inputs(card) if not _is_text(card, name)}
+
+
+def reads_text(card: ModelCard) -> bool:
+    """Whether samples are of sentences."""
+    return any(_is_text(card, name) for name in _inputs(card))
+
+
+def _inputs(card: ModelCard) -> list[str]:
     family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
-    return {name: card.spec.field_shape(name) or card.spec.shape for name in sorted(family.inputs)}
+    return sorted(family.inputs)
+
+
+def _is_text(card: ModelCard, name: str) -> bool:
+    found = card.spec.field(name)
+    return found is not None and found.kind == "text"
 
 
 def signature(card: ModelCard, conditional: bool) -> ModelSignature:
@@ -221,6 +254,8 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     ]
     if translated(card):
         columns = [ColSpec("string", "input")]
+    if reads_text(card):
+        columns = [ColSpec("string", "text")]
     channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(

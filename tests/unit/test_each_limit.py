@@ -24,6 +24,7 @@ from torch import nn
 
 from pipeline import limits, plugins
 from pipeline.assets import inception
+from pipeline.cli import generate
 from pipeline.contract import AnyFamily, Resizing
 from pipeline.contract.planned import planned
 from pipeline.data import images, kinds, listing, parcels, regular, unpacked, waves
@@ -262,6 +263,12 @@ def captions_bytes(folder: Path, beyond: int) -> object:
     (folder / "x.csv").write_bytes(data)
     found = image_folder.Config(folder="x", captions=str(folder / "x.csv"), max_captions_bytes=len(data) - beyond)
     return _captions.read(found)
+
+
+@tries
+def texts_bytes(folder: Path, beyond: int) -> object:
+    (folder / "x.txt").write_bytes(b"a cat\n".ljust(limits.TEXTS_BYTES + beyond))
+    return generate.sentences(None, folder / "x.txt")
 
 
 @tries
