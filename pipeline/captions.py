@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 FIELD = "text"
 """The field of a batch that holds captions."""
 
+VECTORS = "text_vectors"
+"""The field that holds vectors which somebody made of them beforehand: float32 (K, dimension), zeros for none."""
+
 WORD = re.compile(r"[^\W_]+")
 
 

@@ -56,6 +56,7 @@ LIMITS = {
     "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
     "CAPTIONS_BYTES": Limit(1 * GIB, "bytes", "a csv or jsonl file of captions", "ingest.source.max_captions_bytes"),
+    "CAPTION_NUMBERS": Limit(16_384, "numbers", "the vector of a caption, made beforehand"),
     "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv file whose rows are the data", "ingest.source.max_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
@@ -114,6 +115,7 @@ WEBDATASET_SHARDS = LIMITS["WEBDATASET_SHARDS"].value
 PARQUET_FOOTER_BYTES = LIMITS["PARQUET_FOOTER_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value
 CAPTIONS_BYTES = LIMITS["CAPTIONS_BYTES"].value
+CAPTION_NUMBERS = LIMITS["CAPTION_NUMBERS"].value
 ROWS_BYTES = LIMITS["ROWS_BYTES"].value
 CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value

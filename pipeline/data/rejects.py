@@ -41,6 +41,7 @@ REMEDIES = {
     "no label in the name": "set ingest.source.labels: none, or a pattern that fits these names",
     "no label in the csv": "write these names, relative to the folder, in the csv",
     "no caption": "write a row for each image, or remove the images without one",
+    "vector not finite": "mend ingest.source.caption_vectors, or remove these images",
     "caption too long": "set ingest.source.long_captions: cut, or raise ingest.source.caption_length",
     "missing file": "write names in the csv as they stand in the folder",
     "too long": "set ingest.source.longer: start or center",

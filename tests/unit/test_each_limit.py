@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 import bombs
+import numpy as np
 import pytest
 import readers
 import torch
@@ -263,6 +264,13 @@ def captions_bytes(folder: Path, beyond: int) -> object:
     (folder / "x.csv").write_bytes(data)
     found = image_folder.Config(folder="x", captions=str(folder / "x.csv"), max_captions_bytes=len(data) - beyond)
     return _captions.read(found)
+
+
+@tries
+def caption_numbers(folder: Path, beyond: int) -> object:
+    np.save(folder / "x.npy", np.zeros((1, limits.CAPTION_NUMBERS + beyond), dtype=np.float16))
+    found = image_folder.Config(folder="x", captions="x.csv", caption_vectors=str(folder / "x.npy"))
+    return _captions.vectors(found)
 
 
 @tries

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from pipeline import captions, limits
 from pipeline.data import notes, regular
@@ -16,6 +17,7 @@ from pipeline.data.source import SourceField, printable
 from pipeline.data.sources import _labels, _shared
 from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.settings import DataPath, Settings
+from pipeline.storage import arrays
 from pipeline.storage.damage import parse_json
 from pipeline.types import Array
 
@@ -23,11 +25,17 @@ WHERE = "ingest.source.captions"
 RAISED_BY = "ingest.source.max_captions_bytes"
 FILE, CAPTION = ("file", "file_name"), ("caption", "captions", "text")
 JSONL = (".jsonl", ".ndjson")
-OFFERED = {captions.FIELD: "captions: captions.csv"}
-KEYS = ("captions", "captions_per_image", "caption_length", "long_captions")
+OFFERED = {captions.FIELD: "captions: captions.csv", captions.VECTORS: "captions: …, caption_vectors: vectors.npy"}
+KEYS = ("captions", "captions_per_image", "caption_length", "long_captions", "caption_vectors")
 
-Captions = Mapping[str, tuple[str, ...]]
-"""File → its sentences, cleaned, in the order of the rows; some may be empty."""
+Said = tuple[str, int]
+"""A sentence, cleaned, which may be empty, and its number in the file of captions."""
+
+Captions = Mapping[str, tuple[Said, ...]]
+"""File → its sentences, each once, in the order of the rows."""
+
+Stored = tuple[bytes, tuple[str, ...], Array | None]
+"""What is fetched of one item: its file, its sentences, and the vector of each, if there are such."""
 
 
 class CaptionSettings(Settings):
@@ -45,7 +53,18 @@ class CaptionSettings(Settings):
     long_captions: Literal["cut", "reject"] = Field(
         default="cut", description="what is done with longer ones; reject: their image is rejected"
     )
+    caption_vectors: DataPath | None = Field(
+        default=None,
+        description="a .npy (captions, numbers) of what another encoder made of them, in the order of the file: the "
+        "field text_vectors",
+    )
     max_captions_bytes: int = Field(default=limits.CAPTIONS_BYTES, ge=1, description="a larger file is refused")
+
+    @model_validator(mode="after")
+    def _vectors_of_captions(self) -> CaptionSettings:
+        if self.caption_vectors is not None and self.captions is None:
+            raise ValueError("caption_vectors: are of captions, and none are named; set captions")
+        return self
 
 
 def field(config: CaptionSettings) -> tuple[SourceField, ...]:
@@ -53,7 +72,9 @@ def field(config: CaptionSettings) -> tuple[SourceField, ...]:
     if config.captions is None:
         return ()
     shape = (config.captions_per_image, config.caption_length)
-    return (SourceField(captions.FIELD, "text", aligned=False, shape=shape, stored="uint8"),)
+    text = SourceField(captions.FIELD, "text", aligned=False, shape=shape, stored="uint8")
+    vectors = SourceField(captions.VECTORS, "tensor", aligned=False)
+    return (text,) if config.caption_vectors is None else (text, vectors)
 
 
 def described(found: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +86,37 @@ def check(config: CaptionSettings, where: str) -> None:
     """Refuse, with a `SettingsError`, a file that is not there, or holds no captions."""
     if config.captions is not None:
         _shared.require_file(config.captions, f"{where}.captions")
-        read(config)
+        count = max(number for said in read(config).values() for _, number in said) + 1
+        if config.caption_vectors is not None:
+            _shared.require_file(config.caption_vectors, f"{where}.caption_vectors")
+            if (rows := len(vectors(config))) < count:
+                raise SettingsError(
+                    f"{where}.caption_vectors: {config.caption_vectors} has {rows} rows, and {config.captions} has "
+                    f"{count} captions; it needs one for each, in their order"
+                )
+
+
+def vectors(config: CaptionSettings) -> Array:
+    """The vectors that the settings name, (rows, numbers), mapped.
+
+    Raises:
+        SettingsError: if the file holds something else.
+    """
+    return _vectors(*_shared.identity(Path(cast(str, config.caption_vectors))))
+
+
+@functools.lru_cache(maxsize=2)
+def _vectors(path: str, _size: int, _changed: int) -> Array:
+    try:
+        found = arrays.read(Path(path), mapped=True)
+    except Damaged as error:
+        raise SettingsError(f"ingest.source.caption_vectors: {path}: {error}") from None
+    if found.ndim != 2 or not 0 < found.shape[1] <= limits.CAPTION_NUMBERS or found.dtype.kind != "f":
+        raise SettingsError(
+            f"ingest.source.caption_vectors: {path} is {found.dtype} {found.shape}; it must be a table of floats, "
+            f"a row a caption, of at most {limits.CAPTION_NUMBERS} numbers"
+        )
+    return found
 
 
 def read(config: CaptionSettings) -> Captions:
@@ -84,12 +135,12 @@ def _read(path: str, size: int, _changed: int, max_bytes: int) -> Captions:
     else:
         with _labels.opened(path, (size, max_bytes), WHERE, RAISED_BY) as file:
             rows = list(_of_csv(path, _labels.table(file)))
-    found: dict[str, dict[str, None]] = {}
-    for name, sentence in rows:
-        found.setdefault(PurePosixPath(name).as_posix(), {})[captions.cleaned(sentence)] = None
+    found: dict[str, dict[str, int]] = {}
+    for number, (name, sentence) in enumerate(rows):
+        found.setdefault(PurePosixPath(name).as_posix(), {}).setdefault(captions.cleaned(sentence), number)
     if not found:
         raise SettingsError(f"{WHERE}: {path} holds no captions")
-    return {name: tuple(sentences) for name, sentences in found.items()}
+    return {name: tuple(said.items()) for name, said in found.items()}
 
 
 def _of_csv(path: str, reader: Iterator[list[str]]) -> Iterator[tuple[str, str]]:
@@ -143,18 +194,18 @@ def _of_line(value: Any) -> list[tuple[str, str]]:
     return [(name, each) for each in sentences or [""]]
 
 
-def met(found: Captions, files: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def met(found: Captions, files: Iterable[str]) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
     """File → captions for the files that are named, and the names that mean no file: written otherwise, as labels."""
     present = set(files)
     alike: dict[str, list[str]] = {}
     for name in present:
         alike.setdefault(_labels.plain(name), []).append(name)
-    mine: dict[str, tuple[str, ...]] = {}
+    mine: dict[str, tuple[Said, ...]] = {}
     lost: list[str] = []
-    for name, sentences in found.items():
+    for name, said in found.items():
         meant = [name] if name in present else alike.get(_labels.plain(name), [])
         if len(meant) == 1:
-            mine[meant[0]] = (*mine.get(meant[0], ()), *sentences)
+            mine[meant[0]] = (*mine.get(meant[0], ()), *said)
         else:
             lost.append(name)
     return mine, sorted(lost)
@@ -168,13 +219,22 @@ def never_met(found: Captions, files: Iterable[str], config: CaptionSettings, fo
     )
 
 
-def encoded(sentences: tuple[str, ...], config: CaptionSettings) -> dict[str, Array]:
-    """The field of one image's captions, with notes on what was left out of it.
+def fetched(data: bytes, said: Sequence[Said], config: CaptionSettings) -> Stored:
+    """An item's file with its captions, and their vectors."""
+    found: Array | None = None
+    if config.caption_vectors is not None:
+        found = np.asarray(vectors(config)[[number for _, number in said]], dtype=np.float32)
+    return data, tuple(sentence for sentence, _ in said), found
+
+
+def encoded(stored: Stored, config: CaptionSettings) -> dict[str, Array]:
+    """The fields of one image's captions, with notes on what was left out of them.
 
     Raises:
-        Rejected: where it has no caption, or one that is too long and may not be cut.
+        Rejected: where it has no caption, one that is too long and may not be cut, or a vector with NaN or infinity.
     """
-    kept = [each for each in sentences if each]
+    _, sentences, held = stored
+    kept = [number for number, each in enumerate(sentences) if each]
     if not kept:
         raise Rejected("no caption", "its captions are empty" if sentences else "")
     if len(kept) < len(sentences):
@@ -182,10 +242,17 @@ def encoded(sentences: tuple[str, ...], config: CaptionSettings) -> dict[str, Ar
     if len(kept) > config.captions_per_image:
         notes.leave(notes.MORE_CAPTIONS, f"{len(kept)} captions", len(kept))
     kept = kept[: config.captions_per_image]
-    longest = max(len(each.encode()) for each in kept)
+    longest = max(len(sentences[number].encode()) for number in kept)
     if longest > config.caption_length:
         if config.long_captions == "reject":
-            raise Rejected("caption too long", f"{longest} bytes, and ingest.source.caption_length keeps "
-                           f"{config.caption_length}")  # fmt: skip
+            limit = f"ingest.source.caption_length keeps {config.caption_length}"
+            raise Rejected("caption too long", f"{longest} bytes, and {limit}")
         notes.leave(notes.CUT_CAPTIONS, f"{longest} bytes", longest)
-    return {captions.FIELD: captions.packed(kept, config.captions_per_image, config.caption_length)}
+    text = captions.packed([sentences[number] for number in kept], config.captions_per_image, config.caption_length)
+    if held is None:
+        return {captions.FIELD: text}
+    if not np.isfinite(held[kept]).all():
+        raise Rejected("vector not finite", "a number of a caption's vector is NaN or infinite")
+    table = np.zeros((config.captions_per_image, held.shape[1]), dtype=np.float32)
+    table[: len(kept)] = held[kept]
+    return {captions.FIELD: text, captions.VECTORS: table}

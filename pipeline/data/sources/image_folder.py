@@ -17,7 +17,7 @@ from pipeline.data.kinds import IMAGES
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
 from pipeline.data.sources import _captions, _labels, _shared
-from pipeline.data.sources._captions import CaptionSettings
+from pipeline.data.sources._captions import CaptionSettings, Said, Stored
 from pipeline.natural import natural
 from pipeline.settings import DataPath
 from pipeline.types import Array
@@ -39,7 +39,7 @@ class Config(CaptionSettings):
 class Source(DataSource[Config]):
     """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
-    paths = ("folder", "labels", "captions")
+    paths = ("folder", "labels", "captions", "caption_vectors")
     offered = _captions.OFFERED
 
     def __init__(self, given: Config) -> None:
@@ -131,24 +131,24 @@ class Source(DataSource[Config]):
             return Entry(key, name, problem=("outside every class folder", "labels: none takes all as unlabelled"))
         return Entry(key, name, first)
 
-    def fetch(self, entry: Entry, limits: Limits) -> bytes | tuple[bytes, tuple[str, ...]]:
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | Stored:
         """The file; with captions, these beside it."""
         name = cast(str, entry.where)
         data = _shared.file_bytes(Path(self.config.folder) / name, limits)
-        return data if self.config.captions is None else (data, self._captioned[0].get(name, ()))
+        return data if self.config.captions is None else _captions.fetched(data, self._captioned[0][name], self.config)
 
-    def decode(self, stored: bytes | tuple[bytes, tuple[str, ...]], limits: Limits) -> NDArray[np.uint8]:
+    def decode(self, stored: bytes | Stored, limits: Limits) -> NDArray[np.uint8]:
         return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
 
-    def decode_fields(self, stored: bytes | tuple[bytes, tuple[str, ...]], limits: Limits) -> dict[str, Array]:
-        return {} if isinstance(stored, bytes) else _captions.encoded(tuple(stored[1]), self.given)
+    def decode_fields(self, stored: bytes | Stored, limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(stored, self.given)
 
     @property
     def _csv(self) -> Path | None:
         return None if self.config.labels in ("folders", "none") else Path(self.config.labels)
 
     @functools.cached_property
-    def _captioned(self) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    def _captioned(self) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
         """The captions of each file that they mean, and the names in their file that mean none."""
         return _captions.met(_captions.read(self.config), (name for name, _ in self._listing.items))
 

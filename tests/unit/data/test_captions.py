@@ -170,7 +170,7 @@ def test_a_source_travels_with_its_captions(folder: Path) -> None:
     )
     entry = source.entries()[0]
     stored = source.fetch(entry, IngestSettings().limits)
-    assert stored[1] == ("a red square number 0",)
+    assert stored[1:] == (("a red square number 0",), None)
     assert source.decode_fields(stored, IngestSettings().limits)["text"].shape == (5, 201)
 
 
@@ -190,3 +190,59 @@ def test_sentences_survive_the_way_there_and_back() -> None:
         "bar",
     ]
     assert np.array_equal(captions.packed([], 1, 2), np.zeros((1, 2), np.uint8))
+
+
+# --- vectors that somebody made beforehand ----------------------------------------------------------------------
+
+
+def vectors_of(folder: Path, table: np.ndarray[Any, Any]) -> str:
+    path = folder.parent / "vectors.npy"
+    np.save(path, table)
+    return str(path)
+
+
+def test_vectors_go_with_their_captions(folder: Path) -> None:
+    rows = [*ALL, ("a/0.png", ""), ("a/0.png", "again"), ("a/0.png", "a red square number 0")]
+    table = np.arange(len(rows) * 3, dtype=np.float64).reshape(-1, 3)
+    manifest = packed(folder, csv_of(folder, rows), captions_per_image=2, caption_vectors=vectors_of(folder, table))
+    assert [(each.name, each.kind, each.shape, each.dtype) for each in manifest.spec.fields] == [
+        ("text", "text", (2, 201), "uint8"), ("text_vectors", "tensor", (2, 3), "float32"),
+    ]  # fmt: skip
+    assert manifest.source["caption_vectors"] == "vectors.npy"
+    found: dict[str, Any] = {}
+    for split in ("train", "holdout"):
+        reader = Reader(folder.parent / "shards", split)
+        held = reader.examples(np.arange(len(reader)))
+        for text, row in zip(held["text"], held["text_vectors"], strict=True):
+            found[captions.unpacked(text)[0]] = row
+    assert np.array_equal(found["a red square number 3"], [[9, 10, 11], [0, 0, 0]])
+    assert np.array_equal(found["a red square number 0"], [[0, 1, 2], table[7]])
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (np.zeros((5, 3)), "has 5 rows, and .* has 6 captions"),
+        (np.zeros(6), "table of floats"),
+        (np.zeros((6, 3), dtype=np.int64), "table of floats"),
+        (np.zeros((6, 20_000), dtype=np.float16), "at most 16384"),
+    ],
+)
+def test_tables_that_are_no_vectors_of_these_captions_are_refused(
+    folder: Path, table: np.ndarray[Any, Any], says: str
+) -> None:
+    keys = {"captions": csv_of(folder, ALL), "caption_vectors": vectors_of(folder, table)}
+    with pytest.raises(SettingsError, match=rf"ingest\.source\.caption_vectors: .*{says}"):
+        preflight(IngestSettings(source={"name": "image_folder", "folder": str(folder), **keys}))
+
+
+def test_a_vector_with_nan_is_rejected(folder: Path) -> None:
+    table = np.ones((6, 3))
+    table[2, 1] = np.nan
+    manifest = packed(folder, csv_of(folder, ALL), caption_vectors=vectors_of(folder, table))
+    assert manifest.rejects == {"vector not finite": 1}
+
+
+def test_vectors_without_captions_are_refused(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="caption_vectors"):
+        plugins.load("data.sources", {"name": "image_folder", "folder": str(folder), "caption_vectors": "x.npy"})

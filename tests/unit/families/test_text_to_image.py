@@ -342,3 +342,22 @@ def test_settings_that_cannot_be_are_refused(keys: dict[str, Any], says: str) ->
 def test_data_without_captions_is_refused_with_what_would_do() -> None:
     with pytest.raises(SettingsError, match=r"families\.text_to_image\.encoder.*ingest\.source\.captions"):
         load().check(DataSpec("image", (3, 64, 64)))
+
+
+def test_precomputed_vectors_take_the_place_of_captions() -> None:
+    fields = (FIELD, FieldSpec("text_vectors", "tensor", (2, 5), "float32", False))
+    spec = DataSpec("image", (3, 64, 64), fields=fields)
+    family: Any = load(encoder="precomputed", averaged_captions=2)
+    assert family.needs == {"x", "text_vectors"}
+    networks = family.build(spec)
+    vectors = torch.randn(4, 2, 5)
+    vectors[1, 1] = 0
+    vectors[3] = vectors[0]
+    read = {"x": torch.rand(4, 3, 64, 64), "text_vectors": vectors}
+    turn = turn_of(family, networks, "discriminator", read, {})
+    expected = torch.stack([vectors[0].mean(0), vectors[1, 0], vectors[2].mean(0), vectors[0].mean(0)])
+    assert torch.allclose(family.text(turn), expected, atol=1e-6)
+    other, there = family.wrong(turn)
+    assert there.all()
+    assert {int(other[0]), int(other[3])} <= {1, 2}
+    assert torch.isfinite(objectives(family)["discriminator"](turn)["total"])
