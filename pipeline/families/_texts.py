@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline import plugins
 from pipeline.contract import Turn
 from pipeline.contract.text_encoder import AnyTextEncoder
-from pipeline.errors import SettingsError, UserError
+from pipeline.errors import UserError
 from pipeline.families._adversarial import LatentFamily
 from pipeline.families._settings import LatentSettings
 from pipeline.types import Batch, DataSpec
@@ -66,6 +66,8 @@ S = TypeVar("S", bound=TextSettings)
 class TextFamily(LatentFamily[S]):
     """A generator of noise and text, and a discriminator of images and text."""
 
+    least_lane = 2  # an image is shown the text of another one of its lane
+
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"x", self._encoder_class.reads})
@@ -104,15 +106,7 @@ class TextFamily(LatentFamily[S]):
         """For each example the number (n,) of one of the lane that its text does not fit, and whether there is one.
 
         An example of another class; without classes, one none of whose captions is among its own.
-
-        Raises:
-            SettingsError: for a lane of one example.
         """
-        if len(self._stored(turn.batch)) < 2:
-            raise SettingsError(
-                f"train.lanes: {self.name} shows an image the text of another one of its lane, and a lane has one; "
-                "take fewer lanes, or raise train.batch_size"
-            )
 
         def make() -> tuple[Tensor, Tensor]:
             label = turn.batch.get("label")

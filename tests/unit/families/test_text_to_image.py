@@ -317,13 +317,6 @@ def test_samples_are_of_the_first_caption_alone() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------
 
 
-def test_a_lane_of_one_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"train\.lanes"):
-        family: Any = load()
-        read = {name: each[:1] for name, each in batch().items()}
-        objectives(family)["discriminator"](turn_of(family, family.build(SPEC), "discriminator", read, {}))
-
-
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
