@@ -2,7 +2,6 @@
 
 A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
 `Source`, `Transform`, `Family`, `TextEncoder`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`,
-`Source`, `Transform`, `Family`, `TextEncoder`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`,
 `Exploration`. Files whose name begins with `_` are shared by their room and are no plug-ins. A project's own folder may
 hold more of each room (own_plugins.py).
 """

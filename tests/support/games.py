@@ -40,7 +40,7 @@ ROWS = DataSpec("rows", (6,), (), "float32")
 
 
 def random_field(field: FieldSpec, count: int, source: torch.Generator) -> Tensor:
-    """A field as batches hold it (count, *shape): names from 0 to 9, small letters of captions, numbers in its range."""
+    """A field as batches hold it (count, *shape): names from 0 to 9, letters of captions, numbers in its range."""
     shape = (count, *field.shape)
     if field.kind == "text" and field.dtype == "uint8":
         return torch.randint(ord("a"), ord("z") + 1, shape, generator=source)
