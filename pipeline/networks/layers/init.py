@@ -35,6 +35,14 @@ def normal(std: float, *networks: nn.Module, linear: bool = True) -> None:
 
 
 @torch.no_grad()
+def cut_normal(std: float, *networks: nn.Module) -> None:
+    """TensorFlow's truncated normal in convolutions: N(0, std), drawn again beyond two deviations."""
+    for module in _modules(networks):
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.trunc_normal_(module.weight, 0.0, std, -2 * std, 2 * std)
+
+
+@torch.no_grad()
 def uniform(bound: float, *networks: nn.Module) -> None:
     """Weights of linear layers U(−bound, bound), biases 0 (Goodfellow et al. 2014)."""
     for module in _modules(networks):

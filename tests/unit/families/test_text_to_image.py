@@ -121,7 +121,8 @@ def copy_weights(ours: nn.Module, theirs: nn.Module, *given: Tensor) -> None:
     for kind in KINDS:
         mine, its = ([each for each in layers if type(each) is kind] for layers in (one, other))
         for source, target in zip(mine, its, strict=True):
-            state: Any = {"bias": torch.zeros(len(target.state_dict()["bias"])), **source.state_dict()}
+            none = {key: torch.zeros_like(each) for key, each in target.state_dict().items() if key == "bias"}
+            state: Any = none | dict(source.state_dict())
             target.load_state_dict(state)
 
 
