@@ -45,7 +45,7 @@ def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]
     """A field's shape beside an x of `shape`: as x where it is as large, of images as much smaller as published."""
     if field[1:] == published.resolution:
         return shape
-    if published.modality != "image":
+    if published.modality != "image" or len(field) != len(published.shape):  # captions are no image
         return field
     return (
         field[0],
