@@ -55,6 +55,8 @@ LIMITS = {
     "WEBDATASET_SHARDS": Limit(16 * KIB, "shards", "the webdataset shards that one name with braces stands for"),
     "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
+    "CAPTIONS_BYTES": Limit(1 * GIB, "bytes", "a csv or jsonl file of captions", "ingest.source.max_captions_bytes"),
+    "CAPTION_NUMBERS": Limit(16_384, "numbers", "the vector of a caption, made beforehand"),
     "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv file whose rows are the data", "ingest.source.max_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
@@ -93,6 +95,7 @@ LIMITS = {
     # Of registered and served models.
     "CODE_FILES": Limit(1000, "files", "the code that travels with a registered model"),
     "CODE_BYTES": Limit(4 * MIB, "bytes", "the same, of all files together"),
+    "TEXTS_BYTES": Limit(16 * MIB, "bytes", "a file of sentences that `zerosum generate --texts` reads"),
     "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
     "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
 }
@@ -118,6 +121,8 @@ SOURCE_FILES = LIMITS["SOURCE_FILES"].value
 WEBDATASET_SHARDS = LIMITS["WEBDATASET_SHARDS"].value
 PARQUET_FOOTER_BYTES = LIMITS["PARQUET_FOOTER_BYTES"].value
 CSV_BYTES = LIMITS["CSV_BYTES"].value
+CAPTIONS_BYTES = LIMITS["CAPTIONS_BYTES"].value
+CAPTION_NUMBERS = LIMITS["CAPTION_NUMBERS"].value
 ROWS_BYTES = LIMITS["ROWS_BYTES"].value
 CSV_LINE_CHARACTERS = LIMITS["CSV_LINE_CHARACTERS"].value
 CSV_FIELD_CHARACTERS = LIMITS["CSV_FIELD_CHARACTERS"].value
@@ -146,5 +151,6 @@ SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
 PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value
 CODE_FILES = LIMITS["CODE_FILES"].value
 CODE_BYTES = LIMITS["CODE_BYTES"].value
+TEXTS_BYTES = LIMITS["TEXTS_BYTES"].value
 SERVED_ROWS = LIMITS["SERVED_ROWS"].value
 SERVED_TEXT = LIMITS["SERVED_TEXT"].value

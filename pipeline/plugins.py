@@ -1,9 +1,9 @@
 """Plug-ins are found by file name: one file in a room adds one thing, nothing else is edited.
 
 A plug-in file holds `Config` (its Settings) and one class named for the room, built from it:
-`Source`, `Transform`, `Family`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`, `Exploration`. Files
-whose name begins with `_` are shared by their room and are no plug-ins. A project's own folder may hold more of each
-room (own_plugins.py).
+`Source`, `Transform`, `Family`, `TextEncoder`, `Asset`, `Extractor`, `Metric`, `Loss`, `Penalty`, `Augmentation`,
+`Exploration`. Files whose name begins with `_` are shared by their room and are no plug-ins. A project's own folder may
+hold more of each room (own_plugins.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ ROOMS: dict[str, str] = {
     "data.sources": "Source",
     "data.transforms": "Transform",
     "families": "Family",
+    "text_encoders": "TextEncoder",
     "assets": "Asset",
     "extractors": "Extractor",
     "metrics": "Metric",

@@ -165,17 +165,27 @@ class FieldSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSummary:
+    """The training captions of one field: how many, and in how many of them each word stands, the commonest first."""
+
+    captions: int
+    words: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DataSummary:
     """What the training examples are on average, by field, `x` among them; whole numbers of labels and texts are not.
 
-    Classes are counted in the manifest's histograms.
+    Classes are counted in the manifest's histograms. texts: the words of fields that hold captions.
     """
 
     fields: dict[str, FieldSummary]
+    texts: dict[str, TextSummary] = field(default_factory=lambda: {})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, as the manifest holds it."""
-        return asdict(self)
+        """Plain lists, as the manifest holds it; what there is none of is left out."""
+        found = asdict(self)
+        return found if self.texts else {"fields": found["fields"]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataSummary:
@@ -184,7 +194,11 @@ class DataSummary:
             {
                 name: FieldSummary(**{key: tuple(float(each) for each in values) for key, values in held.items()})
                 for name, held in data["fields"].items()
-            }
+            },
+            {
+                name: TextSummary(held["captions"], tuple((str(word), int(count)) for word, count in held["words"]))
+                for name, held in data.get("texts", {}).items()
+            },
         )
 
 

@@ -71,6 +71,12 @@ def describe(manifest: Manifest) -> None:
         print(f"{name}: {split.examples:,} examples in {shards}, {size / 2**20:.1f} MiB")
         if split.histogram:
             print("  " + "  ".join(f"{label}: {count}" for label, count in split.histogram.items()))
+    if manifest.captions:
+        counts = manifest.captions
+        print(
+            f"captions: {counts['captions']:,} of {counts['pictures']:,} pictures, {counts['distinct']:,} different, "
+            f"the longest of {counts['longest']} characters"
+        )
     if manifest.duplicates.get("examples"):
         print(f"duplicates: {manifest.duplicates['examples']} ({manifest.duplicates['policy']})")
     for reason, count in manifest.rejects.items():

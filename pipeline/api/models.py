@@ -20,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats.model import ModelCard
 from pipeline.registry import opening
+from pipeline.sampling import texts
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.sampling.samples import SampleSource
 from pipeline.types import DataSpec
@@ -60,6 +61,7 @@ class Model:
         *,
         label: Name | Sequence[Name] | None = None,
         label_index: int | Sequence[int] | None = None,
+        text: str | Sequence[str] | None = None,
         seed: int = 0,
         truncation: float = 1.0,
     ) -> NDArray[Any]:
@@ -69,6 +71,7 @@ class Model:
             n: how many.
             label: a class by its name, or several, in turn; by default all classes in turn. 3 is the class named "3".
             label_index: the same by index from 0.
+            text: for a model that draws from words, a sentence, or several, in turn.
             seed: of the noise.
             truncation: scales the noise, or what the design has in its place; 1 is none.
 
@@ -76,18 +79,26 @@ class Model:
             (n, *shape), uint8 for images, float32 in [-1, 1] for all else.
 
         Raises:
-            UserError: for classes that the model does not know, or of an unconditional model.
+            UserError: for classes that the model does not know, or of an unconditional model; for text where the model
+                reads none, or none where it does.
         """
-        return self.source.sample(n, self._labels(n, label, label_index), seed, truncation)
+        return self._reading(text).sample(n, self._labels(n, label, label_index), seed, truncation)
 
     def picture(
-        self, rows: int = 8, columns: int = 10, *, label: Name | Sequence[Name] | None = None, seed: int = 0
+        self,
+        rows: int = 8,
+        columns: int = 10,
+        *,
+        label: Name | Sequence[Name] | None = None,
+        text: str | Sequence[str] | None = None,
+        seed: int = 0,
     ) -> Image.Image:
         """Samples as a grid; where classes are asked for in turn, a column is a class."""
         if self.classes and label is None:
             columns = min(columns, len(self.classes))
         labels = None if label is not None or not self.classes else list(range(columns))
-        return as_grid(self.sample(rows * columns, label=label, label_index=labels, seed=seed), self.spec, columns)
+        made = self.sample(rows * columns, label=label, label_index=labels, text=text, seed=seed)
+        return as_grid(made, self.spec, columns)
 
     def explore(self, how: str, **settings: Any) -> Findings:
         """What people do with a model: `interpolation`, `projection`, … (the files of pipeline/explorations).
@@ -113,6 +124,11 @@ class Model:
         for name in ("model.json", *self.card.files):
             shutil.copyfile(self.folder / name, target / name)
         return target
+
+    def _reading(self, text: str | Sequence[str] | None) -> SampleSource:
+        given = [text] if isinstance(text, str) else text
+        texts.check_given(self.source, given, "text=")
+        return self.source if given is None else texts.drawing(self.source, given)
 
     def _labels(
         self, n: int, label: Name | Sequence[Name] | None, label_index: int | Sequence[int] | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import limits
 from pipeline.cli import project
-from pipeline.errors import UserError
+from pipeline.data import regular
+from pipeline.errors import Rejected, UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.storage import files
+from pipeline.storage import files, tables
 from pipeline.types import Array, DataSpec, Modality
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 REGISTERED = "models:/"
 ADVICE = ": --trust-code runs that instead, with all your rights, so use it for models of people you trust"
 EXPLORED = "explore.json"
+CAPTIONS = "captions.csv"
 OLD_GRID = "grid.png"
 SAMPLE = re.compile(r"\d{5,}\.(png|wav|npz|webp)")
 COLUMNS = 8
@@ -35,12 +38,16 @@ Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels]
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to draw: labels are names of classes, indices their positions; none of either means every class in turn."""
+    """What to draw: labels are names of classes, indices their positions; none of either means every class in turn.
+
+    texts: sentences, in turn, for a model that draws from words; None: none are given.
+    """
 
     seed: int
     truncation: float
     labels: tuple[str, ...] = ()
     indices: tuple[int, ...] = ()
+    texts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ def generate(
 
     Sound is written as `00000.wav` …, voxels as `00000.npz` and `00000.obj`, video as animated `00000.webp`.
 
+    Of a model that draws from words, `captions.csv` in `out` says which sentence each is of.
+
     grid: where the grid goes instead, a PNG file outside `out`. trust_code: draw by the code that travels with a
     registered model, not by the code here.
 
@@ -129,11 +138,36 @@ def generate(
     try:
         for name, data in written.items():
             files.write_bytes(out / name, data)
+        if request.texts:
+            rows = [(name, request.texts[index % len(request.texts)]) for index, name in enumerate(written)]
+            tables.write(out / CAPTIONS, ("file", "caption"), rows)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
     earlier = [file for file in out.iterdir() if SAMPLE.fullmatch(file.name)]
     stray = out / OLD_GRID
     return Written(place, len(earlier) - n, stray if stray.is_file() else None, note)
+
+
+def sentences(given: Sequence[str] | None, file: Path | None) -> tuple[str, ...] | None:
+    """The sentences of the command line, or of a file; None where neither is given.
+
+    Raises:
+        UserError: for both, or a file that cannot be read, is too large, is no UTF-8, or holds none.
+    """
+    if file is None:
+        return None if given is None else tuple(given)
+    if given:
+        raise UserError("--text and --texts: give one of them")
+    try:
+        data = regular.read(file, limits.TEXTS_BYTES).decode("utf-8-sig")
+    except Rejected as error:
+        raise UserError(f"--texts {file}: {error.reason}{f' ({error.detail})' if error.detail else ''}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"--texts {file} is not UTF-8 ({error}); save it as UTF-8") from None
+    found = tuple(line.strip() for line in data.splitlines() if line.strip())
+    if not found:
+        raise UserError(f"--texts {file} holds no sentence")
+    return found
 
 
 def grid_place(out: Path, asked: Path | None) -> Path:
@@ -202,17 +236,20 @@ def _by_its_code(uri: str) -> Source:
     served = serving.load(uri)
 
     def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
-        return served.sample(n, labels, request.seed, request.truncation)
+        return served.sample(n, labels, request.seed, request.truncation, request.texts)
 
     return Source(served.classes, draw, served.modality, served.rate)
 
 
 def _here(generator: SampleSource) -> Source:
     """A model opened by the code here."""
+    from pipeline.sampling import texts
 
     def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
         asked = None if labels is None else np.asarray(labels, dtype=np.int64)
-        made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
+        texts.check_given(generator, request.texts, "--text, or --texts")
+        source = generator if request.texts is None else texts.drawing(generator, request.texts, "--text")
+        made = source.sample(n, asked, seed=request.seed, truncation=request.truncation)
         return np.moveaxis(made, 1, -1)
 
     spec = generator.spec

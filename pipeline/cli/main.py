@@ -80,6 +80,10 @@ def generate(
     label_index: Annotated[
         list[int] | None, typer.Option(help="Class by its index from 0, instead of --label; may be repeated.")
     ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="What a model that draws from words is to draw; may be repeated, in turn.")
+    ] = None,
+    texts: Annotated[Path | None, typer.Option(help="The same from a file in UTF-8, a sentence a line.")] = None,
     grid: Annotated[
         Path | None, typer.Option(help="PNG file of the grid. Default: beside the folder, OUT-grid.png.")
     ] = None,
@@ -94,7 +98,8 @@ def generate(
 
     if grid is not None and no_grid:
         raise UserError("--grid and --no-grid: give one of them")
-    request = work.SampleRequest(seed, truncation, tuple(label or ()), tuple(label_index or ()))
+    said = work.sentences(text, None if texts is None else Path(home(str(texts))))
+    request = work.SampleRequest(seed, truncation, tuple(label or ()), tuple(label_index or ()), said)
     out, place = Path(home(str(out))), None if grid is None else Path(home(str(grid)))
     written = work.generate(home(model), out, n, request, place, with_grid=not no_grid, trust_code=trust_code)
     print(f"{n} samples in {out.resolve()}" + (f", a grid of them at {written.grid}" if written.grid else ""))

@@ -36,13 +36,15 @@ class Family(ABC, Generic[ConfigT]):
 
     Class attributes say what holds for every Config; properties what depends on it. `objective` is the
     score that the search and `publish: best` go by: `frechet`, or one that `measure` gives. `name` is the file's.
-    `reads_summary`: `build` looks at `spec.summary`, so that a published model's card keeps it.
+    `reads_summary`: `build` looks at `spec.summary`, so that a published model's card keeps it. `least_lane`: examples
+    that a lane needs.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     objective: ClassVar[str] = "frechet"
     reads_summary: ClassVar[bool] = False
+    least_lane: ClassVar[int] = 1
 
     def __init_subclass__(cls, **keys: Any) -> None:
         super().__init_subclass__(**keys)

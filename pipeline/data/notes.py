@@ -30,6 +30,9 @@ CUT = "cut"
 CANCELLING = "cancelling_channels"
 SILENT = "silent"
 EMPTY = "empty"
+CUT_CAPTIONS = "cut_captions"
+MORE_CAPTIONS = "more_captions"
+EMPTY_CAPTIONS = "empty_captions"
 # Kinds of the data as a whole.
 TWO_LABELS = "two_labels"
 DROPPED = "dropped_classes"
@@ -45,6 +48,9 @@ SAID = {
     CANCELLING: "{lose} most sound where channels are mixed to one",
     SILENT: "{are} silent",
     EMPTY: "{have} no full cell",
+    CUT_CAPTIONS: "{have} captions that were cut to ingest.source.caption_length",
+    MORE_CAPTIONS: "{have} more captions than ingest.source.captions_per_image, the first of which were kept",
+    EMPTY_CAPTIONS: "{have} empty captions, which were left out",
 }
 ONE = {"are": "is", "were": "was", "have": "has", "lose": "loses", "repeat": "repeats"}
 

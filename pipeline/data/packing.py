@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data import classes, derived, listing, notes, ranking, rejects, scanning, summary
+from pipeline.data import caption_counts, classes, derived, listing, notes, ranking, rejects, scanning, summary
+from pipeline.data.caption_counts import CaptionCounts
 from pipeline.data.derived import Derived
 from pipeline.data.opening import open_source
 from pipeline.data.preview import check_fitting
@@ -92,7 +93,8 @@ def pack(
     packed = list(progress(answers) if progress else answers)
     splits = {name: _split(name, packed, spec, out) for name in cuts}
     train, other = (functools.reduce(summary.merged, sums, {}) for sums in _sums(packed))
-    spec = replace(spec, summary=summary.summary(spec, train, other))
+    said, of_train = (_counted(packed, named) for named in (EVERY, TRAINING))
+    spec = replace(spec, summary=summary.summary(spec, train, other, of_train))
     notes.write(out, found.notes)
     passed = source.passed_over()
     rejects.write_passed_over(out, passed)
@@ -105,6 +107,7 @@ def pack(
         rejects=rejects.counted(found.rejects),
         notes=_notes(found, repeats, splits, source.classes()),
         passed_over=listing.counted(passed),
+        captions=said.numbers(),
     )
     manifest.save(out)
     return manifest
@@ -197,11 +200,13 @@ def _tasks(like: PackTask, found: scanning.Survey, cut: tuple[str, NDArray[np.in
 
 @dataclass(frozen=True)
 class Packed:
-    """A shard and its rows, as `shards.write_shard` gives them, and sums of a training split's fields by name."""
+    """A shard and its rows, as `shards.write_shard` gives them, sums of a training split's fields by name, and counts
+    of its captions."""
 
     shard: Shard
     rows: NDArray[np.int64]
     sums: dict[str, summary.Sums]
+    captions: CaptionCounts
 
     @property
     def split(self) -> str:
@@ -220,8 +225,17 @@ def pack_shard(task: PackTask) -> Packed:
     measured = summary.measurable((*stored, *made)) if split in TRAINING else ()
     watch = summary.Watch(measured, Derived(made, stored), task.first)
     names = [each.name for each in stored[1:]]
-    shard, rows = shards.write_shard(task.path, watch.over(_examples(task)), task.settings.png_level, names)
-    return Packed(shard, rows, watch.sums)
+    counts = CaptionCounts()
+    examples = watch.over(_examples(task))
+    examples = counts.over(examples) if caption_counts.holds_captions(task.spec) else examples
+    shard, rows = shards.write_shard(task.path, examples, task.settings.png_level, names)
+    return Packed(shard, rows, watch.sums, counts)
+
+
+def _counted(packed: Sequence[Packed], splits: Sequence[str]) -> CaptionCounts:
+    """The captions of these splits."""
+    mine = [each.captions for each in packed if each.split in splits]
+    return functools.reduce(CaptionCounts.plus, mine, CaptionCounts())
 
 
 def _sums(packed: Sequence[Packed]) -> Iterator[list[dict[str, summary.Sums]]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -58,7 +58,7 @@ class SourceField:
     source: `same_item`, what `decode_fields` gives, or `other_domain`, x of the entries that are `unpaired`.
     aligned: an image or a mask shows what x shows, place by place: it gets x's resolution, with the same region kept.
         All else is stored as the source gives it.
-    shape: as it is packed, where that is known and not x's.
+    shape: as it is packed, where that is known and not x's. stored: its type, where it is not the kind's usual one.
     """
 
     name: str
@@ -66,11 +66,12 @@ class SourceField:
     source: Literal["same_item", "other_domain"] = "same_item"
     aligned: bool = True
     shape: tuple[int, ...] | None = None
+    stored: Dtype | None = None
 
     @property
     def dtype(self) -> Dtype:
         """What it is stored as."""
-        return usual_dtype(self.kind)
+        return self.stored or usual_dtype(self.kind)
 
     @property
     def fitted(self) -> bool:
@@ -79,7 +80,7 @@ class SourceField:
 
     def spec(self, shape: tuple[int, ...]) -> FieldSpec:
         """The field with a shape that is known by now."""
-        return FieldSpec.usual(self.name, self.kind, shape, self.source)
+        return replace(FieldSpec.usual(self.name, self.kind, shape, self.source), dtype=self.dtype)
 
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
@@ -93,10 +94,12 @@ class DataSource(ABC, Generic[ConfigT]):
     `fetch` is light, and done where the files are; `decode` is the work, and may be done on another machine.
 
     fields: what its examples hold beside x, such as a `pair` from the same item, or another domain's items.
+    offered: fields that it has where a setting names them: field → that setting, as it is written.
     may_be_empty: whether no item at all is as it should be.
     """
 
     paths: ClassVar[tuple[str, ...]] = ()
+    offered: ClassVar[Mapping[str, str]] = {}
     fields: tuple[SourceField, ...] = ()
     may_be_empty: bool = False
 

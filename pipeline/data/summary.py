@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.captions import FIELD
+from pipeline.data.caption_counts import CaptionCounts
 from pipeline.data.derived import Derived
 from pipeline.types import Array, DataSpec, DataSummary, Example, FieldSpec, FieldSummary
 
@@ -60,7 +62,7 @@ def channels(spec: FieldSpec) -> int:
 
 def measurable(fields: Iterable[FieldSpec]) -> tuple[FieldSpec, ...]:
     """The fields that have a mean: all but those whose whole numbers are names of something."""
-    return tuple(each for each in fields if each.dtype != "int64")
+    return tuple(each for each in fields if each.dtype != "int64" and each.kind != "text")
 
 
 @dataclass
@@ -93,16 +95,19 @@ def merged(first: Mapping[str, Sums], second: Mapping[str, Sums]) -> dict[str, S
     return {name: sums.plus(second[name]) for name, sums in first.items()}
 
 
-def summary(spec: DataSpec, train: Mapping[str, Sums], other: Mapping[str, Sums]) -> DataSummary | None:
+def summary(
+    spec: DataSpec, train: Mapping[str, Sums], other: Mapping[str, Sums], captions: CaptionCounts | None = None
+) -> DataSummary | None:
     """What batches of `train`, and of the other domain's, hold on average; None without examples.
 
-    A field with NaN or infinite values has no summary.
+    captions: of train. A field with NaN or infinite values has no summary.
     """
     found = {each.name: _in_batches(each, train[each.name]) for each in (spec.x, *spec.fields) if each.name in train}
     if spec.other_domain is not None and "x" in other:
         found[spec.other_domain.name] = _in_batches(spec.other_domain, other["x"])
     finite = {name: each for name, each in found.items() if all(map(math.isfinite, (*each.mean, *each.std)))}
-    return DataSummary(finite) if finite else None
+    texts = {FIELD: captions.summary()} if captions is not None and captions.captions else {}
+    return DataSummary(finite, texts) if finite or texts else None
 
 
 def _in_batches(spec: FieldSpec, sums: Sums) -> FieldSummary:

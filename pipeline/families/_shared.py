@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Scheduled, Turn
 from pipeline.errors import SettingsError
-from pipeline.types import Batch, DataSpec, Modality, like_x
+from pipeline.types import Batch, DataSpec, FieldSpec, Modality, like_x
 
 # --- published configurations ---------------------------------------------------------------
 
@@ -23,9 +23,10 @@ class Canon:
 
     reference: the configuration's name in the field, as `zerosum families` prints it.
     shape: one example's, without the batch. classes: 0 where the configuration has none.
-    fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code,
-    in the order in which the family builds them. idle: how many of these the reference declares and never trains;
-    the networks here are without them.
+    fields: what the data holds beside x as x is, with shapes; further: fields of other kinds.
+    counts: parameters of each network, on the reference's code, in the order in which the family builds them.
+    idle: how many of these the reference declares and never trains, or sets to 0 before every use; the networks here
+    are without them.
     """
 
     reference: str
@@ -35,12 +36,14 @@ class Canon:
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
     counts: tuple[int, ...] = ()
     idle: tuple[int, ...] = ()
+    further: tuple[FieldSpec, ...] = ()
 
     @property
     def spec(self) -> DataSpec:
         classes = tuple(f"class {number}" for number in range(self.classes))
         dtype = "uint8" if self.modality == "image" else "float32"
-        return DataSpec(self.modality, self.shape, classes, dtype, like_x(dict(self.fields), self.modality, dtype))
+        fields = (*like_x(dict(self.fields), self.modality, dtype), *self.further)
+        return DataSpec(self.modality, self.shape, classes, dtype, fields)
 
 
 def both(**keys: Any) -> dict[str, Any]:

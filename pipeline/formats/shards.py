@@ -44,6 +44,7 @@ LATER = (
     "notes",
     "passed_over",
     "summary",
+    "captions",
 )  # fields of the manifest that came later: without them it has the bytes it had before
 
 
@@ -81,6 +82,8 @@ class Manifest:
         beside the manifest names them.
     passed_over: how many files and folders among the source's were none of its items, by name or ending;
     passed_over.csv names them.
+    captions: of all examples: `pictures` that have some, `captions`, `distinct` ones, characters of the `longest`, and
+        all `characters`.
     """
 
     spec: DataSpec
@@ -92,6 +95,7 @@ class Manifest:
     notes: dict[str, dict[str, Any]] = field(default_factory=lambda: {})
     format_version: int = FORMAT_VERSION
     passed_over: dict[str, int] = field(default_factory=lambda: {})
+    captions: dict[str, int] = field(default_factory=lambda: {})
 
     @property
     def sha256(self) -> str:
@@ -182,6 +186,7 @@ class _ManifestForm(Form):
     notes: dict[str, dict[str, Any]] = Field(default_factory=lambda: {})
     format_version: Literal[1]
     passed_over: dict[str, Count] = Field(default_factory=lambda: {})
+    captions: dict[str, Count] = Field(default_factory=lambda: {})
     summary: SummaryForm | None = None
 
 

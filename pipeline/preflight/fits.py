@@ -50,6 +50,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
     for searched, family in families(params):
         try:
             check_extractor(params, family)
+            check_lanes(params, family)
             if shape_known:
                 check_data(family, spec, sources_of_fields)
             else:
@@ -66,10 +67,24 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
 
 
 def sources_of_fields() -> dict[str, str]:
-    """Each field that a source declares, with that source."""
-    return {
-        each.name: source for source in plugins.names(SOURCES) for each in plugins.module(SOURCES, source).Source.fields
-    }
+    """Each field that a source declares, with that source, and the setting that it needs for it."""
+    known = {source: plugins.class_of(SOURCES, source) for source in plugins.names(SOURCES)}
+    offered = {field: f"{name}, {key}" for name, source in known.items() for field, key in source.offered.items()}
+    return offered | {each.name: name for name, source in known.items() for each in source.fields}
+
+
+def check_lanes(params: Params, family: AnyFamily) -> None:
+    """Refuse lanes of fewer examples than the design needs.
+
+    Raises:
+        SettingsError: with as many lanes as would do.
+    """
+    batch, lanes, least = params.train.batch_size, params.train.lanes, family.least_lane
+    if batch // lanes < least:
+        raise SettingsError(
+            f"train.lanes: {family.name} needs {least} examples a lane, and {lanes} lanes of a batch of {batch} have "
+            f"{batch // lanes}; take {max(1, batch // least)} or fewer, or raise train.batch_size"
+        )
 
 
 def check_extractor(params: Params, family: AnyFamily) -> None:

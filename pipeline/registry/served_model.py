@@ -57,6 +57,7 @@ class ServedModel(PythonModel):
         self._conditional: bool = serving["conditional"]
         self._inputs: dict[str, list[int]] = serving.get("inputs", {})
         self._max_rows: int = serving.get("max_rows", MAX_ROWS)
+        self._texts = importlib.import_module(f"{package}.sampling.texts") if serving.get("text") else None
         try:
             self._model, _ = samples.open_model(Path(context.artifacts["model"]))
         except self._errors.UserError as error:
@@ -69,17 +70,18 @@ class ServedModel(PythonModel):
 
         A conditional model reads the column `label`, names of classes (3 and "3" are the class named "3"), or
         `label_index`, their indices. One that translates reads the column `input`, images (H, W, C) of 0 … 255 as
-        nested lists or as JSON text of such lists. Any other makes a sample a row, or `n` of them where that column is
-        given.
+        nested lists or as JSON text of such lists. One that draws from words reads the column `text`, a sentence a row.
+        Any other makes a sample a row, or `n` of them where that column is given.
 
         Raises:
             MlflowException: for an unknown label or parameter, or a value out of range.
         """
         seed, truncation = checked(as_given(params or {}, self))
-        self._bounded(max(len(model_input), len(_column(model_input, "label"))))
+        self._bounded(max(len(model_input), *(len(_column(model_input, name)) for name in ("label", "text"))))
         try:
             labels = self._requested_labels(model_input)
             count = len(labels) if labels is not None else _rows(model_input)
+            count = count if self._texts is None else len(_column(model_input, "text"))
             self._bounded(count)
             if count < 1:
                 how = (
@@ -87,7 +89,10 @@ class ServedModel(PythonModel):
                 )
                 raise _refused(f"nothing is asked for: give {how}")
             self._hand_in(model_input)
-            made: NDArray[Any] = self._model.sample(count, labels, seed=seed, truncation=truncation)
+            source = self._model
+            if self._texts is not None:
+                source = self._texts.drawing(source, _column(model_input, "text"))
+            made: NDArray[Any] = source.sample(count, labels, seed=seed, truncation=truncation)
         except self._errors.UserError as error:
             raise _refused(str(error)) from None
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
@@ -246,7 +251,8 @@ def _shown(value: Any) -> str:
 def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
     """A column's values; none where it is missing. MLflow puts a dict's list of texts into one row: its items."""
     values: list[Any] = list(model_input[name]) if name in model_input else []
-    return list(values[0]) if name == "label" and len(values) == 1 and isinstance(values[0], list) else values
+    spread = name in ("label", "text") and len(values) == 1 and isinstance(values[0], list)
+    return list(values[0]) if spread else values
 
 
 set_model(ServedModel())

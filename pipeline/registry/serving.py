@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
 CODE = "served_model.py"
+EXAMPLE = "a picture"  # of a request to a model that reads text
 MODEL_NAME = "generator"
 # The first form of served models whose column `label_index` holds indices, and `label` names alone.
 INDICES_APART = 2
@@ -46,11 +47,19 @@ class Served:
     rate: int | None = None
     version: int = INDICES_APART
     modality: Modality = "image"
+    reads_text: bool = False
 
-    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
+    def sample(
+        self,
+        n: int,
+        labels: Sequence[int] | None,
+        seed: int,
+        truncation: float,
+        texts: Sequence[str] | None = None,
+    ) -> NDArray[Any]:
         """Samples (n, H, W, C), the bytes that serving it gives.
 
-        labels: (n,) indices into `classes` where it is conditional.
+        labels: (n,) indices into `classes` where it is conditional. texts: sentences in turn, where it reads text.
 
         Raises:
             UserError: if the model makes nothing of noise alone, or refuses what it is asked for.
@@ -60,9 +69,15 @@ class Served:
 
         if self.inputs:
             raise UserError("this model translates: hand it images in the column `input` of MLflow's predict")
+        if texts is not None and not self.reads_text:
+            raise UserError("--text: this model reads no text; leave it out")
+        if texts is None and self.reads_text:
+            raise UserError("this model draws what a sentence says: give --text, or --texts")
         # Models of the first form took whole numbers in `label` for indices, and had no other column for them.
         column = "label_index" if self.version >= INDICES_APART else "label"
         frame = pd.DataFrame({"n": [n]} if labels is None else {column: [int(label) for label in labels]})
+        if texts is not None:
+            frame = pd.DataFrame({"text": [texts[index % len(texts)] for index in range(n)]})
         try:
             made: Any = self.model.predict(frame, params={"seed": seed, "truncation": truncation})
         except MlflowException as error:
@@ -95,7 +110,7 @@ def load(uri: str) -> Served:
     version, inputs = int(about["format_version"]), tuple(about.get("inputs", ()))
     # Models of before voxels and video say nothing else of being sound than its rate.
     modality = about.get("modality", "waveform" if about.get("rate") else "image")
-    return Served(model, classes, inputs, about.get("rate"), version, modality)
+    return Served(model, classes, inputs, about.get("rate"), version, modality, bool(about.get("text")))
 
 
 def model_folder(uri: str, target: Path) -> Path:
@@ -170,6 +185,8 @@ def build(model: Path, card: ModelCard, *, conditional: bool, target: Path) -> N
         example: dict[str, list[Any]] = {"label": list(card.spec.classes[:2])} if conditional else {"n": [2]}
         for channels, *sides in translated(card).values():
             example = {"input": [np.zeros((*sides, channels), dtype=np.uint8).tolist()]}
+        if reads_text(card):
+            example = {"text": [EXAMPLE]}
         mlflow.pyfunc.save_model(
             target,
             python_model=str(folder / CODE),
@@ -198,13 +215,28 @@ def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any
         "rate": card.spec.rate,
         "weights_sha256": card.weights_sha256,
         "inputs": {name: list(shape) for name, shape in translated(card).items()},
+        **({"text": True} if reads_text(card) else {}),
     }
 
 
 def translated(card: ModelCard) -> dict[str, tuple[int, ...]]:
-    """What samples are made from, with one example's shape; nothing for most designs."""
+    """What samples are made from, but for text, with one example's shape; nothing for most designs."""
+    return {name: card.spec.field_shape(name) or card.spec.shape for name in _inputs(card) if not _is_text(card, name)}
+
+
+def reads_text(card: ModelCard) -> bool:
+    """Whether samples are of sentences."""
+    return any(_is_text(card, name) for name in _inputs(card))
+
+
+def _inputs(card: ModelCard) -> list[str]:
     family: AnyFamily = plugins.load("families", {"name": card.family, **card.config})
-    return {name: card.spec.field_shape(name) or card.spec.shape for name in sorted(family.inputs)}
+    return sorted(family.inputs)
+
+
+def _is_text(card: ModelCard, name: str) -> bool:
+    found = card.spec.field(name)
+    return found is not None and found.kind == "text"
 
 
 def signature(card: ModelCard, conditional: bool) -> ModelSignature:
@@ -226,6 +258,8 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     ]
     if translated(card):
         columns = [ColSpec("string", "input")]
+    if reads_text(card):
+        columns = [ColSpec("string", "text")]
     channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline import captions
 from pipeline.contract import Latent
 from pipeline.contract.extractor import Examples
 from pipeline.extractors import _shared as extractors
@@ -37,7 +38,8 @@ class Gallery:
 
     A picture without bytes means nothing for this design. translated: what stands in a row of `samples`
     for designs that translate (input, output, target). sounds: (name, wav bytes) of a waveform design. moving: (name,
-    bytes of an animated PNG) where samples are volumes or videos.
+    bytes of an animated PNG) where samples are volumes or videos. captions: what each item of `samples` was drawn
+    from, row by row, of designs that draw from words.
     """
 
     samples: bytes
@@ -49,14 +51,17 @@ class Gallery:
     translated: tuple[str, ...] = ()
     sounds: tuple[tuple[str, bytes], ...] = ()
     moving: tuple[tuple[str, bytes], ...] = ()
+    captions: tuple[str, ...] = ()
 
 
 def build(settings: EvaluateSettings, generator: SampleSource, reference: Reference, train: Examples) -> Gallery:
     """Every picture of the report, from the settings' seed."""
     show, family = settings.gallery, generator.family
     samples, classes, translated = b"", (), ()
+    said: tuple[str, ...] = ()
     if family.inputs:
         samples, translated = translations(generator, show, settings.seed, settings.truncation)
+        said = captions_of(generator, _translated_count(show))
     else:
         samples, classes = by_class(generator, show, settings.seed, settings.truncation)
     walks = any(latent.distribution in MOVING for latent in family.latents)
@@ -71,6 +76,7 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
         translated=translated,
         sounds=sounds(generator, show, settings) if generator.spec.modality == "waveform" else (),
         moving=moving(generator, show, settings) if generator.spec.modality in pictures.MOVING else (),
+        captions=said,
     )
 
 
@@ -81,7 +87,7 @@ def translations(
 
     Inputs that no picture shows, such as texts, are left out.
     """
-    count = show.rows * max(1, show.per_class // 3)
+    count = _translated_count(show)
     numbers = np.arange(count, dtype=np.int64)
     assert generator.inputs is not None  # `sample` says so to a person
     made = generator.sample(count, seed=seed, truncation=truncation)
@@ -96,6 +102,19 @@ def translations(
     pictures = of_one_size(list(columns.values()))
     rows = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
     return grid(rows, len(columns) * (count // show.rows), show.side), tuple(columns)
+
+
+def captions_of(generator: SampleSource, count: int) -> tuple[str, ...]:
+    """The first caption of each of the first samples, where they are drawn from words."""
+    if generator.inputs is None:
+        return ()
+    given = generator.inputs(np.arange(count, dtype=np.int64))
+    texts = [values for name, values in sorted(given.items()) if generator.field(name).kind == "text"]
+    return tuple(captions.unpacked(texts[0][:, 0])) if texts else ()
+
+
+def _translated_count(show: GallerySettings) -> int:
+    return show.rows * max(1, show.per_class // 3)
 
 
 def of_one_size(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
@@ -169,7 +188,8 @@ def interpolation(generator: SampleSource, show: GallerySettings, seed: int, tru
         frames = [between(latent, ends[2 * walk], ends[2 * walk + 1], share) for walk in range(walks)]
         latents[latent.name] = torch.cat(frames)
     labels = np.repeat(generator.default_labels(walks), steps)
-    made = _decoded(generator, latents, labels, truncation)
+    # A walk stays with one input, where samples are made of such.
+    made = _decoded(generator, latents, labels, truncation, np.repeat(np.arange(walks), steps))
     return grid(as_images(made, generator.spec), steps, show.side)
 
 
@@ -203,14 +223,18 @@ def neighbours(generator: SampleSource, reference: Reference, train: Examples, s
     return grid(as_images(both, generator.spec), len(closest), show.side)
 
 
-def _decoded(generator: SampleSource, latents: Mapping[str, Tensor], labels: Labels, truncation: float) -> Pixels:
-    """Pixels (n, C, H, W) of latents (n, …), in whole chunks."""
+def _decoded(
+    generator: SampleSource, latents: Mapping[str, Tensor], labels: Labels, truncation: float, numbers: Labels
+) -> Pixels:
+    """Pixels (n, C, H, W) of latents (n, …), in whole chunks; numbers (n,): whose inputs they are made from."""
     total = len(labels)
     index = torch.arange(-(-total // CHUNK) * CHUNK) % total
     made: list[Pixels] = []
     for part in index.split(CHUNK):
         chunk = {name: latent[part] for name, latent in latents.items()}
-        made.append(stored(generator.decode(chunk, labels[part.numpy()], truncation), generator.spec))
+        places = part.numpy()
+        decoded = generator.decode(chunk, labels[places], truncation, numbers[places])
+        made.append(stored(decoded, generator.spec))
     return np.concatenate(made)[:total]
 
 

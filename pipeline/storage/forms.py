@@ -144,10 +144,24 @@ class FieldSummaryForm(Form):
         return self
 
 
+class TextSummaryForm(Form):
+    """`TextSummary.to_json`: pairs of a word and a count."""
+
+    captions: Count
+    words: Annotated[list[Annotated[list[str | Count], Field(min_length=2, max_length=2)]], Field(max_length=2**16)]
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if not all(isinstance(word, str) and isinstance(count, int) for word, count in self.words):
+            raise ValueError("words must be pairs of a word and a count")
+        return self
+
+
 class SummaryForm(Form):
     """`DataSummary.to_json`."""
 
     fields: dict[FieldName, FieldSummaryForm]
+    texts: dict[FieldName, TextSummaryForm] = Field(default_factory=lambda: {})
 
 
 def _check_size(shape: list[int], dtype: str) -> None:

@@ -21,10 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import plugins
+from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.registry import serving
+from pipeline.sampling import texts
 from pipeline.sampling.samples import SampleSource, open_model
-from pipeline.types import DataSpec, like_x
+from pipeline.types import DataSpec, FieldSpec, like_x
 
 pytestmark = [
     pytest.mark.slow,  # MLflow's import, and its example of every model that is built: about 30 s together
@@ -246,6 +248,40 @@ class Recorder:
 
     def predict(self, frame: Any, params: dict[str, Any]) -> None:
         self.frames.append(frame.to_dict("list"))
+
+
+def test_a_model_that_draws_from_words_takes_a_column_of_sentences(tmp_path: Path) -> None:
+    field = FieldSpec("text", "text", (2, 30), "uint8", False)
+    source = publish(tmp_path, "text_to_image", DataSpec("image", (3, 16, 16), fields=(field,)), preset="smoke")
+    said = ["a red bird", "a blue bird"]
+    drawn_here = np.moveaxis(texts.drawing(source, said).sample(2, seed=5), 1, -1)
+    ask = asking(tmp_path)
+    seed = {"params": {"seed": 5}}
+    for body in (
+        {"inputs": {"text": said}, **seed},
+        {"dataframe_records": [{"text": each} for each in said], **seed},
+        {"dataframe_split": {"columns": ["text"], "data": [[each] for each in said]}, **seed},
+    ):
+        status, found = ask(body)
+        assert status == 200, found
+        assert np.array_equal(found, drawn_here)
+    assert ask("text\na red bird\n", "text/csv")[0] == 200
+    for body, told in (
+        ({"inputs": {"text": []}}, "nothing is asked for"),
+        ({"inputs": {"text": ["a bird", ""]}}, "number 1, '', holds no word"),
+        ({"inputs": {"text": ["x" * 99]}}, "99 bytes, and this model reads 30"),
+        ({"dataframe_records": [{"n": 2}]}, "text"),
+    ):
+        status, answer = ask(body)
+        assert (status, told in answer) == (400, True), answer
+    found = serving.load(str(tmp_path / "served"))
+    assert np.array_equal(found.sample(2, None, 5, 1.0, said), drawn_here)
+    with pytest.raises(UserError, match="--text"):
+        found.sample(2, None, 5, 1.0)
+    plain = small(tmp_path / "plain", ())
+    assert not source.spec.classes
+    with pytest.raises(UserError, match="reads no text"):
+        texts.drawing(plain, said)
 
 
 def test_models_of_the_first_form_are_still_asked_by_index_in_their_label(

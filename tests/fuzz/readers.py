@@ -12,9 +12,9 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from pipeline.assets import inception
 from pipeline.data import clips, images, parcels, voxels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _labels, archive, cifar10, csv, idx, image_folder, parquet, webdataset
+from pipeline.data.sources import _captions, _labels, archive, cifar10, csv, idx, image_folder, parquet, webdataset
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -615,6 +615,40 @@ def _csvs() -> tuple[bytes, ...]:
     )
 
 
+def _captions_csv() -> tuple[bytes, ...]:
+    return (
+        b'file,caption\na.png,a red bird\na.png,it is red\nb.png,"a frog, green"\n',
+        "\ufefffile_name,text\r\na.png,Vögel\r\n".encode(),
+    )
+
+
+def _captions_jsonl() -> tuple[bytes, ...]:
+    return (
+        b'{"file": "a.png", "caption": "a red bird"}\n{"file": "b.png", "caption": ["a frog", "it is green"]}\n',
+        '\ufeff{"file_name": "a.png", "text": "ein Vogel: \U0001f426"}\n\n'.encode(),
+    )
+
+
+def _captioned(name: str, data: bytes, folder: Path) -> None:
+    (folder / name).write_bytes(data)
+    found = _captions.read(image_folder.Config(folder="x", captions=str(folder / name)))
+    for said in found.values():
+        stored = (b"", tuple(sentence for sentence, _ in said), None)
+        with suppress(Rejected):
+            _captions.encoded(stored, image_folder.Config(folder="x"))
+
+
+def _caption_vectors(data: bytes, folder: Path) -> None:
+    (folder / "x.npy").write_bytes(data)
+    _captions.vectors(image_folder.Config(folder="x", captions="x.csv", caption_vectors=str(folder / "x.npy")))
+
+
+def _tables_of_floats() -> tuple[bytes, ...]:
+    file = io.BytesIO()
+    np.save(file, np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32))
+    return (file.getvalue(),)
+
+
 def _rows_of_csv(data: bytes, folder: Path) -> None:
     path = folder / "x.csv"
     path.write_bytes(data)
@@ -659,6 +693,9 @@ READERS: dict[str, Reader] = {
     "best": Reader(bests, (B, Y, Y), _best),
     "csv": Reader(_csvs, (B,), _table),
     "rows": Reader(_csvs, (B,), _rows_of_csv),
+    "captions": Reader(_captions_csv, (B,), partial(_captioned, "x.csv")),
+    "captions_jsonl": Reader(_captions_jsonl, (B,), partial(_captioned, "x.jsonl")),
+    "caption_vectors": Reader(_tables_of_floats, (B,), _caption_vectors),
     "json": Reader(_of(_records, _plain_scores), (B, J), _json),
     "journal": Reader(_records, (B, change.lines_changed), _journal),
     "scores": Reader(_plain_scores, (J,), _scores),

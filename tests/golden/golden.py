@@ -72,7 +72,8 @@ def _played(family: AnyFamily, spec: DataSpec, examples: int) -> _Weighed:
 
 def weighed(network: nn.Module) -> dict[str, float]:
     """The averaged weights' norm, and their product with fixed random numbers, which tells one order from another."""
-    flat = torch.cat([value.detach().double().flatten() for _, value in sorted(network.state_dict().items())])
+    held = [value.detach().double().flatten() for _, value in sorted(network.state_dict().items())]
+    flat = torch.cat([torch.zeros(0, dtype=torch.float64), *held])
     drawn = torch.randn(len(flat), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return {"norm": _short(float(flat.norm())), "product": _short(float(flat @ drawn)), "count": len(flat)}
 

@@ -51,7 +51,7 @@ def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]
     """A field's shape beside an x of `shape`: as x where it is as large, of images as much smaller as published."""
     if field[1:] == published.resolution:
         return shape
-    if published.modality != "image":
+    if published.modality != "image" or len(field) != len(published.shape):  # captions are no image
         return field
     return (
         field[0],
@@ -62,7 +62,7 @@ def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]
 def makes_images_alone(name: str) -> bool:
     """Whether it reads images, with or without labels, and nothing else."""
     published = next(iter(canon_of(name).values()))
-    return published.modality == "image" and not published.fields
+    return published.modality == "image" and not published.spec.fields
 
 
 def fitting(name: str, preset: str | None) -> DataSpec:

@@ -40,8 +40,10 @@ ROWS = DataSpec("rows", (6,), (), "float32")
 
 
 def random_field(field: FieldSpec, count: int, source: torch.Generator) -> Tensor:
-    """A field as batches hold it (count, *shape): names from 0 to 9, or numbers in its range."""
+    """A field as batches hold it (count, *shape): names from 0 to 9, letters of captions, numbers in its range."""
     shape = (count, *field.shape)
+    if field.kind == "text" and field.dtype == "uint8":
+        return torch.randint(ord("a"), ord("z") + 1, shape, generator=source)
     if field.dtype == "int64":
         return torch.randint(0, 10, shape, generator=source)
     drawn = torch.rand(shape, generator=source)

@@ -26,12 +26,14 @@ from torch import nn
 
 from pipeline import limits, plugins
 from pipeline.assets import inception
+from pipeline.cli import generate
 from pipeline.contract import AnyFamily, Resizing
 from pipeline.contract.planned import planned
 from pipeline.data import clips, images, kinds, listing, parcels, regular, unpacked, voxels, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
 from pipeline.data.sources import (
+    _captions,
     _labels,
     _members,
     _samples,
@@ -285,6 +287,28 @@ def rows_bytes(folder: Path, beyond: int) -> object:
     data = b"a,b\n1,2\n"
     (folder / "x.csv").write_bytes(data)
     return csv.Source(csv.Config(path=str(folder / "x.csv"), max_bytes=len(data) - beyond)).entries()
+
+
+@tries
+def captions_bytes(folder: Path, beyond: int) -> object:
+    assert image_folder.Config(folder="x").max_captions_bytes == limits.CAPTIONS_BYTES
+    data = b"file,caption\na.png,a cat\n"
+    (folder / "x.csv").write_bytes(data)
+    found = image_folder.Config(folder="x", captions=str(folder / "x.csv"), max_captions_bytes=len(data) - beyond)
+    return _captions.read(found)
+
+
+@tries
+def caption_numbers(folder: Path, beyond: int) -> object:
+    np.save(folder / "x.npy", np.zeros((1, limits.CAPTION_NUMBERS + beyond), dtype=np.float16))
+    found = image_folder.Config(folder="x", captions="x.csv", caption_vectors=str(folder / "x.npy"))
+    return _captions.vectors(found)
+
+
+@tries
+def texts_bytes(folder: Path, beyond: int) -> object:
+    (folder / "x.txt").write_bytes(b"a cat\n".ljust(limits.TEXTS_BYTES + beyond))
+    return generate.sentences(None, folder / "x.txt")
 
 
 @tries

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline import params
 from pipeline.errors import SettingsError
@@ -71,4 +72,47 @@ def test_what_does_not_fit_the_digits_is_said_before_any_work(
         chosen["register.metric"] = "precision"
     with pytest.raises(SettingsError) as raised:
         before_ingest(chosen, tmp_path)
+    assert says in str(raised.value)
+
+
+# --- from words -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def captioned(tmp_path: Path) -> dict[str, Any]:
+    """Twelve pictures of two classes with captions, and text_to_image."""
+    for number in range(12):
+        file = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (number * 20, 0, 0)).save(file)
+    rows = [f"{'ab'[number % 2]}/{number}.png,picture {number}\n" for number in range(12)]
+    (tmp_path / "captions.csv").write_text("file,caption\n" + "".join(rows))
+    source = {"name": "image_folder", "folder": str(tmp_path / "pictures"), "captions": str(tmp_path / "captions.csv")}
+    return {
+        **NO_SEARCH,
+        "ingest.source": source,
+        "ingest.resolution": 16,
+        "ingest.channels": 3,
+        "train.family": "text_to_image",
+        "families.text_to_image": {"preset": "smoke"},
+    }
+
+
+def test_words_and_their_design_are_in_order(captioned: dict[str, Any], tmp_path: Path) -> None:
+    before_ingest(captioned, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ingest.source": {"name": "digits"}}, "take ingest.source: {name: image_folder, captions: captions.csv, …}"),
+        ({"train.lanes": 32, "train.batch_size": 32}, "train.lanes: text_to_image needs 2 examples a lane"),
+        ({"families.text_to_image": {"preset": "smoke", "encoder": "precomputed"}}, "caption_vectors: vectors.npy"),
+    ],
+)
+def test_what_does_not_fit_words_is_said_before_any_work(
+    changes: dict[str, Any], says: str, captioned: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        before_ingest({**captioned, **changes}, tmp_path)
     assert says in str(raised.value)

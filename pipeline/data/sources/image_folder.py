@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data import images
 from pipeline.data.kinds import IMAGES
-from pipeline.data.source import Limits
+from pipeline.data.source import Entry, Limits, printable
+from pipeline.data.sources import _captions, _labels
+from pipeline.data.sources._captions import CaptionSettings, Said, Stored
 from pipeline.data.sources._labelled_folder import FolderSettings, LabelledFolder
+from pipeline.types import Array
 
 
-class Config(FolderSettings):
-    """Where the images are and where their classes come from."""
+class Config(CaptionSettings, FolderSettings):
+    """Where the images are and where their classes and captions come from."""
 
 
 class Source(LabelledFolder[Config]):
     """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
     kind = IMAGES
+    paths = ("folder", "labels", "captions", "caption_vectors")
+    offered = _captions.OFFERED
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        self.fields = _captions.field(given)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -33,5 +44,45 @@ class Source(LabelledFolder[Config]):
         (folder / "a" / "broken.png").touch()
         return {"folder": str(folder)}
 
-    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(stored, limits)
+    def check(self, where: str = "ingest.source") -> None:
+        super().check(where)
+        config = self.config
+        _captions.check(config, where)
+        if config.captions is not None and not self._captioned[0]:
+            files = [name for name, _ in self._listing.items]
+            raise _captions.never_met(_captions.read(config), files, config, config.folder)
+
+    def entries(self) -> list[Entry]:
+        if self.config.captions is None:
+            return super().entries()
+        mine, lost = self._captioned
+        found = [
+            replace(entry, problem=("no caption", f"no row of {Path(self.config.captions).name} names it"))
+            if entry.problem is None and entry.where not in mine
+            else entry
+            for entry in super().entries()
+        ]
+        named = {entry.where for entry in found}
+        absent = [name for name in lost if name not in named]
+        why = "named in the captions"
+        return [*found, *(Entry(printable(name), name, problem=(_labels.absent(name)[0], why)) for name in absent)]
+
+    def describe(self) -> dict[str, Any]:
+        return _captions.described(super().describe())
+
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | Stored:
+        """The file; with captions, these beside it."""
+        data = super().fetch(entry, limits)
+        name = cast(str, entry.where)
+        return data if self.config.captions is None else _captions.fetched(data, self._captioned[0][name], self.config)
+
+    def decode(self, stored: bytes | Stored, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
+
+    def decode_fields(self, stored: bytes | Stored, limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(stored, self.given)
+
+    @functools.cached_property
+    def _captioned(self) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
+        """The captions of each file that they mean, and the names in their file that mean none."""
+        return _captions.met(_captions.read(self.config), (name for name, _ in self._listing.items))

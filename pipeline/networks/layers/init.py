@@ -20,9 +20,14 @@ def _modules(networks: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def normal(std: float, *networks: nn.Module, gain_std: float | None = None) -> None:
-    """DCGAN's: weights N(0, std), batch-norm gains N(1, gain_std), which is std where it is None, every bias 0."""
+def normal(std: float, *networks: nn.Module, gain_std: float | None = None, linear: bool = True) -> None:
+    """DCGAN's: weights N(0, std), batch-norm gains N(1, gain_std), which is std where it is None, every bias 0.
+
+    linear=False leaves linear layers.
+    """
     for module in _modules(networks):
+        if isinstance(module, nn.Linear) and not linear:
+            continue
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, _NORMS) and module.affine:
@@ -30,6 +35,14 @@ def normal(std: float, *networks: nn.Module, gain_std: float | None = None) -> N
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
             nn.init.zeros_(bias)
+
+
+@torch.no_grad()
+def cut_normal(std: float, *networks: nn.Module) -> None:
+    """TensorFlow's truncated normal in convolutions: N(0, std), drawn again beyond two deviations."""
+    for module in _modules(networks):
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.trunc_normal_(module.weight, 0.0, std, -2 * std, 2 * std)
 
 
 @torch.no_grad()

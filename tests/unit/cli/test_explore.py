@@ -201,7 +201,8 @@ def test_the_sounds_of_a_walk_are_no_data(sound: Path, tmp_path: Path) -> None:
 
 
 def test_what_only_pictures_have_is_refused_for_sounds(sound: Path, tmp_path: Path) -> None:
-    for how, settings in (("projection", [f"images={tmp_path}"]), ("style_mixing", [])):
+    own = [f"images={tmp_path}"]
+    for how, settings in (("projection", own), ("style_mixing", []), ("translate", own)):
         with pytest.raises(UserError, match=f"{how}: is for models of image, and this one makes waveform"):
             work.explore(str(sound), how, tmp_path / "out", settings)
 
@@ -211,6 +212,7 @@ def test_each_exploration_says_what_it_serves() -> None:
     assert {name for name, modalities in served.items() if "waveform" not in modalities} == {
         "projection",
         "style_mixing",
+        "translate",
     }
     assert all("image" in modalities for modalities in served.values())
 

@@ -16,7 +16,9 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
     assert f"pipeline.families.{family}" in found
     assert "pipeline.sampling.samples" in found
     assert rooms <= {
+        "captions",
         "sampling",
+        "text_encoders",
         "storage",
         "threads",
         "families",

@@ -3,20 +3,24 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from measured_toys import SPEC, Halves, Toy, toy_networks
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline import plugins
 from pipeline.contract import Latent, Networks
 from pipeline.formats.reference import Reference
 from pipeline.reporting import gallery
-from pipeline.sampling.samples import SampleSource
+from pipeline.sampling import texts
+from pipeline.sampling.samples import Labels, SampleSource
 from pipeline.scoring.settings import EvaluateSettings, GallerySettings
-from pipeline.types import Batch
+from pipeline.types import Batch, DataSpec, FieldSpec
 
 SOURCE = SampleSource(Toy(), toy_networks(Toy()), SPEC)
 SHOW = GallerySettings(per_class=3, rows=2, interpolations=2, steps=4, neighbours=5, searched=70, side=8)
@@ -63,6 +67,41 @@ def test_equal_images_give_equal_bytes(tmp_path: Path) -> None:
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="a grid needs images"):
         gallery.grid(np.zeros(shape, dtype=np.uint8), 2)
+
+
+SAID = [f"picture {number}" for number in range(5)]
+
+
+def drawing_from_words() -> SampleSource:
+    field = FieldSpec("text", "text", (2, 12), "uint8", False)
+    spec = DataSpec("image", (3, 16, 16), fields=(field,))
+    family = plugins.load("families", {"name": "text_to_image", "preset": "smoke"})
+    torch.manual_seed(0)
+    return texts.drawing(SampleSource(family, family.build(spec), spec), SAID)
+
+
+def test_samples_of_sentences_stand_with_what_they_were_drawn_from() -> None:
+    source = drawing_from_words()
+    assert gallery.captions_of(source, 7) == (*SAID, *SAID[:2])
+    assert gallery.captions_of(SOURCE, 7) == ()
+    data, names = gallery.translations(source, SHOW, seed=0)
+    assert names == ("output",)
+    assert opened(data).ndim == 3
+
+
+def test_a_walk_stays_with_one_sentence() -> None:
+    source = drawing_from_words()
+    asked: list[list[int]] = []
+    inputs = source.inputs
+
+    def watched(numbers: Labels) -> Mapping[str, NDArray[Any]]:
+        assert inputs is not None
+        asked.append(numbers.tolist())
+        return inputs(numbers)
+
+    source.inputs = watched
+    gallery.interpolation(source, SHOW, seed=0)
+    assert asked[0][:8] == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_a_row_for_each_class_and_its_name() -> None:

@@ -36,10 +36,11 @@ RECORDS = [
     record("memorisation", 0.55),
     record("nearest_train_ratio", 0.95),
 ]
+GALLERY = Gallery(PNG, ("zero", "one"), PNG, PNG, (0.5, 1.0), PNG)
 INPUTS = ReportInputs(
     title="digits <dcgan>",
     records=RECORDS,
-    gallery=Gallery(PNG, ("zero", "one"), PNG, PNG, (0.5, 1.0), PNG),
+    gallery=GALLERY,
     grids=[("1,000 examples", PNG)],
     curves=[
         {"examples_seen": 64 * i, "loss/d": 1.0 / i, "loss/g": 2.0, "frechet": 10.0**-i, "seconds": 0.1 * i}
@@ -51,6 +52,14 @@ INPUTS = ReportInputs(
     confusion=[("zero", "zero"), ("zero", "one"), ("one", "one")],
     accuracy=0.99,
 )
+
+
+def test_captions_stand_in_the_page_as_text() -> None:
+    said = replace(INPUTS, gallery=replace(GALLERY, translated=("output",), captions=("a <b>bird</b>", "a frog")))
+    page = render(said)
+    assert "<li>a &lt;b&gt;bird&lt;/b&gt;</li>" in page
+    assert "<li>a frog</li>" in page
+    assert "drawn from" not in render(INPUTS)
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:

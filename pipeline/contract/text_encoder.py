@@ -1,0 +1,70 @@
+"""Text encoders: what a file in `text_encoders/` makes of a caption, and what it has to know of the data for that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import captions
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+from pipeline.types import DataSpec
+
+EncoderConfig = TypeVar("EncoderConfig", bound=Settings)
+
+
+class TextEncoder(nn.Module, ABC, Generic[EncoderConfig]):
+    """A frozen network: captions → vectors. A file in `text_encoders/` holds `Config` and a class `TextEncoder`.
+
+    It is a network of the family that uses it, owned by no player, and published beside the generator: so a model
+    reads sentences wherever it is opened. What it has learnt of the data stands in buffers of whole numbers, which
+    training leaves as they are.
+
+    reads: the field of a batch that `forward` takes.
+    sentences: whether it reads any sentence; else it knows those of the data alone.
+    """
+
+    reads: ClassVar[str] = captions.FIELD
+    sentences: ClassVar[bool] = True
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Numbers in a vector; known once `prepare` has seen the data."""
+
+    def check(self, spec: DataSpec, where: str) -> None:
+        """Refuse data without the field that it reads.
+
+        Raises:
+            SettingsError: about the key `where`.
+        """
+        found = spec.field(self.reads)
+        if found is None or found.kind != "text" or len(found.shape) != 2 or found.dtype != "uint8":
+            raise SettingsError(
+                f"{where}: {type(self).__module__.rpartition('.')[2]} reads captions, and the data has none; "
+                "set ingest.source.captions"
+            )
+
+    def prepare(self, spec: DataSpec) -> None:
+        """Look at the data it is built for; tensors are made on torch's default device, and the meta device will do."""
+
+    @abstractmethod
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Sentences → float32 (n, dimension) on the CPU; equal sentences give equal rows, whatever is beside them."""
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Captions as batches hold them, (n, length) → (n, dimension), on their device."""
+        if stored.is_meta:
+            return stored.new_empty((len(stored), self.dimension), dtype=torch.float32)
+        return self.encode(captions.unpacked(stored.cpu().numpy())).to(stored.device)
+
+
+AnyTextEncoder = TextEncoder[Any]

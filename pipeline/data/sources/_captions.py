@@ -1,0 +1,258 @@
+"""Captions beside images: a csv or jsonl of sentences, which file each of them means, and how they become a field."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pipeline import captions, limits
+from pipeline.data import notes, regular
+from pipeline.data.source import SourceField, printable
+from pipeline.data.sources import _labels, _shared
+from pipeline.errors import Damaged, Rejected, SettingsError
+from pipeline.settings import DataPath, Settings
+from pipeline.storage import arrays
+from pipeline.storage.damage import parse_json
+from pipeline.types import Array
+
+WHERE = "ingest.source.captions"
+RAISED_BY = "ingest.source.max_captions_bytes"
+FILE, CAPTION = ("file", "file_name"), ("caption", "captions", "text")
+JSONL = (".jsonl", ".ndjson")
+OFFERED = {captions.FIELD: "captions: captions.csv", captions.VECTORS: "captions: …, caption_vectors: vectors.npy"}
+KEYS = ("captions", "captions_per_image", "caption_length", "long_captions", "caption_vectors")
+
+Said = tuple[str, int]
+"""A sentence, cleaned, which may be empty, and its number in the file of captions."""
+
+Captions = Mapping[str, tuple[Said, ...]]
+"""File → its sentences, each once, in the order of the rows."""
+
+Stored = tuple[bytes, tuple[str, ...], Array | None]
+"""What is fetched of one item: its file, its sentences, and the vector of each, if there are such."""
+
+
+class CaptionSettings(Settings):
+    """The keys of a source that takes captions."""
+
+    captions: DataPath | None = Field(
+        default=None,
+        description="a csv with the columns file (relative to the folder) and caption, a row a sentence; or a jsonl "
+        "whose lines have file and caption, a sentence or a list of them",
+    )
+    captions_per_image: int = Field(default=5, ge=1, le=100, description="of more, the first are kept")
+    caption_length: int = Field(
+        default=201, ge=1, le=4096, description="bytes of UTF-8 that are kept of a caption; 201 is Reed et al.'s"
+    )
+    long_captions: Literal["cut", "reject"] = Field(
+        default="cut", description="what is done with longer ones; reject: their image is rejected"
+    )
+    caption_vectors: DataPath | None = Field(
+        default=None,
+        description="a .npy (captions, numbers) of what another encoder made of them, in the order of the file: the "
+        "field text_vectors",
+    )
+    max_captions_bytes: int = Field(default=limits.CAPTIONS_BYTES, ge=1, description="a larger file is refused")
+
+    @model_validator(mode="after")
+    def _vectors_of_captions(self) -> CaptionSettings:
+        if self.caption_vectors is not None and self.captions is None:
+            raise ValueError("caption_vectors: are of captions, and none are named; set captions")
+        return self
+
+
+def field(config: CaptionSettings) -> tuple[SourceField, ...]:
+    """The field of the captions; none where the settings name no file."""
+    if config.captions is None:
+        return ()
+    shape = (config.captions_per_image, config.caption_length)
+    text = SourceField(captions.FIELD, "text", aligned=False, shape=shape, stored="uint8")
+    vectors = SourceField(captions.VECTORS, "tensor", aligned=False)
+    return (text,) if config.caption_vectors is None else (text, vectors)
+
+
+def described(found: dict[str, Any]) -> dict[str, Any]:
+    """A source's description without these keys, where there are no captions."""
+    return found if found.get("captions") else {key: value for key, value in found.items() if key not in KEYS}
+
+
+def check(config: CaptionSettings, where: str) -> None:
+    """Refuse, with a `SettingsError`, a file that is not there, or holds no captions."""
+    if config.captions is not None:
+        _shared.require_file(config.captions, f"{where}.captions")
+        count = max(number for said in read(config).values() for _, number in said) + 1
+        if config.caption_vectors is not None:
+            _shared.require_file(config.caption_vectors, f"{where}.caption_vectors")
+            if (rows := len(vectors(config))) < count:
+                raise SettingsError(
+                    f"{where}.caption_vectors: {config.caption_vectors} has {rows} rows, and {config.captions} has "
+                    f"{count} captions; it needs one for each, in their order"
+                )
+
+
+def vectors(config: CaptionSettings) -> Array:
+    """The vectors that the settings name, (rows, numbers), mapped.
+
+    Raises:
+        SettingsError: if the file holds something else.
+    """
+    return _vectors(*_shared.identity(Path(cast(str, config.caption_vectors))))
+
+
+@functools.lru_cache(maxsize=2)
+def _vectors(path: str, _size: int, _changed: int) -> Array:
+    try:
+        found = arrays.read(Path(path), mapped=True)
+    except Damaged as error:
+        raise SettingsError(f"ingest.source.caption_vectors: {path}: {error}") from None
+    if found.ndim != 2 or not 0 < found.shape[1] <= limits.CAPTION_NUMBERS or found.dtype.kind != "f":
+        raise SettingsError(
+            f"ingest.source.caption_vectors: {path} is {found.dtype} {found.shape}; it must be a table of floats, "
+            f"a row a caption, of at most {limits.CAPTION_NUMBERS} numbers"
+        )
+    return found
+
+
+def read(config: CaptionSettings) -> Captions:
+    """All captions of the file that the settings name.
+
+    Raises:
+        SettingsError: if it is no such file, or larger than is read.
+    """
+    return _read(*_shared.identity(Path(cast(str, config.captions))), config.max_captions_bytes)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: str, size: int, _changed: int, max_bytes: int) -> Captions:
+    if Path(path).suffix.lower() in JSONL:
+        rows = _of_jsonl(path, max_bytes)
+    else:
+        with _labels.opened(path, (size, max_bytes), WHERE, RAISED_BY) as file:
+            rows = list(_of_csv(path, _labels.table(file)))
+    found: dict[str, dict[str, int]] = {}
+    for number, (name, sentence) in enumerate(rows):
+        found.setdefault(PurePosixPath(name).as_posix(), {}).setdefault(captions.cleaned(sentence), number)
+    if not found:
+        raise SettingsError(f"{WHERE}: {path} holds no captions")
+    return {name: tuple(said.items()) for name, said in found.items()}
+
+
+def _of_csv(path: str, reader: Iterator[list[str]]) -> Iterator[tuple[str, str]]:
+    columns = [name.strip() for name in next(reader, [])]
+    places: list[int] = []
+    for names in (FILE, CAPTION):
+        known = [column for column in columns if column in names]
+        if len(known) != 1:
+            shown = ",".join(columns)[:200]
+            raise SettingsError(f"{WHERE}: {path} needs the columns file,caption in its first line, not '{shown}'")
+        places.append(columns.index(known[0]))
+    for row in filter(None, reader):
+        name, sentence = (row[place].strip() if place < len(row) else "" for place in places)
+        yield name, sentence
+
+
+def _of_jsonl(path: str, max_bytes: int) -> list[tuple[str, str]]:
+    try:
+        text = regular.read(Path(path), max_bytes).decode("utf-8-sig")
+    except Rejected as error:
+        more = f"; if you trust it, raise {RAISED_BY}" if error.reason == "too many bytes" else ""
+        raise SettingsError(f"{WHERE}: {path}: {error.reason} ({error.detail}){more}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{WHERE}: {path} is not UTF-8 ({error}); save it as UTF-8") from None
+    found: list[tuple[str, str]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                found += _of_line(parse_json(line.encode()))
+            except Damaged as error:
+                raise SettingsError(
+                    f"{WHERE}: line {number} of {path}: {error}; a line is "
+                    '{"file": "a.png", "caption": "a sentence"}, or a list of sentences'
+                ) from None
+    return found
+
+
+def _of_line(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        raise Damaged("it is no object")
+    keys = cast(dict[str, Any], value)
+    name = next((keys[key] for key in FILE if key in keys), None)
+    said = next((keys[key] for key in CAPTION if key in keys), None)
+    sentences: list[Any] = cast(list[Any], said) if isinstance(said, list) else [said]
+    if not isinstance(name, str) or not all(isinstance(each, str) for each in sentences):
+        raise Damaged("it has no file, or no caption that is text")
+    try:
+        json.dumps([name, *sentences], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Damaged("it holds half a surrogate pair, which is no character") from None
+    return [(name, each) for each in sentences or [""]]
+
+
+def met(found: Captions, files: Iterable[str]) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
+    """File → captions for the files that are named, and the names that mean no file: written otherwise, as labels."""
+    present = set(files)
+    alike: dict[str, list[str]] = {}
+    for name in present:
+        alike.setdefault(_labels.plain(name), []).append(name)
+    mine: dict[str, tuple[Said, ...]] = {}
+    lost: list[str] = []
+    for name, said in found.items():
+        meant = [name] if name in present else alike.get(_labels.plain(name), [])
+        if len(meant) == 1:
+            mine[meant[0]] = (*mine.get(meant[0], ()), *said)
+        else:
+            lost.append(name)
+    return mine, sorted(lost)
+
+
+def never_met(found: Captions, files: Iterable[str], config: CaptionSettings, folder: str) -> SettingsError:
+    """What to say where no row means any file."""
+    return SettingsError(
+        f"{WHERE}: no row of {config.captions} names a file of '{folder}': it says '{printable(min(found))}', the "
+        f"folder holds '{printable(min(files))}'; write names as they are below the folder"
+    )
+
+
+def fetched(data: bytes, said: Sequence[Said], config: CaptionSettings) -> Stored:
+    """An item's file with its captions, and their vectors."""
+    found: Array | None = None
+    if config.caption_vectors is not None:
+        found = np.asarray(vectors(config)[[number for _, number in said]], dtype=np.float32)
+    return data, tuple(sentence for sentence, _ in said), found
+
+
+def encoded(stored: Stored, config: CaptionSettings) -> dict[str, Array]:
+    """The fields of one image's captions, with notes on what was left out of them.
+
+    Raises:
+        Rejected: where it has no caption, one that is too long and may not be cut, or a vector with NaN or infinity.
+    """
+    _, sentences, held = stored
+    kept = [number for number, each in enumerate(sentences) if each]
+    if not kept:
+        raise Rejected("no caption", "its captions are empty" if sentences else "")
+    if len(kept) < len(sentences):
+        notes.leave(notes.EMPTY_CAPTIONS, value=len(sentences) - len(kept))
+    if len(kept) > config.captions_per_image:
+        notes.leave(notes.MORE_CAPTIONS, f"{len(kept)} captions", len(kept))
+    kept = kept[: config.captions_per_image]
+    longest = max(len(sentences[number].encode()) for number in kept)
+    if longest > config.caption_length:
+        if config.long_captions == "reject":
+            limit = f"ingest.source.caption_length keeps {config.caption_length}"
+            raise Rejected("caption too long", f"{longest} bytes, and {limit}")
+        notes.leave(notes.CUT_CAPTIONS, f"{longest} bytes", longest)
+    text = captions.packed([sentences[number] for number in kept], config.captions_per_image, config.caption_length)
+    if held is None:
+        return {captions.FIELD: text}
+    if not np.isfinite(held[kept]).all():
+        raise Rejected("vector not finite", "a number of a caption's vector is NaN or infinite")
+    table = np.zeros((config.captions_per_image, held.shape[1]), dtype=np.float32)
+    table[: len(kept)] = held[kept]
+    return {captions.FIELD: text, captions.VECTORS: table}
