@@ -1,11 +1,14 @@
-"""`zerosum generate`: samples of a registered or local model as PNG files in a folder, and a grid beside it."""
+"""`zerosum generate`: samples of a registered or local model as files in a folder, and a grid beside it.
+
+Images are PNG files, sounds wav files; rows of a table are one csv with the columns of the source.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cli import project
+from pipeline.data import columns
 from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
-from pipeline.storage import files
+from pipeline.storage import files, tables
 
 if TYPE_CHECKING:
     from pipeline.sampling.samples import SampleSource
@@ -28,8 +32,19 @@ OLD_GRID = "grid.png"
 SAMPLE = re.compile(r"\d{5,}\.(png|wav)")
 COLUMNS = 8
 
+TABLE = "samples.csv"
 Pixels = NDArray[np.uint8]
-Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, with the names of their columns."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels | Rows]
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,8 @@ def generate(
 ) -> Written:
     """Write `00000.png` … (sound: `00000.wav` …) to `out` and a grid of them beside it; equal requests, equal bytes.
 
+    Rows of a table are written as `samples.csv`, without a grid.
+
     grid: where the grid goes instead, a PNG file outside `out`. trust_code: draw by the code that travels with a
     registered model, not by the code here.
 
@@ -93,6 +110,8 @@ def generate(
     if trust_code and not model.startswith(REGISTERED):
         raise UserError(f"--trust-code: --model {model} is a folder of weights, and holds no code")
     made, rate, note = _draw(model, n, request, trust_code)
+    if isinstance(made, Rows):
+        return _write_rows(made, out, grid, note)
     from pipeline.reporting import gallery
     from pipeline.sampling import pictures
 
@@ -120,6 +139,16 @@ def generate(
     return Written(place, len(earlier) - n, stray if stray.is_file() else None, note)
 
 
+def _write_rows(made: Rows, out: Path, grid: Path | None, note: str) -> Written:
+    if grid is not None:
+        raise UserError("--grid: rows of a table have no grid; leave it out")
+    try:
+        tables.write(out / TABLE, made.names, made.rows)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    return Written(None, 0, None, note)
+
+
 def grid_place(out: Path, asked: Path | None) -> Path:
     """Where the grid goes: beside the folder, since whatever reads the folder takes each picture in it for a sample.
 
@@ -144,7 +173,7 @@ def grid_place(out: Path, asked: Path | None) -> Path:
     return asked.absolute()
 
 
-def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Pixels, int | None, str]:
+def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Pixels | Rows, int | None, str]:
     """The samples, the rate of sound, and what a person should be told."""
     from pipeline.registry import opening
     from pipeline.registry.store import opened
@@ -158,7 +187,7 @@ def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple
         return (*_checked(_here(found.source), n, request), f"note: {found.note}" if found.note else "")
 
 
-def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels, int | None]:
+def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels | Rows, int | None]:
     asked = "--label" if request.labels else "--label-index"
     if request.labels and request.indices:
         raise UserError("--label and --label-index: give classes by name or by index, not both")
@@ -175,6 +204,8 @@ def _checked(source: Source, n: int, request: SampleRequest) -> tuple[Pixels, in
         )
         labels = [chosen[index % len(chosen)] for index in range(n)]
     images = source.draw(n, labels, request)
+    if isinstance(images, Rows):
+        return images, None
     if images.ndim != 3 and (images.ndim != 4 or images.shape[-1] not in {1, 3, 4}):
         raise UserError(f"samples of shape {images.shape[1:]} are no pictures; PNG takes 1, 3 or 4 channels")
     return images, source.rate
@@ -185,8 +216,13 @@ def _by_its_code(uri: str) -> Source:
 
     served = serving.load(uri)
 
-    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
-        return served.sample(n, labels, request.seed, request.truncation)
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels | Rows:
+        made = served.sample(n, labels, request.seed, request.truncation)
+        if not served.columns:
+            return made
+        names = [str(name) for name in made]
+        held = made.astype(object).where(made.notna(), columns.MISSING).to_numpy().tolist()
+        return Rows(names, columns.written(held, names, served.columns))
 
     return Source(served.classes, draw, served.rate)
 
@@ -194,9 +230,13 @@ def _by_its_code(uri: str) -> Source:
 def _here(generator: SampleSource) -> Source:
     """A model opened by the code here."""
 
-    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels | Rows:
         asked = None if labels is None else np.asarray(labels, dtype=np.int64)
         made = generator.sample(n, asked, seed=request.seed, truncation=request.truncation)
+        spec = generator.spec
+        if spec.columns:
+            names = columns.header(spec, asked is not None)
+            return Rows(names, columns.written(columns.table(made, spec, asked), names, spec.columns))
         return np.moveaxis(made, 1, -1)
 
     return Source(generator.spec.classes if generator.conditional else (), draw, generator.spec.rate)

@@ -110,7 +110,8 @@ class Family(ABC, Generic[ConfigT]):
     ) -> Tensor:
         """Samples (n, *spec.shape) in [-1, 1]; `condition` holds `label` where it is conditional, and its `inputs`.
 
-        Truncation scales the latents where the design has no better meaning for it.
+        Rows of a table have the units of x and no bounds. Truncation scales the latents where the design has no better
+        meaning for it.
         """
 
     def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:

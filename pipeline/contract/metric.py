@@ -16,9 +16,11 @@ from pipeline.contract.moments import Gaussian, Moments
 from pipeline.contract.predictions import Predictions
 from pipeline.errors import UserError
 from pipeline.settings import Settings
+from pipeline.types import Column
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout"]
-"""What a metric looks at; "classes": class predictions that are of the data's own classes."""
+Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "columns"]
+"""What a metric looks at; "classes": class predictions that are of the data's own classes. "columns": features that are
+the rows of a table as they are."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -88,7 +90,7 @@ class Statistics:
     """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
-    reals are; None where they are something else.
+    reals are; None where they are something else. columns: of a table, what the numbers of its rows stand for.
     """
 
     real: Side
@@ -99,6 +101,7 @@ class Statistics:
     conditional: bool = False
     classes: tuple[str, ...] = ()
     split: Literal["train", "holdout"] | None = "train"
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

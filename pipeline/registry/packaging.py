@@ -19,7 +19,7 @@ from pipeline import fingerprint, own_plugins, plugins
 from pipeline.storage import files
 
 TOP = "pipeline"
-ENTRY = ("pipeline.sampling.samples", "pipeline.sampling.labels")
+ENTRY = ("pipeline.sampling.samples", "pipeline.sampling.labels", "pipeline.data.columns")
 STAYING = frozenset({"assets", "data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 

@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import limits, plugins
 from pipeline.contract import AnyFamily
+from pipeline.data.columns import header
 from pipeline.errors import UserError
 from pipeline.formats.model import MADE_BY, ModelCard
 from pipeline.registry import kept, packaging, travelling
 from pipeline.registry.store import TrackingStore
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.storage import files
+from pipeline.types import Column, DataSpec
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import PyFuncModel
+    from mlflow.types import ColSpec, TensorSpec
 
 CODE = "served_model.py"
 MODEL_NAME = "generator"
@@ -35,8 +37,8 @@ INDICES_APART = 2
 class Served:
     """A registered model opened with the code it was published with; no classes = unconditional.
 
-    inputs: what it translates. rate: of its sound, samples a second. version: of its form, which says what the
-    columns of its input mean.
+    inputs: what it translates. rate: of its sound, samples a second. columns: of its table. version: of its form, which
+    says what the columns of its input mean.
     """
 
     model: PyFuncModel
@@ -44,9 +46,10 @@ class Served:
     inputs: tuple[str, ...] = ()
     rate: int | None = None
     version: int = INDICES_APART
+    columns: tuple[Column, ...] = ()
 
-    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> NDArray[Any]:
-        """Samples (n, H, W, C), the bytes that serving it gives.
+    def sample(self, n: int, labels: Sequence[int] | None, seed: int, truncation: float) -> Any:
+        """Samples (n, H, W, C), the bytes that serving it gives; rows of a table as a pandas frame.
 
         labels: (n,) indices into `classes` where it is conditional.
 
@@ -90,7 +93,9 @@ def load(uri: str) -> Served:
     if "package" not in about:
         raise UserError(f"{uri} was not registered by this project: it is no generator")
     classes = tuple(about["classes"]) if about["conditional"] else ()
-    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"), int(about["format_version"]))
+    columns = tuple(Column.from_json(each) for each in about.get("columns", ()))
+    version = int(about["format_version"])
+    return Served(model, classes, tuple(about.get("inputs", ())), about.get("rate"), version, columns)
 
 
 def model_folder(uri: str, target: Path) -> Path:
@@ -193,6 +198,7 @@ def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any
         "rate": card.spec.rate,
         "weights_sha256": card.weights_sha256,
         "inputs": {name: list(shape) for name, shape in translated(card).items()},
+        **({"columns": [column.to_json() for column in card.spec.columns]} if card.spec.columns else {}),
     }
 
 
@@ -210,7 +216,7 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     lets nested lists and numbers of JSON through; both label columns are optional, as MLflow knows no "either".
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     from pipeline.registry.served_model import PARAMS
 
@@ -221,13 +227,28 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     ]
     if translated(card):
         columns = [ColSpec("string", "input")]
-    channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(
         inputs=Schema(columns),
-        outputs=Schema([TensorSpec(np.dtype(card.spec.dtype), (-1, *rest, channels))]),
+        outputs=Schema(_outputs(card.spec, conditional)),
         params=ParamSchema(params),
     )
+
+
+def _outputs(spec: DataSpec, conditional: bool) -> list[ColSpec | TensorSpec]:
+    from mlflow.types import ColSpec, TensorSpec
+
+    if spec.columns:
+        by_name = {column.name: _type(column) for column in spec.columns}
+        return [ColSpec(by_name.get(name, "string"), name) for name in header(spec, conditional)]
+    channels, *rest = spec.shape
+    return [TensorSpec(np.dtype(spec.dtype), (-1, *rest, channels))]
+
+
+def _type(column: Column) -> str:
+    if column.categories:
+        return "string"
+    return "long" if column.whole and not column.masked else "double"
 
 
 def log(store: TrackingStore, model: Path, card: ModelCard, conditional: bool, run_id: str) -> str:

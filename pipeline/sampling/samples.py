@@ -154,6 +154,8 @@ class SampleSource:
     ) -> Pixels:
         """Samples `start` … `start + n - 1` (n, *spec.shape): uint8 for images, else float32 in [-1, 1].
 
+        Rows of a table have no bounds.
+
         Sample i depends on (seed, i, its label, truncation) alone. `labels` (n,) are theirs.
 
         Raises:
@@ -208,7 +210,12 @@ def _finite(made: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, spec: DataSpec) -> Tensor:
-    """Samples as a person would save them, and an extractor is shown them: uint8 for images, else cut to [-1, 1]."""
+    """Samples as a person would save them, and an extractor is shown them: uint8 for images, else cut to [-1, 1].
+
+    The numbers of a table's rows have no bounds, and stay.
+    """
+    if spec.columns:
+        return x
     return quantise(x) if spec.dtype == "uint8" else x.clamp(-1, 1)
 
 

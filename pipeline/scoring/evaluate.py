@@ -96,6 +96,8 @@ def applicable(settings: EvaluateSettings, reference: Reference, conditional: bo
         missing.add("classes")
     if not conditional:
         missing.add("labels")
+    if not (seen_by.verbatim and reference.card.spec.columns):
+        missing.add("columns")
     found = [cast(AnyMetric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
     return [metric for metric in found if not metric.needs & missing]
 
@@ -189,6 +191,7 @@ class Sampler:
             seed=seed,
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
+            columns=reference.card.spec.columns,
         )
         foreign = reference.statistics if metric.needs == MOMENTS else None
         return found if foreign is None else replace(found, real=Side(foreign), split=None)
