@@ -211,7 +211,8 @@ class Column:
     column is numeric, and its one number is (value - mean) / std. whole: whether all values are whole numbers.
     decimals: digits after the point with which its values are written; None: as many as the number needs.
     masked: values may be missing; a second number is 1 where one is, and the first is then 0.
-    modes: the mixture that its values were found to be, where ingest was asked for it.
+    modes: the mixture that its values were found to be, where ingest was asked for it. counts: in how many rows each
+    category stands; of a masked column, how many values are there and how many missing.
     """
 
     name: str
@@ -222,6 +223,7 @@ class Column:
     decimals: int | None = None
     masked: bool = False
     modes: tuple[Mode, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -237,9 +239,10 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         """As manifests and model cards hold it."""
+        counts = {"counts": list(self.counts)} if self.counts else {}
         if self.categories:
-            return {"name": self.name, "categories": list(self.categories)}
-        found: dict[str, Any] = {"name": self.name, "mean": self.mean, "std": self.std, "whole": self.whole}
+            return {"name": self.name, "categories": list(self.categories), **counts}
+        found: dict[str, Any] = {"name": self.name, "mean": self.mean, "std": self.std, "whole": self.whole, **counts}
         found |= {} if self.decimals is None else {"decimals": self.decimals}
         found |= {"masked": True} if self.masked else {}
         return found | ({"modes": [asdict(mode) for mode in self.modes]} if self.modes else {})
@@ -248,7 +251,8 @@ class Column:
     def from_json(cls, data: Mapping[str, Any]) -> Column:
         """The inverse of `to_json`."""
         modes = tuple(Mode(**mode) for mode in data.get("modes", ()))
-        values: dict[str, Any] = {**data, "categories": tuple(data.get("categories", ())), "modes": modes}
+        lists = {key: tuple(data.get(key, ())) for key in ("categories", "counts")}
+        values: dict[str, Any] = {**data, **lists, "modes": modes}
         return cls(**values)
 
 

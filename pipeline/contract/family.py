@@ -84,6 +84,9 @@ class Family(ABC, Generic[ConfigT]):
     def check(self, spec: DataSpec) -> None:
         """Refuse, with a `SettingsError`, data this design cannot be built for. Builds nothing."""
 
+    def check_lane(self, size: int) -> None:
+        """Refuse, with a `SettingsError`, lanes of so many examples (batch_size / lanes)."""
+
     @abstractmethod
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         """Its networks by name, initialised from torch's default generator; works on the meta device.

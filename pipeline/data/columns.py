@@ -25,13 +25,17 @@ MISSING = ""
 DIGITS = 9  # significant digits of a float32 that is written without a known number of decimals
 
 
-def numeric(name: str, values: NDArray[np.float64], decimals: int | None = None, masked: bool = False) -> Column:
-    """A numeric column of these values; sums are exact, so that no order of the rows changes a digit."""
-    count = max(1, len(values))
-    mean = math.fsum(values) / count
-    std = math.sqrt(math.fsum(np.square(values - mean)) / count)
-    whole = bool((values == np.trunc(values)).all())
-    return Column(name, (), mean, std or 1.0, whole, None if whole else decimals, masked)
+def numeric(name: str, values: NDArray[np.float64], decimals: int | None = None) -> Column:
+    """A numeric column of these values, NaN where one is missing; no order of the rows changes a digit."""
+    missing = np.isnan(values)
+    known = values[~missing]
+    count = max(1, len(known))
+    mean = math.fsum(known) / count
+    std = math.sqrt(math.fsum(np.square(known - mean)) / count)
+    whole = bool((known == np.trunc(known)).all())
+    masked = bool(missing.any())
+    counts = (len(known), int(missing.sum())) if masked else ()
+    return Column(name, (), mean, std or 1.0, whole, None if whole else decimals, masked, counts=counts)
 
 
 def encoded(row: Sequence[Value], columns: Sequence[Column]) -> NDArray[np.float32]:

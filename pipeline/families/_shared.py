@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Scheduled, Turn
 from pipeline.errors import SettingsError
-from pipeline.types import Batch, DataSpec, Modality, like_x
+from pipeline.types import Batch, Column, DataSpec, Modality, like_x
 
 # --- published configurations ---------------------------------------------------------------
 
@@ -25,7 +25,7 @@ class Canon:
     shape: one example's, without the batch. classes: 0 where the configuration has none.
     fields: what the data holds beside x, with shapes. counts: parameters of each network, on the reference's code,
     in the order in which the family builds them. idle: how many of these the reference declares and never trains;
-    the networks here are without them.
+    the networks here are without them. columns: of rows of a table, what the numbers of x stand for.
     """
 
     reference: str
@@ -35,12 +35,14 @@ class Canon:
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
     counts: tuple[int, ...] = ()
     idle: tuple[int, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def spec(self) -> DataSpec:
         classes = tuple(f"class {number}" for number in range(self.classes))
         dtype = "uint8" if self.modality == "image" else "float32"
-        return DataSpec(self.modality, self.shape, classes, dtype, like_x(dict(self.fields), self.modality, dtype))
+        fields = like_x(dict(self.fields), self.modality, dtype)
+        return DataSpec(self.modality, self.shape, classes, dtype, fields, columns=self.columns)
 
 
 def both(**keys: Any) -> dict[str, Any]:
@@ -66,6 +68,20 @@ def check_modality(family: str, modality: Modality, spec: DataSpec) -> None:
         raise SettingsError(
             f"families.{family}: makes {MAKES[modality]}, and the data is {spec.modality}; choose another family, or a "
             f"source of {MAKES[modality]}"
+        )
+
+
+def check_columns(family: str, spec: DataSpec) -> None:
+    """Refuse rows of numbers that stand for no columns of a table.
+
+    Raises:
+        SettingsError: naming the sources that would do.
+    """
+    check_modality(family, "rows", spec)
+    if not spec.columns:
+        raise SettingsError(
+            f"families.{family}: makes rows of a table, and nothing says what these rows stand for; take "
+            "ingest.source: {name: csv, path: …} or {name: parquet_table, path: …}"
         )
 
 

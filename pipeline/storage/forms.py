@@ -93,6 +93,7 @@ class ColumnForm(Form):
     decimals: Annotated[int, Field(ge=0, le=15)] | None = None
     masked: Literal[True] | None = None
     modes: Annotated[list[ModeForm], Field(min_length=1, max_length=100)] | None = None
+    counts: list[Count] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -101,6 +102,8 @@ class ColumnForm(Form):
             raise ValueError("has either categories, or mean, std and whole")
         if self.categories is not None and (self.decimals, self.masked, self.modes) != (None, None, None):
             raise ValueError("decimals, masked and modes are of a numeric column")
+        if self.counts is not None and len(self.counts) != (2 if self.categories is None else len(self.categories)):
+            raise ValueError("counts: is one number a category, or of a masked column two")
         if self.categories is not None and len(set(self.categories)) != len(self.categories):
             raise ValueError("categories: a value stands twice")
         return self

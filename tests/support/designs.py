@@ -40,7 +40,7 @@ def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) ->
         replace(each, shape=shape) if each.shape[1:] == published.resolution else each for each in published.fields
     )
     rate = RATE if published.modality == "waveform" else None
-    return DataSpec(published.modality, shape, classes, published.dtype, fields, rate)
+    return DataSpec(published.modality, shape, classes, published.dtype, fields, rate, columns=published.columns)
 
 
 def makes_images_alone(name: str) -> bool:

@@ -171,7 +171,10 @@ class _Kinds:
         """The kind of each column."""
         declared = self._config.columns
         found: dict[int, Kind] = {number: self._inferred(number) for number in self._open}
-        return found | {n: declared[name] for n, name in enumerate(self._names) if name in declared}
+        for number, name in enumerate(self._names):
+            if name in declared:
+                found[number] = declared[name]
+        return found
 
     def _inferred(self, number: int) -> Kind:
         if self._config.unusable == "drop" and self.unusable(number):
@@ -268,13 +271,13 @@ class _Values:
             name, held = visible(self._names[number], lines=False), self._held[number]
             if self._kinds[number] in NUMBERS:
                 values = np.frombuffer(held, np.float64)[good]
-                gone = np.isnan(values)
-                made.append(columns.numeric(name, values[~gone], self._decimals[number], bool(gone.any())))
+                made.append(columns.numeric(name, values, self._decimals[number]))
                 continue
             categories = tuple(sorted(self._codes[number], key=natural)) or ("",)
             places = {self._codes[number].get(each, 0): place for place, each in enumerate(categories)}
             self._held[number] = array("i", [places.get(code, 0) for code in held])
-            made.append(Column(name, categories))
+            counts = np.bincount(np.asarray(self._held[number], np.int64)[good], minlength=len(categories))
+            made.append(Column(name, categories, counts=tuple(counts.tolist())))
         before = [n for n in self._kept if self._at is not None and n < self._at]
         return Table(
             tuple(made), list(self._held.values()), self.labels, self._problems, tuple(self._ignored()), len(before)
