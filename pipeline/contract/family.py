@@ -117,6 +117,13 @@ class Family(ABC, Generic[ConfigT]):
         meaning for it.
         """
 
+    def settled(self, networks: Networks) -> Networks:
+        """The networks as samples are drawn by, from those that were trained and averaged; these stay as they are.
+
+        For designs whose batch norm needs new statistics first. The answer depends on the networks alone.
+        """
+        return networks
+
     def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of its own, each (n,) with a number a sample, for designs that no extractor can measure.
 

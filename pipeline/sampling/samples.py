@@ -73,10 +73,11 @@ class SampleSource:
     ) -> None:
         self.inputs = inputs
         self.family = family
-        self.networks = networks
         self.spec = spec
         self.device = torch.device(device)
         self.threads = threads
+        with fixed_threads(threads):
+            self.networks = family.settled(networks)
 
     @property
     def conditional(self) -> bool:

@@ -12,6 +12,7 @@ from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.contract.metric import AnyMetric, Need, Side, Statistics
 from pipeline.settings import Settings
+from pipeline.types import Column
 
 METRICS = plugins.names("metrics")
 
@@ -25,7 +26,9 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
         return Side.of(features, source.normal(size=(n, 3)) + 2 * np.eye(3)[labels], labels)
 
     who = ExtractorIdentity("toy", "ab" * 32, 5)
-    return Statistics(side(draw, 60), side(other, 50, 0.3), side(draw, 20), who, seed, True, ("a", "b", "c"))
+    columns = (Column("n"), Column("m", std=2.0), Column("k", ("x", "y", "z")))
+    sides = side(draw, 60), side(other, 50, 0.3), side(draw, 20)
+    return Statistics(*sides, who, seed, True, ("a", "b", "c"), columns=columns)
 
 
 @pytest.mark.parametrize("name", METRICS)
