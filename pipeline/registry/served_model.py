@@ -65,8 +65,9 @@ class ServedModel(PythonModel):
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's base is annotated to return None
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> NDArray[Any] | pd.DataFrame:
-        """One sample a row, channels last: (n, H, W, C). Rows of a table come by column, a missing number as null.
+    ) -> NDArray[Any]:
+        """One sample a row, channels last: (n, H, W, C). Rows of a table are a frame, a missing number null in it;
+        the annotation says nothing of it, since MLflow would take a union for a form to check requests against.
 
         A conditional model reads the column `label`, names of classes (3 and "3" are the class named "3"), or
         `label_index`, their indices. One that translates reads the column `input`, images (H, W, C) of 0 … 255 as
@@ -92,7 +93,7 @@ class ServedModel(PythonModel):
         except self._errors.UserError as error:
             raise _refused(str(error)) from None
         if self._model.spec.columns:
-            return self._frame(made, labels)
+            return cast(Any, self._frame(made, labels))
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
 
     def _frame(self, made: NDArray[Any], labels: NDArray[np.int64] | None) -> pd.DataFrame:

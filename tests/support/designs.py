@@ -34,6 +34,8 @@ def takes_labels(name: str) -> bool:
 def smoke(name: str, **keys: Any) -> AnyFamily:
     """A family at its smallest preset; as its defaults have it where it has none."""
     preset = {"preset": "smoke"} if "smoke" in presets_of(name) else {}
+    if keys.get("conditional") is False and "conditional" not in plugins.module("families", name).Config.model_fields:
+        del keys["conditional"]
     return plugins.load("families", {"name": name, **preset, **keys})
 
 
