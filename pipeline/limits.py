@@ -52,7 +52,7 @@ LIMITS = {
     "WEBDATASET_SHARDS": Limit(16 * KIB, "shards", "the webdataset shards that one name with braces stands for"),
     "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
-    "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv file whose rows are the data", "ingest.source.max_bytes"),
+    "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv or parquet file whose rows are the data", "ingest.source.max_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
     "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import plugins
 from pipeline.data import columns
-from pipeline.formats.model import ModelCard, save_model
+from pipeline.formats.model import ModelCard, load_card, save_model
 from pipeline.types import Column, DataSpec, Mode
 
 MODES = (Mode(-0.5, 0.5, 0.5), Mode(0.5, 0.5, 0.5))
@@ -52,4 +52,4 @@ def publish(folder: Path, conditional: bool) -> ModelCard:
     family = plugins.load("families", {"name": "ctgan", "preset": "smoke", "conditional": conditional})
     card = ModelCard("ctgan", family.config.model_dump(mode="json"), SPEC, ("generator",), 64, 1, 0, True, {}, {})
     save_model(folder, card, {"generator": family.build(SPEC)["generator"].state_dict()})
-    return card
+    return load_card(folder)

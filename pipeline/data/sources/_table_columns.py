@@ -73,7 +73,7 @@ class Table:
     label_place: int
 
 
-class Rows:
+class TextRows:
     """Rows of text: the names of the columns, and as often as it is asked all rows below them."""
 
     def __init__(self, path: str) -> None:
@@ -84,7 +84,7 @@ class Rows:
         raise NotImplementedError
 
 
-def read(rows: Rows, config: TableSettings) -> Table:
+def read(rows: TextRows, config: TableSettings) -> Table:
     """The table, read in two passes: what each column is, and its values.
 
     Raises:
@@ -103,7 +103,7 @@ def read(rows: Rows, config: TableSettings) -> Table:
     return values.table()
 
 
-def _begun(rows: Rows, config: TableSettings) -> tuple[list[str], Iterator[list[str]]]:
+def _begun(rows: TextRows, config: TableSettings) -> tuple[list[str], Iterator[list[str]]]:
     found = rows.read()
     return _names(rows.path, next(found, []), config), _bounded(rows.path, found, config.max_items)
 

@@ -42,7 +42,7 @@ def _read(path: str, size: int, _changed: int, settings: str) -> Table:
     return _table_columns.read(_Lines(path, size, config), config)
 
 
-class _Lines(_table_columns.Rows):
+class _Lines(_table_columns.TextRows):
     """The lines of a csv file."""
 
     def __init__(self, path: str, size: int, config: Config) -> None:

@@ -56,7 +56,7 @@ def _read(path: str, size: int, _changed: int, settings: str) -> Table:
         raise SettingsError(f"{WHERE}.path: {error}") from None
 
 
-class _Values(_table_columns.Rows):
+class _Values(_table_columns.TextRows):
     """The values of a parquet file as text; what is missing is empty."""
 
     def __init__(self, path: str, config: Config) -> None:

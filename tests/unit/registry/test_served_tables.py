@@ -14,8 +14,15 @@ from pipeline.data import columns
 from pipeline.registry import serving
 from pipeline.sampling.samples import open_model
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, as in flow/test_registry.py
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("conditional", [False, True])
 def test_rows_come_by_column(conditional: bool, tmp_path: Path) -> None:
     import mlflow.pyfunc
