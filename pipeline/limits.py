@@ -57,7 +57,7 @@ LIMITS = {
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
     "CAPTIONS_BYTES": Limit(1 * GIB, "bytes", "a csv or jsonl file of captions", "ingest.source.max_captions_bytes"),
     "CAPTION_NUMBERS": Limit(16_384, "numbers", "the vector of a caption, made beforehand"),
-    "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv file whose rows are the data", "ingest.source.max_bytes"),
+    "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv or parquet file whose rows are the data", "ingest.source.max_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),
     "CSV_FIELD_CHARACTERS": Limit(128 * KIB, "characters", "one field of a csv file"),
     "CLASS_NAMES_BYTES": Limit(64 * KIB, "bytes", "CIFAR-10's list of class names"),

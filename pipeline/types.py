@@ -202,12 +202,31 @@ class DataSummary:
         )
 
 
+ColumnKind = Literal["numeric", "whole", "categorical", "binary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One component of the Gaussian mixture that a numeric column was found to be, in units of x.
+
+    weight: what the component's density is multiplied by for its responsibility; they sum to 1.
+    """
+
+    mean: float
+    std: float
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table, and the numbers of `x` that stand for it, so that samples can be turned back into rows.
 
     categories: the values that one number each stands for (1 for the value of the row, 0 for the others); empty: the
     column is numeric, and its one number is (value - mean) / std. whole: whether all values are whole numbers.
+    decimals: digits after the point with which its values are written; None: as many as the number needs.
+    masked: values may be missing; a second number is 1 where one is, and the first is then 0.
+    modes: the mixture that its values were found to be, where ingest was asked for it. counts: in how many rows each
+    category stands; of a masked column, how many values are there and how many missing.
     """
 
     name: str
@@ -215,22 +234,39 @@ class Column:
     mean: float = 0.0
     std: float = 1.0
     whole: bool = False
+    decimals: int | None = None
+    masked: bool = False
+    modes: tuple[Mode, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
         """How many numbers of `x` it takes."""
-        return len(self.categories) or 1
+        return len(self.categories) or 1 + self.masked
+
+    @property
+    def kind(self) -> ColumnKind:
+        """What a person calls it, and can pin it as."""
+        if self.categories:
+            return "binary" if len(self.categories) == 2 else "categorical"
+        return "whole" if self.whole else "numeric"
 
     def to_json(self) -> dict[str, Any]:
         """As manifests and model cards hold it."""
+        counts = {"counts": list(self.counts)} if self.counts else {}
         if self.categories:
-            return {"name": self.name, "categories": list(self.categories)}
-        return {"name": self.name, "mean": self.mean, "std": self.std, "whole": self.whole}
+            return {"name": self.name, "categories": list(self.categories), **counts}
+        found: dict[str, Any] = {"name": self.name, "mean": self.mean, "std": self.std, "whole": self.whole, **counts}
+        found |= {} if self.decimals is None else {"decimals": self.decimals}
+        found |= {"masked": True} if self.masked else {}
+        return found | ({"modes": [asdict(mode) for mode in self.modes]} if self.modes else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Column:
         """The inverse of `to_json`."""
-        values: dict[str, Any] = {**data, "categories": tuple(data.get("categories", ()))}
+        modes = tuple(Mode(**mode) for mode in data.get("modes", ()))
+        lists = {key: tuple(data.get(key, ())) for key in ("categories", "counts")}
+        values: dict[str, Any] = {**data, **lists, "modes": modes}
         return cls(**values)
 
 
@@ -241,7 +277,8 @@ class DataSpec:
     `shape` is (C, H, W) for images, (C, T) waveforms, (C, D, H, W) voxels,
     (C, T, H, W) video, (F,) rows. `classes` is empty where nothing is labelled.
     `fields` describes what batches hold beside `x` and `label`. `rate`: of waveforms, samples a second. `columns`: of
-    rows of a table, what the numbers of x stand for, in their order.
+    rows of a table, what the numbers of x stand for, in their order. `label_column`: of a labelled table, the name of
+    the column that holds the class, and how many of `columns` stand before it.
 
     `summary`: what the training examples are on average, for a `Family.build` that normalises or initialises by it. It
     travels with the spec so that `build(spec)` stays as it is for all designs, and it is no part of what the data *is*:
@@ -257,6 +294,7 @@ class DataSpec:
     rate: int | None = None
     summary: DataSummary | None = field(default=None, compare=False, repr=False)
     columns: tuple[Column, ...] = ()
+    label_column: tuple[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings, as manifests and model cards hold it; what there is none of is left out."""
@@ -270,6 +308,8 @@ class DataSpec:
             found["fields"] = [each.to_json() for each in self.fields]
         if self.columns:
             found["columns"] = [each.to_json() for each in self.columns]
+        if self.label_column:
+            found["label_column"] = list(self.label_column)
         return found if self.rate is None else {**found, "rate": self.rate}
 
     @classmethod
@@ -282,7 +322,10 @@ class DataSpec:
             fields = tuple(FieldSpec.from_json(each) for each in held)
         shape, classes = tuple(data["shape"]), tuple(data["classes"])
         columns = tuple(Column.from_json(each) for each in data.get("columns", ()))
-        return cls(data["modality"], shape, classes, data["dtype"], fields, data.get("rate"), columns=columns)
+        name, place = data.get("label_column", (None, 0))
+        label = None if name is None else (str(name), int(place))
+        rate = data.get("rate")
+        return cls(data["modality"], shape, classes, data["dtype"], fields, rate, columns=columns, label_column=label)
 
     @property
     def x(self) -> FieldSpec:

@@ -20,7 +20,7 @@ from pipeline.formats.search import load_best
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.scores import same_weights
-from pipeline.reporting import gallery
+from pipeline.reporting import gallery, table_view
 from pipeline.reporting.report import ReportInputs, write_report
 from pipeline.sampling.samples import open_model
 from pipeline.scoring.evaluate import Evaluation, confusion, evaluate
@@ -68,6 +68,7 @@ def main(params: Params, project: runner.Project) -> None:
         accuracy=reference.card.report.get("accuracy"),
         pairs=result.pairs,
         floor=small_n(reference, curves, params.evaluate.seed),
+        table=table_view.build(source, splits["train"], params.evaluate.seed, params.evaluate.truncation),
     )
     write_report(project.artefact("report"), inputs)
     journal.tell("scores", {record.name: record.value for record in result.records})

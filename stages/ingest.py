@@ -10,7 +10,7 @@ from pipeline.cluster.tasks import map_tasks
 from pipeline.cluster.tasks.carried import carried
 from pipeline.cluster.training import resources
 from pipeline.dag import outside, runner
-from pipeline.data import listing, notes, packing
+from pipeline.data import columns, listing, notes, packing
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
@@ -65,6 +65,9 @@ def describe(manifest: Manifest) -> None:
     spec = manifest.spec
     shape = "×".join(str(side) for side in spec.shape)
     print(f"{spec.modality} {shape}, {f'{len(spec.classes)} classes' if spec.classes else 'unlabelled'}")
+    if spec.columns:
+        print(f"columns: {columns.pinned(spec.columns)}")
+        print("  as ingest.source.columns they stay so when the table changes")
     for name, split in manifest.splits.items():
         size = sum(shard.bytes for shard in split.shards)
         shards = f"{len(split.shards)} shard{'s' if len(split.shards) != 1 else ''}"

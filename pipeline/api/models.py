@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline import plugins
 from pipeline.api._pictures import as_grid
+from pipeline.data import columns
 from pipeline.errors import UserError
 from pipeline.explorations._shared import Exploration, Findings, check_served
 from pipeline.formats.model import ModelCard
@@ -76,13 +78,39 @@ class Model:
             truncation: scales the noise, or what the design has in its place; 1 is none.
 
         Returns:
-            (n, *shape), uint8 for images, float32 in [-1, 1] for all else.
+            (n, *shape), uint8 for images, float32 in [-1, 1] for all else; rows of a table in the units of x.
 
         Raises:
             UserError: for classes that the model does not know, or of an unconditional model; for text where the model
                 reads none, or none where it does.
         """
         return self._reading(text).sample(n, self._labels(n, label, label_index), seed, truncation)
+
+    def table(
+        self,
+        n: int = 64,
+        *,
+        label: Name | Sequence[Name] | None = None,
+        label_index: int | Sequence[int] | None = None,
+        seed: int = 0,
+        truncation: float = 1.0,
+    ) -> pd.DataFrame:
+        """`sample`, as rows of the source's table: its columns, and the class where the model is given one.
+
+        Returns:
+            A frame of n rows; a missing value is an empty text.
+
+        Raises:
+            UserError: of a model that makes no rows of a table, and as `sample`.
+        """
+        if not self.spec.columns:
+            raise UserError(f"table: this model makes {self.spec.modality} data, and no rows of a table; take sample")
+        labels = self._labels(n, label, label_index)
+        if labels is None and self.classes:
+            labels = self.source.default_labels(n)
+        made = self.source.sample(n, labels, seed, truncation)
+        names = columns.header(self.spec, labels is not None)
+        return pd.DataFrame(columns.table(made, self.spec, labels), columns=names)
 
     def picture(
         self,

@@ -1,4 +1,8 @@
-"""`zerosum generate`: samples of a registered or local model as files in a folder, and a grid of pictures beside it."""
+"""`zerosum generate`: samples of a registered or local model as files in a folder, and a grid of pictures beside it.
+
+Images are PNG files, sounds wav files, volumes npz and obj files, clips animated WebP; rows of a table are one csv with
+the columns of the source.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline import limits
 from pipeline.cli import project
-from pipeline.data import regular
+from pipeline.data import columns, regular
 from pipeline.errors import Rejected, UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.storage import files, tables
@@ -31,9 +35,20 @@ CAPTIONS = "captions.csv"
 OLD_GRID = "grid.png"
 SAMPLE = re.compile(r"\d{5,}\.(png|wav|npz|webp)")
 COLUMNS = 8
+TABLE = "samples.csv"
 
 Pixels = NDArray[np.uint8]
-Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, with the names of their columns."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Draw = Callable[[int, "list[int] | None", "SampleRequest"], Pixels | Rows]
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SamplesDrawn:
     """Samples (n, C, …), what they are, and the rate of sound."""
 
     x: Array
@@ -99,6 +114,8 @@ def generate(
 
     Of a model that draws from words, `captions.csv` in `out` says which sentence each is of.
 
+    Rows of a table are written as `samples.csv`, without a grid.
+
     grid: where the grid goes instead, a PNG file outside `out`. trust_code: draw by the code that travels with a
     registered model, not by the code here.
 
@@ -115,6 +132,8 @@ def generate(
     if trust_code and not model.startswith(REGISTERED):
         raise UserError(f"--trust-code: --model {model} is a folder of weights, and holds no code")
     drawn, note = _draw(model, n, request, trust_code)
+    if isinstance(drawn, Rows):
+        return _write_rows(drawn, out, grid, note)
     from pipeline.reporting import gallery
     from pipeline.sampling import pictures
 
@@ -170,6 +189,16 @@ def sentences(given: Sequence[str] | None, file: Path | None) -> tuple[str, ...]
     return found
 
 
+def _write_rows(made: Rows, out: Path, grid: Path | None, note: str) -> Written:
+    if grid is not None:
+        raise UserError("--grid: rows of a table have no grid; leave it out")
+    try:
+        tables.write(out / TABLE, made.names, made.rows)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    return Written(None, 0, None, note)
+
+
 def grid_place(out: Path, asked: Path | None) -> Path:
     """Where the grid goes: beside the folder, since whatever reads the folder takes each picture in it for a sample.
 
@@ -194,7 +223,7 @@ def grid_place(out: Path, asked: Path | None) -> Path:
     return asked.absolute()
 
 
-def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[Drawn, str]:
+def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple[SamplesDrawn | Rows, str]:
     """The samples, and what a person should be told."""
     from pipeline.registry import opening
     from pipeline.registry.store import opened
@@ -208,7 +237,7 @@ def _draw(model: str, n: int, request: SampleRequest, trust_code: bool) -> tuple
         return _checked(_here(found.source), n, request), f"note: {found.note}" if found.note else ""
 
 
-def _checked(source: Source, n: int, request: SampleRequest) -> Drawn:
+def _checked(source: Source, n: int, request: SampleRequest) -> SamplesDrawn | Rows:
     asked = "--label" if request.labels else "--label-index"
     if request.labels and request.indices:
         raise UserError("--label and --label-index: give classes by name or by index, not both")
@@ -225,9 +254,11 @@ def _checked(source: Source, n: int, request: SampleRequest) -> Drawn:
         )
         labels = [chosen[index % len(chosen)] for index in range(n)]
     made = source.draw(n, labels, request)
+    if isinstance(made, Rows):
+        return made
     if source.modality == "rows" or (source.modality in ("image", "video") and made.shape[-1] not in {1, 3, 4}):
         raise UserError(f"samples of shape {made.shape[1:]} are no pictures; PNG takes 1, 3 or 4 channels")
-    return Drawn(np.moveaxis(made, -1, 1), source.modality, source.rate)
+    return SamplesDrawn(np.moveaxis(made, -1, 1), source.modality, source.rate)
 
 
 def _by_its_code(uri: str) -> Source:
@@ -235,8 +266,13 @@ def _by_its_code(uri: str) -> Source:
 
     served = serving.load(uri)
 
-    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
-        return served.sample(n, labels, request.seed, request.truncation, request.texts)
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels | Rows:
+        made = served.sample(n, labels, request.seed, request.truncation, request.texts)
+        if not served.columns:
+            return made
+        names = [str(name) for name in made]
+        held = made.astype(object).where(made.notna(), columns.MISSING).to_numpy().tolist()
+        return Rows(names, columns.written(held, names, served.columns))
 
     return Source(served.classes, draw, served.modality, served.rate)
 
@@ -245,11 +281,15 @@ def _here(generator: SampleSource) -> Source:
     """A model opened by the code here."""
     from pipeline.sampling import texts
 
-    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels:
+    def draw(n: int, labels: list[int] | None, request: SampleRequest) -> Pixels | Rows:
         asked = None if labels is None else np.asarray(labels, dtype=np.int64)
         texts.check_given(generator, request.texts, "--text, or --texts")
         source = generator if request.texts is None else texts.drawing(generator, request.texts, "--text")
         made = source.sample(n, asked, seed=request.seed, truncation=request.truncation)
+        spec = generator.spec
+        if spec.columns:
+            names = columns.header(spec, asked is not None)
+            return Rows(names, columns.written(columns.table(made, spec, asked), names, spec.columns))
         return np.moveaxis(made, 1, -1)
 
     spec = generator.spec

@@ -69,7 +69,7 @@ def options(
 @app.command()
 def generate(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")],
-    out: Annotated[Path, typer.Option(help="Folder of the PNG files; made if missing.")],
+    out: Annotated[Path, typer.Option(help="Folder of the files; made if missing.")],
     n: Annotated[int, typer.Option(min=1, help="How many samples.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     truncation: Annotated[float, typer.Option(min=0.0, help="Below 1: nearer to the mean, less varied.")] = 1.0,
@@ -93,7 +93,7 @@ def generate(
         typer.Option("--trust-code", help="Run the code that came with a registered model, with all your rights."),
     ] = False,
 ) -> None:
-    """Write samples of a model as PNG files, and beside their folder one grid of them."""
+    """Write samples of a model as PNG files, and beside their folder one grid of them; rows of a table as a csv."""
     from pipeline.cli import generate as work
 
     if grid is not None and no_grid:

@@ -37,6 +37,7 @@ class Extractor(ABC, Generic[ExtractorConfig]):
     looks: False where it sees nothing, so that no score that compares features is taken.
     learns: `prepare` learns from the labels of the data.
     predicts: whose classes its logits are of; "nothing" where it gives none.
+    verbatim: its features are the numbers of the example as they are.
     any_size: `features_of_sizes` brings images of any size to its own.
     incidental: keys of Config that change no number; they stay out of its identity.
     """
@@ -44,6 +45,7 @@ class Extractor(ABC, Generic[ExtractorConfig]):
     looks: ClassVar[bool] = True
     learns: ClassVar[bool] = False
     predicts: ClassVar[Literal["nothing", "its own classes", "the data's classes"]] = "nothing"
+    verbatim: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
     incidental: ClassVar[tuple[str, ...]] = ()
 

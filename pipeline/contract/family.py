@@ -119,6 +119,9 @@ class Family(ABC, Generic[ConfigT]):
     def check(self, spec: DataSpec) -> None:
         """Refuse, with a `SettingsError`, data this design cannot be built for. Builds nothing."""
 
+    def check_lane(self, size: int) -> None:
+        """Refuse, with a `SettingsError`, lanes of so many examples (batch_size / lanes)."""
+
     @abstractmethod
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         """Its networks by name, initialised from torch's default generator; works on the meta device.
@@ -145,8 +148,16 @@ class Family(ABC, Generic[ConfigT]):
     ) -> Tensor:
         """Samples (n, *spec.shape) in [-1, 1]; `condition` holds `label` where it is conditional, and its `inputs`.
 
-        Truncation scales the latents where the design has no better meaning for it.
+        Rows of a table have the units of x and no bounds. Truncation scales the latents where the design has no better
+        meaning for it.
         """
+
+    def settled(self, networks: Networks) -> Networks:
+        """The networks as samples are drawn by, from those that were trained and averaged; these stay as they are.
+
+        For designs whose batch norm needs new statistics first. The answer depends on the networks alone.
+        """
+        return networks
 
     def measure(self, networks: Networks, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of its own, each (n,) with a number a sample, for designs that no extractor can measure.

@@ -16,11 +16,12 @@ from pipeline.contract.moments import Gaussian, Moments
 from pipeline.contract.predictions import Predictions
 from pipeline.errors import UserError
 from pipeline.settings import Settings
-from pipeline.types import Array, Modality
+from pipeline.types import Array, Column, Modality
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples"]
+Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples", "columns"]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
-truths of their inputs; "examples": not what an extractor saw in them, but they themselves."""
+truths of their inputs; "examples": not what an extractor saw in them, but they themselves; "columns": features that are
+the rows of a table as they are."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -118,6 +119,7 @@ class Statistics:
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
     reals are; None where they are something else. pairs: samples with their truths; None where no truth is known.
+    columns: of a table, what the numbers of its rows stand for.
     """
 
     real: Side
@@ -129,6 +131,7 @@ class Statistics:
     classes: tuple[str, ...] = ()
     split: Literal["train", "holdout"] | None = "train"
     pairs: Pairs | None = None
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)

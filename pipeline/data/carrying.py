@@ -51,6 +51,9 @@ class StandIn(DataSource[Any]):
     def columns(self) -> tuple[Column, ...]:
         return self._source.columns()
 
+    def label_column(self) -> tuple[str, int] | None:
+        return self._source.label_column()
+
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         return self._source.passed_over()
 

@@ -129,8 +129,16 @@ def _spec(source: DataSource[Any], settings: IngestSettings, found: scanning.Sur
     known = None if found.shapes else source.native_shape()
     shape = one_shape(found.shapes, source.modality) if known is None else known
     fields = tuple(each.spec(_shape_of(each, found.fields.get(each.name), shape)) for each in source.fields)
-    described = source.modality, shape, source.classes(), source.dtype, fields, source.rate()
-    spec = DataSpec(*described, columns=source.columns())
+    spec = DataSpec(
+        source.modality,
+        shape,
+        source.classes(),
+        source.dtype,
+        fields,
+        source.rate(),
+        columns=source.columns(),
+        label_column=source.label_column(),
+    )
     return replace(spec, fields=(*fields, *derived.fields(settings.derive, (spec.x, *spec.stored))))
 
 

@@ -16,7 +16,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ from pipeline.storage import arrays
 from pipeline.storage.damage import reading
 from pipeline.storage.files import contents
 from pipeline.storage.store import Store
-from pipeline.types import Column
+from pipeline.types import Column, Mode
 
 LISTING = "listing"
 LEAST, MOST = 16 * 2**20, 128 * 2**20  # bytes of a parcel: the last is smaller, and one with a huge item larger
@@ -78,6 +78,7 @@ def send(source: DataSource[Any], settings: IngestSettings, store: Store, progre
             source.expected_classes(),
             source.passed_over(),
             tuple(astuple(column) for column in source.columns()),
+            source.label_column(),
         )
         return put(_packed((known, parcels, rows)))
 
@@ -125,6 +126,9 @@ class Parcelled(carrying.StandIn):
     def columns(self) -> tuple[Column, ...]:
         return _known(self._folder).columns
 
+    def label_column(self) -> tuple[str, int] | None:
+        return _known(self._folder).label_column
+
     def fetch(self, entry: Entry, limits: Limits) -> Any:
         parcel, first, size = _known(self._folder).places[entry]
         with (Path(self._folder) / parcel).open("rb") as file:
@@ -151,6 +155,7 @@ class _Known:
     places: dict[Entry, tuple[str, int, int]]
     passed_over: tuple[tuple[str, str], ...] = ()
     columns: tuple[Column, ...] = ()
+    label_column: tuple[str, int] | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -162,9 +167,10 @@ def _known(folder: str) -> _Known:
             places = {entry: _place(parcels, *row[-1]) for entry, row in zip(entries, rows, strict=True)}
             # A listing of an older version tells nothing of what was passed over, nor of columns.
             shape, rate, classes, expected, *later = known
-            passed, columns = (*later, (), ())[:2]
-            columns = tuple(Column(*column) for column in columns)
-            return _Known(shape, rate, classes, expected, entries, places, passed, columns)
+            passed: Any = later[0] if later else ()
+            columns = tuple(_column(column) for column in (later[1] if len(later) > 1 else ()))
+            label: Any = later[2] if len(later) > 2 else None
+            return _Known(shape, rate, classes, expected, entries, places, passed, columns, label)
     except Damaged as error:
         raise BrokenArtefact(f"{Path(folder) / LISTING} is damaged ({error})") from None
 
@@ -184,6 +190,11 @@ def _listing(folder: Path) -> tuple[Any, tuple[str, ...], Any]:
     except (Damaged, TypeError) as error:
         raise BrokenArtefact(f"{folder / LISTING} is damaged ({error})") from None
     return known, tuple(parcels), rows
+
+
+def _column(values: tuple[Any, ...]) -> Column:
+    column = Column(*values)  # a listing of an older version has fewer values
+    return replace(column, modes=tuple(Mode(*cast(tuple[float, float, float], mode)) for mode in column.modes))
 
 
 def _place(parcels: tuple[str, ...], number: int, first: int, size: int) -> tuple[str, int, int]:

@@ -76,7 +76,7 @@ def preflight(settings: IngestSettings, source: DataSource[Any] | None = None) -
         source.fields,
         source.rate(),
         settings.derive,
-        source.columns(),
+        source.expected_columns(),
         source.dtype,
     )
 

@@ -163,6 +163,14 @@ class DataSource(ABC, Generic[ConfigT]):
         """Of rows of a table, what the numbers of x stand for."""
         return ()
 
+    def expected_columns(self) -> tuple[Column, ...]:
+        """`columns()`, with stand-ins for what takes longer than a check may."""
+        return self.columns()
+
+    def label_column(self) -> tuple[str, int] | None:
+        """Of a labelled table, the name of the column that holds the class, and how many columns of x stand before."""
+        return None
+
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """The class names in the order of their numbers; empty where nothing is labelled."""

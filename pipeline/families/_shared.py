@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Optimiser, Ramp, Scheduled, Turn
 from pipeline.errors import SettingsError
-from pipeline.types import Batch, DataSpec, FieldSpec, Modality, like_x
+from pipeline.types import Batch, Column, DataSpec, FieldSpec, Modality, like_x
 
 # --- published configurations ---------------------------------------------------------------
 
@@ -26,7 +26,7 @@ class Canon:
     fields: what the data holds beside x as x is, with shapes; further: fields of other kinds.
     counts: parameters of each network, on the reference's code, in the order in which the family builds them.
     idle: how many of these the reference declares and never trains, or sets to 0 before every use; the networks here
-    are without them.
+    are without them. columns: of rows of a table, what the numbers of x stand for.
     """
 
     reference: str
@@ -37,13 +37,14 @@ class Canon:
     counts: tuple[int, ...] = ()
     idle: tuple[int, ...] = ()
     further: tuple[FieldSpec, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def spec(self) -> DataSpec:
         classes = tuple(f"class {number}" for number in range(self.classes))
         dtype = "uint8" if self.modality == "image" else "float32"
         fields = (*like_x(dict(self.fields), self.modality, dtype), *self.further)
-        return DataSpec(self.modality, self.shape, classes, dtype, fields)
+        return DataSpec(self.modality, self.shape, classes, dtype, fields, columns=self.columns)
 
 
 def both(**keys: Any) -> dict[str, Any]:
@@ -69,6 +70,20 @@ def check_modality(family: str, modality: Modality, spec: DataSpec) -> None:
         raise SettingsError(
             f"families.{family}: makes {MAKES[modality]}, and the data is {spec.modality}; choose another family, or a "
             f"source of {MAKES[modality]}"
+        )
+
+
+def check_columns(family: str, spec: DataSpec) -> None:
+    """Refuse rows of numbers that stand for no columns of a table.
+
+    Raises:
+        SettingsError: naming the sources that would do.
+    """
+    check_modality(family, "rows", spec)
+    if not spec.columns:
+        raise SettingsError(
+            f"families.{family}: makes rows of a table, and nothing says what these rows stand for; take "
+            "ingest.source: {name: csv, path: …} or {name: parquet_table, path: …}"
         )
 
 

@@ -53,6 +53,7 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
             check_lanes(params, family)
             if shape_known:
                 check_data(family, spec, sources_of_fields)
+                family.check_lane(params.train.batch_size // params.train.lanes)
             else:
                 family.check_classes(spec.classes)
                 check_fields(family, [each.name for each in spec.fields], sources_of_fields)

@@ -19,7 +19,12 @@ from pipeline import fingerprint, own_plugins, plugins
 from pipeline.storage import files
 
 TOP = "pipeline"
-ENTRY = ("pipeline.sampling.samples", "pipeline.sampling.labels", "pipeline.sampling.texts")
+ENTRY = (
+    "pipeline.sampling.samples",
+    "pipeline.sampling.labels",
+    "pipeline.sampling.texts",
+    "pipeline.data.columns",
+)
 STAYING = frozenset({"assets", "data.sources", "data.transforms", "extractors", "metrics", "families", "explorations"})
 ALWAYS_REQUIRED = ("mlflow", "numpy", "pandas")
 

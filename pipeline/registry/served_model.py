@@ -52,6 +52,7 @@ class ServedModel(PythonModel):
         package: str = serving["package"]
         samples = importlib.import_module(f"{package}.sampling.samples")
         self._labels = importlib.import_module(f"{package}.sampling.labels")
+        self._columns = importlib.import_module(f"{package}.data.columns")
         self._errors = importlib.import_module(f"{package}.errors")
         self._classes: list[str] = serving["classes"]
         self._conditional: bool = serving["conditional"]
@@ -66,7 +67,8 @@ class ServedModel(PythonModel):
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's base is annotated to return None
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> NDArray[Any]:
-        """One sample a row, channels last: (n, H, W, C).
+        """One sample a row, channels last: (n, H, W, C). Rows of a table are a frame, a missing number null in it;
+        the annotation says nothing of it, since MLflow would take a union for a form to check requests against.
 
         A conditional model reads the column `label`, names of classes (3 and "3" are the class named "3"), or
         `label_index`, their indices. One that translates reads the column `input`, images (H, W, C) of 0 … 255 as
@@ -95,7 +97,19 @@ class ServedModel(PythonModel):
             made: NDArray[Any] = source.sample(count, labels, seed=seed, truncation=truncation)
         except self._errors.UserError as error:
             raise _refused(str(error)) from None
+        if self._model.spec.columns:
+            return cast(Any, self._frame(made, labels))
         return np.ascontiguousarray(np.moveaxis(made, 1, -1))
+
+    def _frame(self, made: NDArray[Any], labels: NDArray[np.int64] | None) -> pd.DataFrame:
+        """Rows of a table (n, F), with the columns of the source."""
+        spec = self._model.spec
+        names = self._columns.header(spec, labels is not None)
+        frame = pd.DataFrame(self._columns.table(made, spec, labels), columns=names)
+        for column in spec.columns:
+            if column.masked:
+                frame[column.name] = pd.to_numeric(frame[column.name].replace(self._columns.MISSING, None))
+        return frame
 
     def _bounded(self, count: int) -> None:
         if count > self._max_rows:

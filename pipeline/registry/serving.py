@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import limits, plugins
 from pipeline.contract import AnyFamily
+from pipeline.data.columns import header
 from pipeline.errors import UserError
 from pipeline.formats.model import MADE_BY, ModelCard
 from pipeline.registry import kept, packaging, travelling
 from pipeline.registry.store import TrackingStore
 from pipeline.registry.tracking import WEIGHTS_TAG
 from pipeline.storage import files
-from pipeline.types import Modality
+from pipeline.types import Column, DataSpec, Modality
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import PyFuncModel
+    from mlflow.types import ColSpec, TensorSpec
 
 CODE = "served_model.py"
 EXAMPLE = "a picture"  # of a request to a model that reads text
@@ -37,8 +38,8 @@ INDICES_APART = 2
 class Served:
     """A registered model opened with the code it was published with; no classes = unconditional.
 
-    inputs: what it translates. modality: what its samples are. rate: of its sound, samples a second. version: of its
-    form, which says what the columns of its input mean.
+    inputs: what it translates. modality: what its samples are. rate: of its sound, samples a second. columns: of its
+    table. version: of its form, which says what the columns of its input mean.
     """
 
     model: PyFuncModel
@@ -48,6 +49,7 @@ class Served:
     version: int = INDICES_APART
     modality: Modality = "image"
     reads_text: bool = False
+    columns: tuple[Column, ...] = ()
 
     def sample(
         self,
@@ -56,8 +58,8 @@ class Served:
         seed: int,
         truncation: float,
         texts: Sequence[str] | None = None,
-    ) -> NDArray[Any]:
-        """Samples (n, H, W, C), the bytes that serving it gives.
+    ) -> Any:
+        """Samples (n, H, W, C), the bytes that serving it gives; rows of a table as a pandas frame.
 
         labels: (n,) indices into `classes` where it is conditional. texts: sentences in turn, where it reads text.
 
@@ -110,7 +112,8 @@ def load(uri: str) -> Served:
     version, inputs = int(about["format_version"]), tuple(about.get("inputs", ()))
     # Models of before voxels and video say nothing else of being sound than its rate.
     modality = about.get("modality", "waveform" if about.get("rate") else "image")
-    return Served(model, classes, inputs, about.get("rate"), version, modality, bool(about.get("text")))
+    columns = tuple(Column.from_json(each) for each in about.get("columns", ()))
+    return Served(model, classes, inputs, about.get("rate"), version, modality, bool(about.get("text")), columns)
 
 
 def model_folder(uri: str, target: Path) -> Path:
@@ -216,6 +219,7 @@ def described(card: ModelCard, package: str, conditional: bool) -> dict[str, Any
         "weights_sha256": card.weights_sha256,
         "inputs": {name: list(shape) for name, shape in translated(card).items()},
         **({"text": True} if reads_text(card) else {}),
+        **({"columns": [column.to_json() for column in card.spec.columns]} if card.spec.columns else {}),
     }
 
 
@@ -247,7 +251,7 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
     lets nested lists and numbers of JSON through; both label columns are optional, as MLflow knows no "either".
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     from pipeline.registry.served_model import PARAMS
 
@@ -260,13 +264,28 @@ def signature(card: ModelCard, conditional: bool) -> ModelSignature:
         columns = [ColSpec("string", "input")]
     if reads_text(card):
         columns = [ColSpec("string", "text")]
-    channels, *rest = card.spec.shape
     params = [ParamSpec("seed", "long", PARAMS["seed"]), ParamSpec("truncation", "double", PARAMS["truncation"])]
     return ModelSignature(
         inputs=Schema(columns),
-        outputs=Schema([TensorSpec(np.dtype(card.spec.dtype), (-1, *rest, channels))]),
+        outputs=Schema(_outputs(card.spec, conditional)),
         params=ParamSchema(params),
     )
+
+
+def _outputs(spec: DataSpec, conditional: bool) -> list[ColSpec | TensorSpec]:
+    from mlflow.types import ColSpec, TensorSpec
+
+    if spec.columns:
+        by_name = {column.name: _type(column) for column in spec.columns}
+        return [ColSpec(by_name.get(name, "string"), name) for name in header(spec, conditional)]
+    channels, *rest = spec.shape
+    return [TensorSpec(np.dtype(spec.dtype), (-1, *rest, channels))]
+
+
+def _type(column: Column) -> str:
+    if column.categories:
+        return "string"
+    return "long" if column.whole and not column.masked else "double"
 
 
 def log(store: TrackingStore, model: Path, card: ModelCard, conditional: bool, run_id: str) -> str:

@@ -59,6 +59,8 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
     show, family = settings.gallery, generator.family
     samples, classes, translated = b"", (), ()
     said: tuple[str, ...] = ()
+    if generator.spec.columns:  # rows are shown as a table
+        return Gallery(b"", (), b"", b"", tuple(settings.truncations), b"")
     if family.inputs:
         samples, translated = translations(generator, show, settings.seed, settings.truncation)
         said = captions_of(generator, _translated_count(show))

@@ -15,6 +15,7 @@ from pipeline.formats.report import ScoreRecord, save_scores
 from pipeline.metrics.frechet import holdout_name
 from pipeline.reporting.charts import Row, charts
 from pipeline.reporting.gallery import Gallery
+from pipeline.reporting.table_view import TableView
 from pipeline.storage import files, tables
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -27,7 +28,7 @@ class ReportInputs:
     floor: (n, mean, deviation) of what n draws of train score, n being that of the readings in `curves`.
     grids: (examples seen, PNG bytes) in order. confusion: (asked for, recognised as) of each
     sample. pairs: score's name → its value of each held-out pair. curves: the loop's ticks. trials: the search's rows.
-    provenance: hashes and versions.
+    provenance: hashes and versions. table: of rows.
     """
 
     title: str
@@ -42,6 +43,7 @@ class ReportInputs:
     accuracy: float | None = None
     floor: tuple[int, float, float] | None = None
     pairs: Mapping[str, Sequence[float]] = field(default_factory=lambda: {})
+    table: TableView | None = None
 
 
 @dataclass(frozen=True)

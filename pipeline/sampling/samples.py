@@ -73,10 +73,11 @@ class SampleSource:
     ) -> None:
         self.inputs = inputs
         self.family = family
-        self.networks = networks
         self.spec = spec
         self.device = torch.device(device)
         self.threads = threads
+        with fixed_threads(threads):
+            self.networks = family.settled(networks)
 
     @property
     def conditional(self) -> bool:
@@ -154,6 +155,8 @@ class SampleSource:
     ) -> Pixels:
         """Samples `start` … `start + n - 1` (n, *spec.shape): uint8 for images, else float32 in [-1, 1].
 
+        Rows of a table have no bounds.
+
         Sample i depends on (seed, i, its label, truncation) alone. `labels` (n,) are theirs.
 
         Raises:
@@ -208,7 +211,12 @@ def _finite(made: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, spec: DataSpec) -> Tensor:
-    """Samples as a person would save them, and an extractor is shown them: uint8 for images, else cut to [-1, 1]."""
+    """Samples as a person would save them, and an extractor is shown them: uint8 for images, else cut to [-1, 1].
+
+    The numbers of a table's rows have no bounds, and stay.
+    """
+    if spec.columns:
+        return x
     return quantise(x) if spec.dtype == "uint8" else x.clamp(-1, 1)
 
 

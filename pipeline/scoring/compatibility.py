@@ -79,6 +79,8 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
         return _no_predictions(needs, pair)
     if pair.real is None:
         return "it compares with reals, and there is no --real"
+    if "columns" in needs and (pair.viewer is None or not _as_columns(pair.viewer)):
+        return "it needs rows of a table as they are: give shards, a reference or a model of one, and --extractor rows"
     if "labels" in needs and (absent := _absent(pair)):
         return f"it needs the reals' classes on both sides, and the samples have no '{absent}'"
     if "holdout" in needs and not has_holdout:
@@ -92,6 +94,11 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
         if "labels" in needs and labels_of(side) is None:
             return f"it needs labels, and {where} {side.name} has none"
     return None
+
+
+def _as_columns(viewer: BoundExtractor) -> bool:
+    """Whether features are rows of a table whose columns are known."""
+    return bool(viewer.spec.columns) and extractor_class(viewer.identity.name).verbatim
 
 
 def _no_predictions(needs: Set[Need], pair: Pair) -> str | None:

@@ -114,6 +114,8 @@ def applicable(
         missing.add("pairs")
     if not has_examples:
         missing.add("examples")
+    if not (seen_by.verbatim and reference.card.spec.columns):
+        missing.add("columns")
     modality = reference.card.spec.modality
     found = [cast(AnyMetric, plugins.load("metrics", metric, "evaluate.metrics")) for metric in settings.metrics]
     return [
@@ -214,6 +216,7 @@ class Sampler:
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
             pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
+            columns=reference.card.spec.columns,
         )
         if "examples" in metric.needs:
             found = self.with_examples(found, seed)

@@ -282,6 +282,7 @@ class Comparison:
             seed=seed,
             classes=classes(self.real) or classes(self.fake) or (),
             split=self.split,
+            columns=() if self.viewer is None else self.viewer.spec.columns,
         )
 
     # --- notices -----------------------------------------------------------------------------

@@ -74,6 +74,14 @@ class FieldForm(Form):
         return self
 
 
+class ModeForm(Form):
+    """`Mode`."""
+
+    mean: Number
+    std: Annotated[Number, Field(gt=0)]
+    weight: Annotated[Number, Field(ge=0, le=1)]
+
+
 class ColumnForm(Form):
     """`Column.to_json`."""
 
@@ -82,12 +90,20 @@ class ColumnForm(Form):
     mean: Number | None = None
     std: Annotated[Number, Field(gt=0)] | None = None
     whole: bool | None = None
+    decimals: Annotated[int, Field(ge=0, le=15)] | None = None
+    masked: Literal[True] | None = None
+    modes: Annotated[list[ModeForm], Field(min_length=1, max_length=100)] | None = None
+    counts: list[Count] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         numeric = {self.mean is None, self.std is None, self.whole is None}
         if len(numeric) > 1 or numeric == {self.categories is None}:
             raise ValueError("has either categories, or mean, std and whole")
+        if self.categories is not None and (self.decimals, self.masked, self.modes) != (None, None, None):
+            raise ValueError("decimals, masked and modes are of a numeric column")
+        if self.counts is not None and len(self.counts) != (2 if self.categories is None else len(self.categories)):
+            raise ValueError("counts: is one number a category, or of a masked column two")
         if self.categories is not None and len(set(self.categories)) != len(self.categories):
             raise ValueError("categories: a value stands twice")
         return self
@@ -106,13 +122,18 @@ class SpecForm(Form):
     ] = Field(default_factory=lambda: [])
     rate: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
     columns: list[ColumnForm] = Field(default_factory=lambda: [])
+    label_column: Annotated[list[str | int], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         _check_size(self.shape, self.dtype)
-        width = sum(len(each.categories or [None]) for each in self.columns)
+        width = sum(len(each.categories or [None] * (2 if each.masked else 1)) for each in self.columns)
         if self.columns and self.shape != [width]:
             raise ValueError(f"columns: they stand for {width} numbers, and an example has the shape {self.shape}")
+        if self.label_column is not None:
+            name, place = self.label_column
+            if type(name) is not str or type(place) is not int or not 0 <= place <= len(self.columns):
+                raise ValueError("label_column: is a name and how many columns stand before it")
         if isinstance(self.fields, dict):
             for shape in self.fields.values():
                 _check_size(shape, self.dtype)

@@ -108,6 +108,7 @@ class Game:
         self.run = run
         self.family = run.family
         state = State(seed=settings.seed)
+        run.family.check_lane(settings.batch_size // settings.lanes)
         networks = build(run.family, run.spec, state, run.world.device)
         fast = settings.reduction == "fast"
         self.stepper = Stepper(run.family, networks, run.world, settings.lanes, settings.batch_size, fast)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from pipeline import plugins
 from pipeline.contract.extractor import AnyExtractor
+from pipeline.errors import SettingsError
 from pipeline.extractors import _shared
 from pipeline.networks.architectures.inception import shapes
 from pipeline.settings import Settings
@@ -31,12 +32,17 @@ def _weights(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 class Noise:
-    """Labelled noise."""
+    """Labelled noise: images, or rows for an extractor that refuses images."""
 
     spec = DataSpec("image", (3, 8, 12), ("a", "b"))
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, name: str = "") -> None:
         self.x = np.random.default_rng(count).integers(0, 256, (count, 3, 8, 12), dtype=np.uint8)
+        try:
+            plugins.class_of("extractors", name or "random_projection").check(self.spec)
+        except SettingsError:
+            self.spec = DataSpec("rows", (6,), ("a", "b"), "float32")
+            self.x = self.x.reshape(count, -1)[:, :6].astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -48,7 +54,7 @@ class Noise:
 def ready(name: str, seed: int = 0) -> AnyExtractor:
     torch.set_num_threads(1)
     extractor: AnyExtractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
-    report = extractor.prepare(Noise(80), Noise(20), seed)
+    report = extractor.prepare(Noise(80, name), Noise(20, name), seed)
     assert all(isinstance(value, float | int | str) for value in report.values())
     return extractor
 
@@ -57,7 +63,7 @@ def ready(name: str, seed: int = 0) -> AnyExtractor:
 def test_it_has_a_config_and_gives_features_of_its_dimension(name: str) -> None:
     assert issubclass(plugins.module("extractors", name).Config, Settings)
     extractor = ready(name)
-    features, logits = _shared.extract(extractor, Noise(30).x)
+    features, logits = _shared.extract(extractor, Noise(30, name).x)
     assert features.shape == (30, extractor.dimension)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
@@ -68,8 +74,9 @@ def test_it_has_a_config_and_gives_features_of_its_dimension(name: str) -> None:
 def test_its_state_is_all_it_is(name: str) -> None:
     extractor = ready(name)
     again: AnyExtractor = plugins.load("extractors", {"name": name, **QUICK.get(name, {})})
-    again.load(Noise.spec, extractor.state_dict())
-    x = Noise(64).x
+    noise = Noise(64, name)
+    again.load(noise.spec, extractor.state_dict())
+    x = noise.x
     assert np.array_equal(_shared.extract(extractor, x)[0], _shared.extract(again, x)[0])
 
 

@@ -18,6 +18,9 @@ from pipeline.types import Batch, DataSpec
 
 NAMES = [name for name in designs.NAMES if designs.makes_images_alone(name)]
 """Translators, sounds and bits keep the same contract on data of their own: test_families_beyond_images."""
+LABELLED = [name for name in NAMES if designs.takes_labels(name)]
+BOTH = [(name, conditional) for name in NAMES for conditional in (False, True) if name in LABELLED or not conditional]
+"""Each design without labels, and with them if its networks can take any."""
 DIGITS = DataSpec("image", (1, 16, 16), tuple("0123456789"))
 SPRITES = DataSpec("image", (4, 68, 56), ("a", "b", "c"))
 LANE = 4
@@ -119,8 +122,7 @@ def test_players_phases_and_networks_name_each_other(name: str) -> None:
     assert phases[0].batch != "same", "there is no phase before the first"
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("name", "conditional"), BOTH)
 @pytest.mark.parametrize("spec", [DIGITS, SPRITES], ids=["16x16x1", "68x56x4"])
 def test_each_phase_moves_its_player(name: str, conditional: bool, spec: DataSpec) -> None:
     family = small(name, conditional=conditional)
@@ -133,7 +135,7 @@ def test_each_phase_moves_its_player(name: str, conditional: bool, spec: DataSpe
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_turns_give_equal_gradients_and_leave_no_global_trace(name: str) -> None:
-    family = small(name, conditional=True)
+    family = small(name, conditional=name in LABELLED)
     torch.manual_seed(1)
     first = play(family, family.build(DIGITS), DIGITS)
     torch.manual_seed(1)
@@ -147,8 +149,7 @@ def test_equal_turns_give_equal_gradients_and_leave_no_global_trace(name: str) -
             assert torch.equal(gradient, second[phase][key]), (phase, key)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("name", "conditional"), BOTH)
 def test_samples_have_shape_range_and_repeat(name: str, conditional: bool) -> None:
     family = small(name, conditional=conditional)
     networks = family.build(SPRITES)
@@ -167,7 +168,7 @@ def test_samples_have_shape_range_and_repeat(name: str, conditional: bool) -> No
         assert torch.allclose(still[0], still[1], atol=1e-6), "without noise all samples are one"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LABELLED)
 def test_weights_of_classes_mix_them(name: str) -> None:
     """A float (n, classes) may stand for labels: a one-hot row is its class, and half of two is neither."""
     family = small(name, conditional=True)
@@ -185,7 +186,7 @@ def test_weights_of_classes_mix_them(name: str) -> None:
     assert not torch.allclose(between, named)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LABELLED)
 def test_labels_change_samples(name: str) -> None:
     family = small(name, conditional=True)
     networks = family.build(DIGITS)
@@ -199,13 +200,15 @@ def test_labels_change_samples(name: str) -> None:
     assert not torch.equal(*pair)
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("keys", "spec", "says"),
+    ("name", "keys", "spec", "says"),
     [
-        ({"conditional": True}, DataSpec("image", (1, 16, 16)), "conditional: is true, and the data has no classes"),
-        ({}, DataSpec("waveform", (1, 1024)), "the data is waveform"),
-        ({}, DataSpec("rows", (12,)), "the data is rows"),
+        *(
+            (name, {"conditional": True}, DataSpec("image", (1, 16, 16)), "is true, and the data has no classes")
+            for name in LABELLED
+        ),
+        *((name, {}, DataSpec("waveform", (1, 1024)), "the data is waveform") for name in NAMES),
+        *((name, {}, DataSpec("rows", (12,)), "the data is rows") for name in NAMES),
     ],
 )
 def test_what_it_cannot_reach_is_refused(name: str, keys: dict[str, Any], spec: DataSpec, says: str) -> None:

@@ -87,12 +87,18 @@ def test_the_designs_have_the_players_of_their_papers() -> None:
 def test_each_phase_moves_all_of_its_player(case: tuple[str, AnyFamily, DataSpec]) -> None:
     _, family, spec = case
     networks = family.build(spec)
-    for phase, gradients in play(family, networks, spec).items():
+    played = play(family, networks, spec)
+    moved = {phase: {key for key, each in gradients.items() if each.any()} for phase, gradients in played.items()}
+    chapters = {phase.name: number for number, segment in enumerate(family.segments()) for phase in segment.phases}
+    for phase, gradients in played.items():
         assert all(torch.isfinite(each).all() for each in gradients.values()), phase
-        still = {key for key, each in gradients.items() if not each.any()}
+        # A player may own what it moves in another chapter of a curriculum alone.
+        elsewhere = {key for other in moved if chapters[other] != chapters[phase] for key in moved[other]}
+        mine = gradients.keys() - (elsewhere - moved[phase])
+        still = mine - moved[phase]
         # A bias does nothing before a norm, and where only a difference of scores counts.
         assert all(key.endswith("bias") for key in still), (phase, still)
-        assert len(still) < len(gradients) / 2
+        assert len(still) < len(mine) / 2
 
 
 def test_no_objective_reaches_another_player(case: tuple[str, AnyFamily, DataSpec]) -> None:
@@ -129,7 +135,7 @@ def test_samples_have_shape_range_and_repeat(case: tuple[str, AnyFamily, DataSpe
     networks = family.build(spec)
     for network in networks.values():
         network.eval()
-    noise = draw_latents(family.latents, 3, randomness.generator(1, "sample"))
+    noise = draw_latents(family.latents_for(spec), 3, randomness.generator(1, "sample"))
     condition = condition_of(family, spec, 3)
     with torch.no_grad():
         first, second = (family.sample(networks, noise, condition) for _ in range(2))
@@ -137,7 +143,7 @@ def test_samples_have_shape_range_and_repeat(case: tuple[str, AnyFamily, DataSpe
             networks, {key: each[1:2] for key, each in noise.items()}, {k: v[1:2] for k, v in condition.items()}
         )
     assert first.shape == (3, *spec.shape)
-    assert first.abs().max() <= 1
+    assert spec.columns or first.abs().max() <= 1
     assert torch.equal(first, second)
     assert torch.allclose(first[1:2], alone, atol=1e-5), "a sample depends on its company"
     assert (first[0] - first[1]).abs().max() > 1e-4
@@ -149,7 +155,7 @@ def test_translators_make_samples_of_their_inputs() -> None:
         family: AnyFamily = plugins.load("families", {"name": name, **keys})
         assert family.inputs <= family.needs
         networks = family.build(spec)
-        noise = draw_latents(family.latents, 1, randomness.generator(1, "sample"))
+        noise = draw_latents(family.latents_for(spec), 1, randomness.generator(1, "sample"))
         with pytest.raises(UserError, match="needs a batch with"):
             family.sample(networks, noise, {})
 
@@ -204,7 +210,7 @@ def test_every_preset_builds_on_the_meta_device(name: str) -> None:
         spec = designs.fitting(name, preset)
         with torch.device("meta"):
             networks = family.build(spec)
-            noise = {each.name: torch.empty(2, *each.shape) for each in family.latents}
+            noise = {each.name: torch.empty(2, *each.shape) for each in family.latents_for(spec)}
             condition: Any = {each.name: torch.empty(2, *each.shape) for each in spec.fields}
             condition |= {"label": torch.zeros(2, dtype=torch.long)} if family.conditional else {}
             assert family.sample(networks, noise, condition).shape == (2, *spec.shape)

@@ -13,6 +13,7 @@ from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
 from pipeline.contract.metric import AnyMetric, Need, PairBlock, Pairs, Side, Statistics
 from pipeline.settings import Settings
+from pipeline.types import Column
 
 METRICS = plugins.names("metrics")
 
@@ -27,11 +28,12 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
         return replace(found, examples=source.integers(0, 256, (n, 1, 3, 4, 5), np.uint8))
 
     who = ExtractorIdentity("toy", "ab" * 32, 5)
+    columns = (Column("n"), Column("m", std=2.0), Column("k", ("x", "y", "z")))
     truth = draw.integers(0, 256, (20, 3, 12, 12), np.uint8)
     made = np.clip(truth + other.integers(0, 9, truth.shape), 0, 255).astype(np.uint8)
     pairs = Pairs(20, lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]), "the input")
     sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
-    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs)
+    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, columns=columns)
 
 
 @pytest.mark.parametrize("name", METRICS)

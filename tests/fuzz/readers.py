@@ -32,7 +32,18 @@ from pipeline.assets import inception
 from pipeline.data import clips, images, parcels, voxels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Entry, Limits
-from pipeline.data.sources import _captions, _labels, archive, cifar10, csv, idx, image_folder, parquet, webdataset
+from pipeline.data.sources import (
+    _captions,
+    _labels,
+    archive,
+    cifar10,
+    csv,
+    idx,
+    image_folder,
+    parquet,
+    parquet_table,
+    webdataset,
+)
 from pipeline.errors import Rejected, UserError
 from pipeline.formats import model, reference, report, search, shards, statistics
 from pipeline.registry.lineage import read_lock
@@ -659,6 +670,28 @@ def _rows_of_csv(data: bytes, folder: Path) -> None:
             source.read(entry, Limits())
 
 
+def _parquet_tables() -> tuple[bytes, ...]:
+    import pyarrow as pa
+
+    held = {"a": [0.5, None, 2.5], "b": ["x", "y", None], "c": pa.array([1, 2, 3], pa.int8()), "d": [[1], [2], [3]]}
+    files: list[bytes] = []
+    for names in (("a", "b", "c"), ("a", "b", "c", "d")):
+        file = io.BytesIO()
+        parquet_form.write_table(pa.table({name: held[name] for name in names}), file)
+        files.append(file.getvalue())
+    return tuple(files)
+
+
+def _rows_of_parquet(data: bytes, folder: Path) -> None:
+    path = folder / "x.parquet"
+    path.write_bytes(data)
+    source = parquet_table.Source(parquet_table.Config(path=str(path), missing="mask"))
+    source.check()
+    for entry in source.entries()[:20]:
+        if entry.problem is None:
+            source.read(entry, Limits())
+
+
 def _npy_or_png() -> tuple[bytes, ...]:
     return (*pictures()[:7], *npys())
 
@@ -696,6 +729,7 @@ READERS: dict[str, Reader] = {
     "captions": Reader(_captions_csv, (B,), partial(_captioned, "x.csv")),
     "captions_jsonl": Reader(_captions_jsonl, (B,), partial(_captioned, "x.jsonl")),
     "caption_vectors": Reader(_tables_of_floats, (B,), _caption_vectors),
+    "rows of parquet": Reader(_parquet_tables, (B, B, change.spliced(_parquet_tables())), _rows_of_parquet),
     "json": Reader(_of(_records, _plain_scores), (B, J), _json),
     "journal": Reader(_records, (B, change.lines_changed), _journal),
     "scores": Reader(_plain_scores, (J,), _scores),

@@ -18,22 +18,30 @@ CLASSES = ("a", "b", "c")
 
 def canon_of(name: str) -> dict[str, Canon]:
     """The published configurations of a family."""
-    return plugins.module("families", name).CANON
+    return getattr(plugins.module("families", name), "CANON", {})
 
 
 def presets_of(name: str) -> dict[str, dict[str, Any]]:
     """The presets of a family."""
-    return plugins.module("families", name).PRESETS
+    return getattr(plugins.module("families", name), "PRESETS", {})
+
+
+def takes_labels(name: str) -> bool:
+    """Whether its networks can be given labels."""
+    return bool(getattr(plugins.module("families", name).Config, "labelled", True))
 
 
 def smoke(name: str, **keys: Any) -> AnyFamily:
-    """A family at its smallest preset."""
-    return plugins.load("families", {"name": name, "preset": "smoke", **keys})
+    """A family at its smallest preset; as its defaults have it where it has none."""
+    preset = {"preset": "smoke"} if "smoke" in presets_of(name) else {}
+    if keys.get("conditional") is False and "conditional" not in plugins.module("families", name).Config.model_fields:
+        del keys["conditional"]
+    return plugins.load("families", {"name": name, **preset, **keys})
 
 
 def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) -> DataSpec:
-    """Small data of the kind of the first that the family's file names as published."""
-    published = next(iter(canon_of(name).values())).spec
+    """Small data of the kind of the first that the family's file names as published; images where it names none."""
+    published = next((each.spec for each in canon_of(name).values()), DataSpec("image", (3, side, side)))
     cube = (published.shape[0], side, side, side)
     shapes = {
         "image": (published.shape[0], side, side),
@@ -44,7 +52,7 @@ def data_for(name: str, side: int = SIDE, classes: tuple[str, ...] = CLASSES) ->
     shape = shapes.get(published.modality, published.shape)
     fields = tuple(replace(each, shape=_reduced(each.shape, published, shape)) for each in published.fields)
     rate = RATE if published.modality == "waveform" else None
-    return DataSpec(published.modality, shape, classes, published.dtype, fields, rate)
+    return DataSpec(published.modality, shape, classes, published.dtype, fields, rate, columns=published.columns)
 
 
 def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,8 +69,8 @@ def _reduced(field: tuple[int, ...], published: DataSpec, shape: tuple[int, ...]
 
 def makes_images_alone(name: str) -> bool:
     """Whether it reads images, with or without labels, and nothing else."""
-    published = next(iter(canon_of(name).values()))
-    return published.modality == "image" and not published.spec.fields
+    published = data_for(name)
+    return published.modality == "image" and not published.fields
 
 
 def fitting(name: str, preset: str | None) -> DataSpec:
@@ -71,7 +79,7 @@ def fitting(name: str, preset: str | None) -> DataSpec:
     if preset in canon:
         return canon[preset].spec
     family: AnyFamily = plugins.load("families", {"name": name} | ({"preset": preset} if preset else {}))
-    tried = [*(data_for(name, side) for side in (16, 28, 32, 64, 128, 256)), next(iter(canon.values())).spec]
+    tried = [*(data_for(name, side) for side in (16, 28, 32, 64, 128, 256)), *(each.spec for each in canon.values())]
     return next(spec for spec in tried if takes(family, spec))
 
 

@@ -26,7 +26,7 @@ from pipeline.storage.damage import parse_json, reading
 
 MAGIC = b"PAR1"
 ROWS = 64  # of images that are decoded at a time
-LABEL_ROWS = 2**14
+TEXT_ROWS = 2**14
 PLACE = struct.Struct("<qq")
 COUNT = struct.Struct("<q")
 CONTAINER = 2**20  # elements of one list in the footer
@@ -60,7 +60,7 @@ def head(path: Path) -> Head:
 def _head(path: str, size: int, _changed: int) -> Head:
     import pyarrow as pa
 
-    with _opened(Path(path), size) as file:
+    with opened(Path(path), size) as file:
         rows, schema = int(file.metadata.num_rows), file.schema_arrow
         features = _features(schema.metadata or {})
         images: dict[str, str] = {}
@@ -73,7 +73,7 @@ def _head(path: str, size: int, _changed: int) -> Head:
                 inner.name == "bytes" and _is_bytes(inner.type) for inner in field.type
             ):
                 images[field.name] = f"{field.name}.bytes"
-            elif pa.types.is_integer(field.type) or _is_text(field.type):
+            elif pa.types.is_integer(field.type) or is_text(field.type):
                 labels.append(field.name)
             described: Any = features.get(field.name)
             held: Any = cast(dict[str, Any], described).get("names") if isinstance(described, dict) else None
@@ -95,9 +95,9 @@ def labels(path: Path, column: str) -> list[int | str | None]:
         UserError: if the file is damaged.
     """
     found: list[int | str | None] = []
-    with _opened(path, path.stat().st_size) as file:
+    with opened(path, path.stat().st_size) as file:
         rows = int(file.metadata.num_rows)
-        for batch in file.iter_batches(batch_size=LABEL_ROWS, columns=[column], use_threads=False):
+        for batch in file.iter_batches(batch_size=TEXT_ROWS, columns=[column], use_threads=False):
             found += batch.column(0).to_pylist()
         if len(found) != rows:
             raise Damaged(f"it holds {len(found)} rows and says {rows}")
@@ -144,7 +144,7 @@ def _copied(flat: str, start: int, rows: int) -> NDArray[np.int64]:
 
 def _write(path: Path, column: str, most: int, file: unpacked.Writer) -> None:
     places: list[bytes] = []
-    with _opened(path, path.stat().st_size, column) as parquet:
+    with opened(path, path.stat().st_size, column) as parquet:
         rows = int(parquet.metadata.num_rows)
         groups = range(parquet.num_row_groups)  # one by one: a batch over two of them would have two dictionaries
         batches = (
@@ -196,7 +196,7 @@ def _written(column: Any, file: unpacked.Writer, check: Callable[[int], None]) -
 
 
 @contextmanager
-def _opened(path: Path, size: int, column: str | None = None) -> Generator[Any]:
+def opened(path: Path, size: int, column: str | None = None) -> Generator[Any]:
     """A parquet file, its footer looked at first.
 
     column: of bytes, read as its different values and the numbers of them: a file may name one value a million times.
@@ -255,7 +255,7 @@ def _is_bytes(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

@@ -15,8 +15,11 @@ def test_the_closure_holds_what_sampling_needs_and_no_more(family: str) -> None:
     rooms = {name.split(".")[1] for name in found if "." in name}
     assert f"pipeline.families.{family}" in found
     assert "pipeline.sampling.samples" in found
+    assert [name for name in found if name.startswith("pipeline.data.")] == ["pipeline.data.columns"]
     assert rooms <= {
+        "assets",
         "captions",
+        "data",
         "sampling",
         "text_encoders",
         "storage",
