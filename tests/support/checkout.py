@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import os
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from pipeline.settings import override
@@ -77,17 +79,24 @@ def environment(project: Path) -> dict[str, str]:
 def run(
     project: Path, *command: str, timeout: float = 280, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A command in the project; its output is kept together."""
-    return subprocess.run(
+    """A command in the project; its output is kept together. Past the timeout, all that it started is killed."""
+    with subprocess.Popen(
         command,
         cwd=project,
         env=environment(project) if env is None else env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
-    )
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, output)
 
 
 def hashes(project: Path, *folders: str) -> dict[str, str]:
