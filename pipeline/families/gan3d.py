@@ -61,7 +61,6 @@ _SMALL: dict[str, Any] = {"discriminator_norm": "none", "bias": True, "init_std"
 PRESETS: dict[str, dict[str, Any]] = {
     "shapes64": {},
     "shapes64_bias": {"bias": True},
-    "shapes32": {"levels": 3},
     "zoo": {
         **_SMALL,
         "conditional": True,

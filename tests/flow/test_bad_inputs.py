@@ -172,7 +172,7 @@ ARITHMETIC = {
 
 FAMILIES = {
     "unknown family": said({"train.family": "dcgann"}, "train.family: there is no family 'dcgann'", "'dcgan'?"),
-    "no name near": said({"train.family": "vae"}, "train.family", "'vae'; known: adversarial_cryptography, biggan"),
+    "no name near": said({"train.family": "vae"}, "train.family", "'vae'; known: actor_critic, adversarial"),
     "family as a list": said({"train.family": ["dcgan"]}, "train.family: ['dcgan']", "must be text"),
     "keys of no family": said({"families.dcgn": {}}, "families.dcgn: there is no such family", "'dcgan'?"),
     "unknown preset": family("dcgan", {"preset": "digit"}, "families.dcgan.preset", "'digit'", "'digits'?"),
