@@ -109,14 +109,22 @@ def account(path: Path) -> dict[str, Any]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that is larger than weights may be."""
+    """Refuse a file that is larger than weights may be.
+
+    Raises:
+        UserError: if it is.
+    """
     size = path.stat().st_size if path.is_file() else 0
     if size > limits.WEIGHTS_BYTES:
         raise UserError(f"{path} has {size} bytes, and {limits.WEIGHTS_BYTES} are read of a file of weights")
 
 
 def _torch(path: Path) -> dict[str, Tensor]:
-    """A .pth file's tensors; whatever else a pickle may hold is refused unread."""
+    """A .pth file's tensors; whatever else a pickle may hold is refused unread.
+
+    Raises:
+        UserError: if it holds anything but plain tensors by name, or cannot be read.
+    """  # noqa: DOC501  # what else is raised is caught here
     try:
         if zips.is_zip(path):
             # torch stores its members plain: a packed one would unpack to any size.

@@ -137,7 +137,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 
 def _check(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Names and shapes of one form of the network, finite float32 numbers, no layer by halves."""
+    """Names and shapes of one form of the network, finite float32 numbers, no layer by halves.
+
+    Raises:
+        UserError: naming what is missing or wrong.
+    """
     wanted = shapes(folded=not _has_batch_norm(state))
     _weights.check_finite(path, state, wanted, "the FID Inception network")
     owners = {name: name.rpartition(".")[0].removesuffix(".bn").removesuffix(".conv") for name in wanted}

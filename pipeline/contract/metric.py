@@ -67,13 +67,21 @@ class Side:
         return self.count or 0
 
     def rows(self) -> NDArray[Any]:
-        """The features that were kept, (m, d)."""
+        """The features that were kept, (m, d).
+
+        Raises:
+            UserError: where only sums of them are known.
+        """
         if self.features is None:
             raise UserError("a metric of single features was asked of statistics alone; give images or features (.npy)")
         return self.features
 
     def gaussian(self) -> Moments | Gaussian:
-        """Mean and covariance of all."""
+        """Mean and covariance of all.
+
+        Raises:
+            UserError: where there are class predictions alone.
+        """
         if self.moments is None:
             raise UserError("a metric of features was asked of class predictions alone")
         return self.moments

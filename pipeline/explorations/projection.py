@@ -122,7 +122,11 @@ class Exploration:
     def _fitted(
         self, source: SampleSource, start: Mapping[str, Tensor], label: Tensor | None, picture: Pixels
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Latents, samples and squared errors (candidates,) after the last step, on the CPU."""
+        """Latents, samples and squared errors (candidates,) after the last step, on the CPU.
+
+        Raises:
+            UserError: for a design without continuous noise.
+        """
         config, device = self.config, source.device
         target = torch.from_numpy(picture).to(device).float().div(127.5).sub(1)[None]
         moving = {latent.name: latent for latent in _shared.of(source) if latent.distribution in ("normal", "uniform")}
@@ -168,7 +172,7 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
 
     Raises:
         UserError: if there are none, or one of them is broken.
-    """
+    """  # noqa: DOC501  # what else is raised is caught here
     files: list[tuple[Path, Problem | None]] = [(path, None)]
     if path.is_dir():
         found = listing.listed(path, kinds.IMAGES).items

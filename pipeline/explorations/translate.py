@@ -85,7 +85,11 @@ class Exploration:
         told: list[dict[str, Any]],
         rejected: list[dict[str, str]],
     ) -> Iterator[tuple[str, Pixels]]:
-        """Outputs by name, one at a time; what is said of each is added to `told` or to `rejected`."""
+        """Outputs by name, one at a time; what is said of each is added to `told` or to `rejected`.
+
+        Raises:
+            UserError: if no picture can be read.
+        """
         config = self.config
         taken: set[str] = set()
         for name, place in found.items():
@@ -122,7 +126,11 @@ class Exploration:
 
 
 def _listed(root: Path) -> dict[str, Path | Rejected]:
-    """Pictures by their names below `root`, in the order of these; for items that cannot be used, why."""
+    """Pictures by their names below `root`, in the order of these; for items that cannot be used, why.
+
+    Raises:
+        UserError: if there is nothing.
+    """
     if not root.exists():
         raise UserError(f"images: there is nothing at {root}")
     if not root.is_dir():

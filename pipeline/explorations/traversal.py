@@ -62,7 +62,11 @@ class Exploration:
         return (known[asked],)
 
     def _ways(self, latent: Latent) -> list[tuple[str, tuple[int | None, Tensor]]]:
-        """Name → (position, values); position None: the values are categories."""
+        """Name → (position, values); position None: the values are categories.
+
+        Raises:
+            UserError: for a position that the latent has not.
+        """
         if latent.distribution == "categorical":
             return [(latent.name, (None, torch.arange(float(latent.shape[-1]))))]
         size = int(torch.Size(latent.shape).numel())

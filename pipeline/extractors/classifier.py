@@ -111,7 +111,11 @@ class Extractor(contract.Extractor[Config]):
 
 
 def _fit(network: Classifier, train: Examples, config: Config, seed: int) -> None:
-    """AdamW (Loshchilov & Hutter 2019) on the cross entropy, order and shifts from counters."""
+    """AdamW (Loshchilov & Hutter 2019) on the cross entropy, order and shifts from counters.
+
+    Raises:
+        UserError: if the loss diverges.
+    """
     batch = min(config.batch_size, len(train))
     steps = max(1, config.examples // batch)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)

@@ -68,7 +68,11 @@ class Extractor(contract.Extractor[Config]):
 
     @classmethod
     def check(cls, spec: DataSpec) -> None:
-        """Refuse what is no image of 1, 3 or 4 channels."""
+        """Refuse what is no image of 1, 3 or 4 channels.
+
+        Raises:
+            SettingsError: saying which extractor would do.
+        """
         if spec.modality != "image":
             raise SettingsError(f"reference.extractor: 'inception' sees images, and these shards hold {spec.modality}")
         if spec.channels not in {1, 3, 4}:

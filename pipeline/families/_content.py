@@ -56,7 +56,11 @@ class ContentLoss:
         return apart(self.features(made), self.features(truth).detach(), self.config.distance)
 
     def features(self, x: Tensor) -> Tensor:
-        """What images (n, C, H, W) in [0, 1] look like to the network; the images themselves by `pixels`."""
+        """What images (n, C, H, W) in [0, 1] look like to the network; the images themselves by `pixels`.
+
+        Raises:
+            RuntimeError: if the reference's extractor is asked for, and was not handed in.
+        """
         if self.config.name == "pixels":
             return x
         if self.config.name == "vgg19":

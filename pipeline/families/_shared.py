@@ -91,7 +91,11 @@ def check_columns(family: str, spec: DataSpec) -> None:
 
 
 def real_of(turn: Turn) -> Tensor:
-    """The batch's examples (n, *shape)."""
+    """The batch's examples (n, *shape).
+
+    Raises:
+        KeyError: if the phase reads no data.
+    """
     if "x" not in turn.batch:
         raise KeyError(f"phase {turn.phase} needs a batch with x")
     return turn.batch["x"]

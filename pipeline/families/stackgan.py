@@ -280,7 +280,11 @@ class Family(TextFamily[Config]):
         return self.config.networks == "port"
 
     def _geometry(self, spec: DataSpec) -> tuple[tuple[int, int], int]:
-        """The smallest map, and stage I's doublings from it."""
+        """The smallest map, and stage I's doublings from it.
+
+        Raises:
+            SettingsError: if the data is too small for both stages.
+        """
         config = self.config
         asked = None if config.levels is None else config.levels + LARGER
         (height, width), levels = _geometry.find_base(self.name, spec.resolution, asked, config.smallest)

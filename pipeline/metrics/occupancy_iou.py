@@ -58,7 +58,11 @@ class Metric(contract.Metric[Config]):
         ]
 
     def _full(self, side: Side) -> NDArray[np.bool_]:
-        """Which cells are full, (n, cells)."""
+        """Which cells are full, (n, cells).
+
+        Raises:
+            UserError: if the examples themselves are not at hand.
+        """
         if side.examples is None:
             raise UserError("occupancy_iou compares the shapes themselves, and there are none")
         x = side.examples.reshape(len(side.examples), -1)

@@ -45,7 +45,11 @@ class Metric(contract.Metric[Config]):
 
 
 def enough(k: int, *sets: NDArray[Any]) -> None:
-    """Raise a UserError unless every set has more than k rows."""
+    """Refuse sets of no more than k rows.
+
+    Raises:
+        UserError: saying how many there are.
+    """
     least = min(len(rows) for rows in sets)
     if least <= k:
         raise UserError(f"neighbours at k = {k} need more than {k} on either side, and one has {least}")

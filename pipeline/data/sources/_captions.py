@@ -83,7 +83,11 @@ def described(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(config: CaptionSettings, where: str) -> None:
-    """Refuse, with a `SettingsError`, a file that is not there, or holds no captions."""
+    """Refuse a file that is not there, or holds no captions.
+
+    Raises:
+        SettingsError: about its key.
+    """
     if config.captions is not None:
         _shared.require_file(config.captions, f"{where}.captions")
         count = max(number for said in read(config).values() for _, number in said) + 1

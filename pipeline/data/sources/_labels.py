@@ -82,7 +82,11 @@ def parsed(data: bytes, name: str) -> dict[str, str]:
 
 
 def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:
-    """The lines, none of them longer than is read; the first is left in `seen`."""
+    """The lines, none of them longer than is read; the first is left in `seen`.
+
+    Raises:
+        csv.Error: at a longer one.
+    """
     while line := file.readline(limits.CSV_LINE_CHARACTERS + 1):
         if len(line) > limits.CSV_LINE_CHARACTERS:
             raise csv.Error(f"a line is longer than {limits.CSV_LINE_CHARACTERS} characters")

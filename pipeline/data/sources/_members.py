@@ -195,7 +195,11 @@ def _of_tar(path: Path, caps: Caps) -> Iterator[Member]:
 
 
 def _plain(path: Path, caps: Caps) -> Path:
-    """The tar itself: the archive, or what this machine keeps of it unpacked."""
+    """The tar itself: the archive, or what this machine keeps of it unpacked.
+
+    Raises:
+        UserError: if the archive is damaged.
+    """
     with path.open("rb") as file:
         if not _tar.compression(file.read(6)):
             return path

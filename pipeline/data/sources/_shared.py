@@ -30,14 +30,22 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".r
 
 
 def require_file(path: str, where: str) -> None:
-    """Raise a `SettingsError` about the key `where` unless `path` is a file."""
+    """Refuse a `path` that is no file.
+
+    Raises:
+        SettingsError: about the key `where`.
+    """
     if not Path(path).is_file():
         kind = "is a folder, not a file" if Path(path).is_dir() else "does not exist"
         raise SettingsError(f"{where}: '{path}' {kind} ({_how_read(path)})")
 
 
 def require_folder(path: str, where: str) -> None:
-    """Raise a `SettingsError` about the key `where` unless `path` is a folder."""
+    """Refuse a `path` that is no folder.
+
+    Raises:
+        SettingsError: about the key `where`.
+    """
     if not Path(path).is_dir():
         kind = "is a file, not a folder" if Path(path).is_file() else "does not exist"
         if Path(f"{path}.dvc").is_file():
@@ -101,7 +109,11 @@ def _unzipped(path: str, _size: int, _changed: int, max_bytes: int) -> Bytes:
 
 
 def copy_capped(stream: gzip.GzipFile, file: BinaryIO, max_bytes: int, path: str) -> None:
-    """Copy a stream, but no more than `max_bytes` of it."""
+    """Copy a stream, but no more than `max_bytes` of it.
+
+    Raises:
+        UserError: if there is more.
+    """
     written = 0
     while piece := stream.read(PIECE):
         written += len(piece)
@@ -148,7 +160,11 @@ def require_links(links: Links, where: str) -> None:
 
 
 def require_items(found: Listing, folder: Path | str, where: str) -> None:
-    """Raise a `SettingsError` about the key `where` where a folder holds no item: it says what it holds instead."""
+    """Refuse a folder that holds no item.
+
+    Raises:
+        SettingsError: about the key `where`; it says what the folder holds instead.
+    """
     if found.items:
         return
     if not found.passed:
@@ -160,7 +176,11 @@ def require_items(found: Listing, folder: Path | str, where: str) -> None:
 
 
 def require_followed(found: Listing, where: str) -> None:
-    """Raise a `SettingsError` where class folders are links that are not followed: a whole class would be missing."""
+    """Refuse class folders that are links which are not followed: a whole class would be missing.
+
+    Raises:
+        SettingsError: about the folder's key.
+    """
     names = sorted((name for name in found.unfollowed if "/" not in name), key=natural)
     if not names:
         return
@@ -177,9 +197,12 @@ def require_followed(found: Listing, where: str) -> None:
 
 
 def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder", above: str | None = None) -> None:
-    """Raise a `SettingsError` where the sub-folders are parts of a data set (train, val, test), not classes of it.
+    """Refuse sub-folders that are parts of a data set (train, val, test), not classes of it.
 
     key: the setting that would name one of them, below `above` (`folder`).
+
+    Raises:
+        SettingsError: about the key, with a folder that would do.
     """
     if not listing.are_splits(found.folders):
         return
@@ -196,7 +219,11 @@ def refuse_splits(found: Listing, folder: str, where: str, key: str = "folder", 
 
 
 def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
-    """Raise a `SettingsError` unless `folder` holds a sub-folder `name`, and `links` let it be where it is."""
+    """Refuse a `folder` without a sub-folder `name`, or with one where `links` do not let it be.
+
+    Raises:
+        SettingsError: about the key `where`.
+    """
     path = Path(folder) / name
     if not path.is_dir():
         there = sorted((child.name for child in Path(folder).iterdir() if child.is_dir()), key=natural)
@@ -213,7 +240,11 @@ def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
 
 
 def require_apart(folder: str, one: str, other: str, where: str) -> None:
-    """Raise a `SettingsError` where one of two sub-folders is, or holds, the other, however they are written."""
+    """Refuse two sub-folders of which one is, or holds, the other, however they are written.
+
+    Raises:
+        SettingsError: about the key `where`.
+    """
     real, also = (os.path.realpath(Path(folder) / name) for name in (one, other))
     if os.path.commonpath((real, also)) not in (real, also):
         return

@@ -93,7 +93,7 @@ def labels(path: Path, column: str) -> list[int | str | None]:
 
     Raises:
         UserError: if the file is damaged.
-    """
+    """  # noqa: DOC501  # what else is raised is caught here
     found: list[int | str | None] = []
     with opened(path, path.stat().st_size) as file:
         rows = int(file.metadata.num_rows)

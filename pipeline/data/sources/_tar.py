@@ -65,7 +65,7 @@ def unpack(path: str, max_bytes: int, file: unpacked.Writer) -> None:
     Raises:
         UserError: where that is more than `max_bytes`.
         OSError and others: what those that unpack raise for damaged data.
-    """
+    """  # noqa: DOC501  # `too_large` is a UserError
     written = 0
     with Path(path).open("rb") as raw, _unpacked(raw) as plain:
         while piece := plain.read(_shared.PIECE):
@@ -202,6 +202,9 @@ def _check_extended(data: bytes) -> None:
     """Refuse an extended header that is no row of records: older versions of tarfile take hours to look for them.
 
     Each is its own length in digits, a blank, a key, =, a value and a line's end; behind the last there are zeros.
+
+    Raises:
+        Damaged: if it is none.
     """
     place = 0
     while place < len(data) and data[place]:

@@ -168,7 +168,11 @@ class Source(DataSource[Config]):
 
     @functools.cached_property
     def _dataset(self) -> dict[str, str] | None:
-        """The labels of dataset.json: empty where it has none, None where the file is not used."""
+        """The labels of dataset.json: empty where it has none, None where the file is not used.
+
+        Raises:
+            SettingsError: if `labels` asks for it, and it cannot be read.
+        """
         member = self._held.members.get(self._held.root + DATASET)
         if self.config.labels != "auto" or member is None or member.problem is not None:
             return None
@@ -187,7 +191,11 @@ class Source(DataSource[Config]):
 
     @functools.cached_property
     def _table(self) -> _Table | None:
-        """The csv or dataset.json that gives the classes."""
+        """The csv or dataset.json that gives the classes.
+
+        Raises:
+            SettingsError: if `labels` names neither a file nor a member that can be read.
+        """  # noqa: DOC501  # what else is raised is caught here
         config = self.config
         if config.labels in WORDS:
             return _Table(DATASET, self._dataset) if self._dataset else None

@@ -207,7 +207,11 @@ class _Archive:
         self.pickled = False
 
     def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Keep a wanted batch, refuse a hostile member, pass over anything else."""
+        """Keep a wanted batch, refuse a hostile member, pass over anything else.
+
+        Raises:
+            UserError: if the archive holds more than is read.
+        """  # noqa: DOC501  # `too_large` is a UserError
         self.left -= member.size + tarfile.BLOCKSIZE
         if self.left < 0:
             raise _tar.too_large(self.path, self.max_bytes)

@@ -159,7 +159,11 @@ def _part(images: Path, labels: Path | None, limit: tuple[int, int]) -> _Part:
 def _cached(
     images: Path, labels: Path | None, limit: tuple[int, int], *_identities: tuple[str, int, int] | None
 ) -> _Part:
-    """Parsed once a process; the identities make a changed file another entry."""
+    """Parsed once a process; the identities make a changed file another entry.
+
+    Raises:
+        UserError: if files do not fit each other, or hold something else than images.
+    """
     pictures = _array(images, (3, 4), limit)
     if pictures.ndim == 4 and pictures.shape[3] not in (1, 3, 4):
         raise UserError(f"{images} holds images of {pictures.shape[3]} channels; 1, 3 and 4 are known")

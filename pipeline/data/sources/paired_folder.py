@@ -173,7 +173,11 @@ class Source(DataSource[Config]):
         return {"pair": self._half(stored, limits, target=False)}
 
     def _half(self, stored: tuple[bytes, ...], limits: Limits, target: bool) -> NDArray[np.uint8]:
-        """The target or the input of a pair."""
+        """The target or the input of a pair.
+
+        Raises:
+            Rejected: if the picture cannot be cut into two halves.
+        """
         if self.config.layout == "folders":
             return images.decode(stored[0] if target else stored[1], limits)
         whole = images.decode(stored[0], limits)

@@ -149,7 +149,11 @@ class Source(LabelledFolder[Config]):
 
     @functools.cached_property
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Of every array of the file, its shape and type."""
+        """Of every array of the file, its shape and type.
+
+        Raises:
+            SettingsError: if it cannot be read, or would take more memory than is allowed.
+        """
         path, allowed = Path(self.config.folder), self.config.max_unpacked_bytes
         try:
             found = arrays.shapes(path)
