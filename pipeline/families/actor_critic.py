@@ -35,6 +35,11 @@ class Config(DesignSettings):
     discriminator_widths: tuple[Width, ...] = Field(default=(256, 256), min_length=1, description="of critic and D")
     reward: Literal["log_probability", "logit"] = Field(default="log_probability", description="log D(x), or its logit")
     critic_steps: int = Field(default=2, ge=1, description="turns of the critic a step, each on noise of its own")
+    off_policy: bool = Field(
+        default=False,
+        description="the critic also learns the reward of as many images between samples and real ones, so that it "
+        "knows what lies beside the samples",
+    )
     target_decay: float = Field(
         default=0.0, ge=0, lt=1, description="of the copy of D that gives the reward: 0 is D itself; 0.995 moves slowly"
     )
@@ -67,7 +72,9 @@ class Family(BaseFamily[Config]):
     D learns the environment's reward, real or not, by cross-entropy. The reward of an action x, an image of the
     actor's, is r(x) = log D(x). The critic Q minimises E[(Q(x) − r(x))²] over the actor's images, and the actor
     ascends E[Q(G(z))]: with Q = r that is the gradient of a GAN with the loss −log D(G(z)). The actor is blind (no
-    state), and real images do not move it. Good for: seeing what a critic between G and D does, and target networks.
+    state), and real images do not move it. A critic that knows the reward of samples alone says little of what lies
+    beside them; `off_policy` shows it images on the way to real ones as well. Good for: seeing what a critic between G
+    and D does, and target networks.
     """
 
     paper = "Pfau, Vinyals 2016, arXiv:1610.01945"
@@ -83,9 +90,9 @@ class Family(BaseFamily[Config]):
         self.check(spec)
         config, widths = self.config, self.config.discriminator_widths
         generator = PerceptronGenerator(config.latent, config.generator_widths, spec.shape, 0, SCALE, BOUND, 0.0)
-        judges = {name: RewardModel(spec.size, widths) for name in ("discriminator", "critic", "target")}
-        judges["target"].load_state_dict(judges["discriminator"].state_dict())
-        return {"generator": generator, **judges}
+        models = {name: RewardModel(spec.size, widths) for name in ("discriminator", "critic", "target")}
+        models["target"].load_state_dict(models["discriminator"].state_dict())
+        return {"generator": generator, **models}
 
     def players(self) -> tuple[Player, ...]:
         config = self.config
@@ -98,7 +105,7 @@ class Family(BaseFamily[Config]):
     def phases(self) -> tuple[Phase, ...]:
         return (
             Phase("discriminator", "discriminator", self._discriminator),
-            Phase("critic", "critic", self._critic, batch="none", repeats=self.config.critic_steps),
+            Phase("critic", "critic", self._critic, batch="same", repeats=self.config.critic_steps),
             Phase("generator", "generator", self._actor, batch="none", when=self._fits),
         )
 
@@ -126,8 +133,8 @@ class Family(BaseFamily[Config]):
 
     def reward(self, networks: Networks, x: Tensor) -> Tensor:
         """r(x), (n,): of the target copy where there is one, else of D as it is now."""
-        judge = networks["target" if self.config.target_decay else "discriminator"]
-        return F.logsigmoid(judge(x)) if self.config.reward == "log_probability" else judge(x)
+        logits = networks["target" if self.config.target_decay else "discriminator"](x)
+        return F.logsigmoid(logits) if self.config.reward == "log_probability" else logits
 
     def _discriminator(self, turn: Turn) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -138,11 +145,18 @@ class Family(BaseFamily[Config]):
 
     def _critic(self, turn: Turn) -> dict[str, Tensor]:
         with torch.no_grad():
-            x = turn.networks["generator"](turn.latents["z"])
+            samples = turn.networks["generator"](turn.latents["z"])
+            x = torch.cat([samples, self._between(turn, samples)]) if self.config.off_policy else samples
             reward = self.reward(turn.networks, x)
-        error = (turn.networks["critic"](x) - reward).square().mean()
-        spread = reward.var(unbiased=False).clamp(min=1e-12)
-        return {"total": error, "loss": error, "reward": reward.mean(), "fit": (1 - error.detach() / spread)}
+        errors = (turn.networks["critic"](x) - reward).square()
+        total, own, of_own = errors.mean(), errors[: len(samples)].mean(), reward[: len(samples)]
+        spread = of_own.var(unbiased=False).clamp(min=1e-12)
+        return {"total": total, "loss": total, "reward": of_own.mean(), "fit": 1 - own.detach() / spread}
+
+    def _between(self, turn: Turn, samples: Tensor) -> Tensor:
+        """Images anywhere on the lines from samples to real ones."""
+        share = torch.rand((len(samples), 1, 1, 1), generator=turn.generator("between")).to(samples.device)
+        return torch.lerp(samples, _shared.real_of(turn), share)
 
     def _actor(self, turn: Turn) -> dict[str, Tensor]:
         value = turn.networks["critic"](turn.networks["generator"](turn.latents["z"])).mean()

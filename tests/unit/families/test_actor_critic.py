@@ -71,6 +71,31 @@ def test_the_critic_regresses_the_reward_of_samples_and_says_how_well() -> None:
     assert torch.allclose(parts["fit"], 1 - F.mse_loss(found, wanted) / wanted.var(unbiased=False), rtol=1e-4)
 
 
+def test_off_policy_the_critic_learns_from_images_between_samples_and_reals_too() -> None:
+    made = family(off_policy=True)
+    networks = made.build(IMAGES)
+    seen: list[Tensor] = []
+    networks["critic"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    turn = turn_of(made, networks, "critic")
+    (phase,) = (each for each in made.phases() if each.name == "critic")
+    parts = phase.objective(turn)
+    (x,) = seen
+    with torch.no_grad():
+        samples, wanted, found = (
+            networks["generator"](turn.latents["z"]),
+            F.logsigmoid(networks["discriminator"](x)),
+            networks["critic"](x),
+        )
+    real, n = turn.batch["x"], len(samples)
+    assert torch.equal(x[:n], samples)
+    share = (x[n:] - samples).flatten(1).norm(dim=1) / (real - samples).flatten(1).norm(dim=1)
+    assert torch.allclose(samples + share[:, None, None, None] * (real - samples), x[n:], atol=1e-5)
+    assert 0 <= share.min() < share.max() <= 1
+    assert torch.allclose(parts["total"], F.mse_loss(found, wanted))
+    own = F.mse_loss(found[:n], wanted[:n]) / wanted[:n].var(unbiased=False)
+    assert torch.allclose(parts["fit"], 1 - own, rtol=1e-4)
+
+
 def test_the_target_follows_slowly(tmp_path: Path) -> None:
     made = family(target_decay=0.75)
     networks = made.build(IMAGES)
