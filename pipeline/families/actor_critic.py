@@ -53,7 +53,7 @@ class Config(DesignSettings):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "images28": {},
-    "zoo": {"target_decay": 0.9},
+    "zoo": {"target_decay": 0.9, "off_policy": True, "critic_steps": 4, "discriminator": {"lr": 5e-5}},
     "smoke": {"latent": 8, "generator_widths": [16], "discriminator_widths": [16], "target_decay": 0.5},
 }
 
