@@ -100,6 +100,22 @@ def check_planes(family: str, spec: DataSpec, field: str, multiple: int) -> None
         )
 
 
+def check_halvings(family: str, spec: DataSpec, field: str, halvings: int, last: int) -> None:
+    """Refuse images that networks of this many halvings, the last map of which has sides of `last`, cannot see.
+
+    Raises:
+        SettingsError: with the resolution that would do.
+    """
+    multiple = 2**halvings
+    if min(spec.resolution) < last * multiple:
+        written = "×".join(str(axis) for axis in spec.resolution)
+        raise SettingsError(
+            f"families.{family}.halvings: {halvings} need sides of {last * multiple} or more, and the data is "
+            f"{written}; set fewer, or {_geometry.resize_to((last * multiple,) * 2, multiple)}"
+        )
+    check_planes(family, spec, field, multiple)
+
+
 def field_of(batch: Batch, name: str, family: str) -> Tensor:
     """The batch's field (n, …).
 

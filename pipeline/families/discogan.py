@@ -22,8 +22,7 @@ from pipeline.contract import (
     Turn,
     scheduled_value,
 )
-from pipeline.errors import SettingsError
-from pipeline.families import _geometry, _shared, _translation
+from pipeline.families import _shared, _translation
 from pipeline.families._adversarial import AugmentingFamily
 from pipeline.families._choices import LossChoice
 from pipeline.families._settings import LossSettings
@@ -124,14 +123,7 @@ class Family(AugmentingFamily[Config]):
 
     def check(self, spec: DataSpec) -> None:
         _shared.check_modality(self.name, "image", spec)
-        multiple = 2**self.config.halvings
-        if min(spec.resolution) < LAST * multiple:
-            written = "×".join(str(axis) for axis in spec.resolution)
-            raise SettingsError(
-                f"families.{self.name}.halvings: {self.config.halvings} need sides of {LAST * multiple} or more, and "
-                f"the data is {written}; set fewer, or {_geometry.resize_to((LAST * multiple,) * 2, multiple)}"
-            )
-        _translation.check_planes(self.name, spec, "unpaired", multiple)
+        _translation.check_halvings(self.name, spec, "unpaired", self.config.halvings, LAST)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)

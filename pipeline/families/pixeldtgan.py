@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contract import Family as BaseFamily
 from pipeline.contract import LatentSpec, Networks, Optimiser, Phase, Player, Resizing, Turn
-from pipeline.errors import SettingsError
-from pipeline.families import _geometry, _shared, _translation
+from pipeline.families import _shared, _translation
 from pipeline.families._settings import DesignSettings
 from pipeline.families._shared import Canon
 from pipeline.networks.architectures.pixeldtgan import LAST, Converter, DomainDiscriminator
@@ -92,14 +91,7 @@ class Family(BaseFamily[Config]):
 
     def check(self, spec: DataSpec) -> None:
         _shared.check_modality(self.name, "image", spec)
-        multiple = 2**self.config.halvings
-        if min(spec.resolution) < LAST * multiple:
-            written = "×".join(str(axis) for axis in spec.resolution)
-            raise SettingsError(
-                f"families.{self.name}.halvings: {self.config.halvings} need sides of {LAST * multiple} or more, and "
-                f"the data is {written}; set fewer, or {_geometry.resize_to((LAST * multiple,) * 2, multiple)}"
-            )
-        _translation.check_planes(self.name, spec, "pair", multiple)
+        _translation.check_halvings(self.name, spec, "pair", self.config.halvings, LAST)
 
     def build(self, spec: DataSpec) -> dict[str, nn.Module]:
         self.check(spec)
