@@ -124,13 +124,16 @@ def _torch(path: Path) -> dict[str, Tensor]:
 
     Raises:
         UserError: if it holds anything but plain tensors by name, or cannot be read.
-    """  # noqa: DOC501  # what else is raised is caught here
+    """
     try:
         if zips.is_zip(path):
             # torch stores its members plain: a packed one would unpack to any size.
             told = sum(info.file_size for info in zips.members(path, zips.STORED))
             if told > path.stat().st_size:
-                raise Damaged(f"its members say that they hold {told} bytes, more than the file has")
+                raise UserError(
+                    f"{path} cannot be read as a PyTorch state dict (its members say that they hold {told} bytes, more "
+                    "than the file has)"
+                )
         with reading(), warnings.catch_warnings():
             # Of pickles by other writers: they are read, or refused, all the same.
             warnings.simplefilter("ignore")

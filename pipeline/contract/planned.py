@@ -22,7 +22,10 @@ def planned(family: AnyFamily, spec: DataSpec) -> dict[str, nn.Module]:
     Raises:
         UserError: if its settings ask for more tensors than networks have, which would take minutes, or for tensors of
             more numbers than can be counted.
-    """  # noqa: DOC501  # what else is raised is caught here
+        RuntimeError: whatever else building raises,
+        TypeError: likewise,
+        OverflowError: likewise.
+    """
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), _bounded():
             return dict(family.build(spec))

@@ -55,7 +55,7 @@ class Cut:
             raise Rejected("too few frames", f"{there}, and {self.last + 1} are needed")
 
     def check_pixels(self, frames: int, height: int, width: int) -> None:
-        """Reject a clip of which more would be decoded than is allowed."""
+        """Reject a clip that would decode to more pixels than is allowed."""
         if frames * height * width > self.most:
             raise Rejected("too many pixels", f"{frames} frames of {height}×{width}, allowed are {self.most}")
 

@@ -172,7 +172,7 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
 
     Raises:
         UserError: if there are none, or one of them is broken.
-    """  # noqa: DOC501  # what else is raised is caught here
+    """
     files: list[tuple[Path, Problem | None]] = [(path, None)]
     if path.is_dir():
         found = listing.listed(path, kinds.IMAGES).items
@@ -191,9 +191,9 @@ def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels,
     )
     pictures: list[Pixels] = []
     for file, problem in files[: config.limit]:
+        if problem is not None:
+            raise UserError(f"images: {file} cannot be read: {': '.join(filter(None, problem))}")
         try:
-            if problem is not None:
-                raise Rejected(*problem)
             pictures.append(fit(decode(regular.read(file, settings.max_bytes), settings.limits), settings))
         except Rejected as error:
             why = ": ".join(filter(None, (error.reason, error.detail)))

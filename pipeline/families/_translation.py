@@ -101,7 +101,7 @@ def check_planes(family: str, spec: DataSpec, field: str, multiple: int) -> None
 
 
 def check_halvings(family: str, spec: DataSpec, field: str, halvings: int, last: int) -> None:
-    """Refuse images that networks of this many halvings, the last map of which has sides of `last`, cannot see.
+    """Refuse images too small for networks that halve so often and end with a map of `last` by `last`.
 
     Raises:
         SettingsError: with the resolution that would do.

@@ -240,7 +240,7 @@ def require_subfolder(folder: str, name: str, where: str, links: Links) -> None:
 
 
 def require_apart(folder: str, one: str, other: str, where: str) -> None:
-    """Refuse two sub-folders of which one is, or holds, the other, however they are written.
+    """Refuse two sub-folders that are one folder, or lie within each other, however they are written.
 
     Raises:
         SettingsError: about the key `where`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -73,15 +74,15 @@ class Table:
     label_place: int
 
 
-class TextRows:
+class TextRows(ABC):
     """Rows of text: the names of the columns, and as often as it is asked all rows below them."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
+    @abstractmethod
     def read(self) -> Iterator[Sequence[str]]:
         """The names, then the rows."""
-        raise NotImplementedError
 
 
 def read(rows: TextRows, config: TableSettings) -> Table:

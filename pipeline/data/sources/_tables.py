@@ -93,14 +93,14 @@ def labels(path: Path, column: str) -> list[int | str | None]:
 
     Raises:
         UserError: if the file is damaged.
-    """  # noqa: DOC501  # what else is raised is caught here
+    """
     found: list[int | str | None] = []
     with opened(path, path.stat().st_size) as file:
         rows = int(file.metadata.num_rows)
         for batch in file.iter_batches(batch_size=TEXT_ROWS, columns=[column], use_threads=False):
             found += batch.column(0).to_pylist()
-        if len(found) != rows:
-            raise Damaged(f"it holds {len(found)} rows and says {rows}")
+    if len(found) != rows:
+        raise UserError(f"{path} is damaged (it holds {len(found)} rows and says {rows}); fetch it again")
     return found
 
 

@@ -25,9 +25,9 @@ WAYS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x5d\0\0": "x
 GLOBAL = 64  # entries of headers that hold for all members after them: each member gets a copy
 
 
-def too_large(path: str, max_bytes: int) -> UserError:
+def too_large(path: str, max_bytes: int) -> str:
     """What is said of an archive that holds more than it may."""
-    return UserError(f"{path} unpacks to more than {max_bytes} bytes; if you trust it, raise max_unpacked_bytes")
+    return f"{path} unpacks to more than {max_bytes} bytes; if you trust it, raise max_unpacked_bytes"
 
 
 def members(
@@ -65,13 +65,13 @@ def unpack(path: str, max_bytes: int, file: unpacked.Writer) -> None:
     Raises:
         UserError: where that is more than `max_bytes`.
         OSError and others: what those that unpack raise for damaged data.
-    """  # noqa: DOC501  # `too_large` is a UserError
+    """
     written = 0
     with Path(path).open("rb") as raw, _unpacked(raw) as plain:
         while piece := plain.read(_shared.PIECE):
             written += len(piece)
             if written > max_bytes:
-                raise too_large(path, max_bytes)
+                raise UserError(too_large(path, max_bytes))
             file.write(piece)
 
 
@@ -177,7 +177,7 @@ class _Stream:
             size -= len(piece)
             self._place += len(piece)
             if self._place > self._max_bytes:
-                raise too_large(self._path, self._max_bytes)
+                raise UserError(too_large(self._path, self._max_bytes))
         return b"".join(pieces)
 
     def tell(self) -> int:
@@ -188,7 +188,7 @@ class _Stream:
             raise Damaged("it leads back to what was read")
         if self._plain and place > self._place:
             if place > self._max_bytes:
-                raise too_large(self._path, self._max_bytes)
+                raise UserError(too_large(self._path, self._max_bytes))
             self._place = self._unpacked.seek(place)
         while self._place < place and self._take(min(place - self._place, _shared.PIECE)):
             pass

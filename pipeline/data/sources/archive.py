@@ -195,7 +195,7 @@ class Source(DataSource[Config]):
 
         Raises:
             SettingsError: if `labels` names neither a file nor a member that can be read.
-        """  # noqa: DOC501  # what else is raised is caught here
+        """
         config = self.config
         if config.labels in WORDS:
             return _Table(DATASET, self._dataset) if self._dataset else None
@@ -209,12 +209,13 @@ class Source(DataSource[Config]):
                 f"ingest.source.labels: '{config.labels}' is neither a file (paths are relative to {Path.cwd()}) nor a "
                 f"member of {config.path}"
             )
+        about = f"ingest.source.labels: {member.name} of {config.path}"
+        if member.problem is not None:
+            raise SettingsError(f"{about}: {member.problem[0]}")
         try:
-            if member.problem is not None:
-                raise Rejected(*member.problem)
             data = _members.read(Path(config.path), member.place, self._caps, Limits(config.max_labels_bytes))
         except Rejected as error:
-            raise SettingsError(f"ingest.source.labels: {member.name} of {config.path}: {error.reason}") from None
+            raise SettingsError(f"{about}: {error.reason}") from None
         return _Table(member.name, _labels.parsed(data, f"{member.name} of {config.path}"))
 
     @functools.cached_property

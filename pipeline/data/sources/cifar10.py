@@ -211,10 +211,10 @@ class _Archive:
 
         Raises:
             UserError: if the archive holds more than is read.
-        """  # noqa: DOC501  # `too_large` is a UserError
+        """
         self.left -= member.size + tarfile.BLOCKSIZE
         if self.left < 0:
-            raise _tar.too_large(self.path, self.max_bytes)
+            raise UserError(_tar.too_large(self.path, self.max_bytes))
         name = PurePosixPath(member.name)
         problem = _problem(member, name)
         if problem:

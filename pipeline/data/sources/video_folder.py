@@ -25,7 +25,7 @@ from pipeline.errors import Rejected
 from pipeline.natural import natural
 from pipeline.types import Modality
 
-TRIED = 8  # clips of which one has to be good for the shape to be known beforehand
+TRIED = 8  # clips that are opened to learn the shape before ingest, until one is good
 
 
 class Config(FolderSettings):
@@ -41,7 +41,7 @@ class Config(FolderSettings):
     skip: int = Field(default=0, ge=0, le=100_000, description="frames left out at the beginning")
     frame_width: int | None = Field(default=None, ge=1, description="of strips; null: frames are as wide as high")
     max_clip_pixels: int = Field(
-        default=most.CLIP_PIXELS, ge=1, description="clips of which more pixels would be decoded are rejected"
+        default=most.CLIP_PIXELS, ge=1, description="a clip that decodes to more pixels is rejected"
     )
 
 

@@ -24,7 +24,7 @@ from pipeline.storage import arrays
 from pipeline.types import Modality
 
 Side = Annotated[int, Field(ge=1, le=1024)]
-TRIED = 8  # files of which one has to be good for the shape to be known beforehand
+TRIED = 8  # files that are opened to learn the shape before ingest, until one is good
 
 
 class Config(FolderSettings):
