@@ -89,9 +89,6 @@ LIMITS = {
     "DOWNLOAD_BYTES": Limit(1 * GIB, "bytes", "one download"),
     # Of shards and what travels between machines.
     "SHARD_MEMBER_BYTES": Limit(1 * GIB, "bytes", "one member of a shard, decoded"),
-    "PARCEL_BYTES": Limit(
-        4 * GIB, "bytes", "one parcel of a source's items on its way to a cluster, and their listing"
-    ),
     # Of registered and served models.
     "CODE_FILES": Limit(1000, "files", "the code that travels with a registered model"),
     "CODE_BYTES": Limit(4 * MIB, "bytes", "the same, of all files together"),
@@ -148,7 +145,6 @@ TENSORS_HEADER_BYTES = LIMITS["TENSORS_HEADER_BYTES"].value
 ZIP_TABLE_BYTES = LIMITS["ZIP_TABLE_BYTES"].value
 DOWNLOAD_BYTES = LIMITS["DOWNLOAD_BYTES"].value
 SHARD_MEMBER_BYTES = LIMITS["SHARD_MEMBER_BYTES"].value
-PARCEL_BYTES = LIMITS["PARCEL_BYTES"].value
 CODE_FILES = LIMITS["CODE_FILES"].value
 CODE_BYTES = LIMITS["CODE_BYTES"].value
 TEXTS_BYTES = LIMITS["TEXTS_BYTES"].value

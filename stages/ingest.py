@@ -11,6 +11,7 @@ from pipeline.cluster.tasks.carried import carried
 from pipeline.cluster.training import resources
 from pipeline.dag import outside, runner
 from pipeline.data import columns, listing, notes, packing
+from pipeline.data.opening import open_source
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
 from pipeline.preflight.fits import after_ingest
@@ -19,7 +20,7 @@ from pipeline.run.addresses import resolve
 
 
 def main(params: Params, project: runner.Project) -> None:
-    source = outside.source(params)
+    source = open_source(params.ingest)
     before_ingest(params, source)
     out = project.artefact("shards")
     run = params.run

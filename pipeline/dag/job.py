@@ -23,7 +23,6 @@ from pipeline import own_plugins, streams
 from pipeline import params as whole
 from pipeline.dag import digests, journal, layout, outside
 from pipeline.dag.remote import ARTEFACTS, CODE, ENDED, copy_code
-from pipeline.data import parcels
 from pipeline.errors import UserError
 from pipeline.settings import override
 from pipeline.storage import files, yaml_text
@@ -50,9 +49,6 @@ def main(storage: str, ticket: str, sha256: str) -> int:
         print(f"{stage}: the code that arrived is not the code that was sent; submit it again", file=sys.stderr)
         return layout.DRIFTED
     told = {layout.INPUTS: str(asked["inputs"])}
-    if asked["source"]:
-        told[outside.SOURCE] = str(root / "outside" / "source")
-        parcels.receive(store, str(asked["source"]), root / "outside" / "source")
     entries, begun = root / "journal.jsonl", time.monotonic()
     job = root.name
     journal.write(entries, "job", job=job, stage=stage, lineage=asked["lineage"])

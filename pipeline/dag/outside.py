@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
 from pipeline import watched
-from pipeline.data import parcels
 from pipeline.data.opening import open_source
-from pipeline.data.source import DataSource
 from pipeline.params import Params
-from pipeline.preflight.items import before_ingest
 from pipeline.settings import home
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.store import Store
 
 ACCOUNT = ".json"
-SOURCE = "ZEROSUM_SOURCE"  # of a job: the folder with its source, if that came along
 
 
 def sent(store: Store, params: Params, stage: str) -> dict[str, str]:
     """By dotted setting, the bundles of its files that are on this machine; others the cluster may have itself."""
-    if stage == "ingest":  # its items travel, and not its files
+    if stage == "ingest":  # the cluster sees its files, or the stage is no job (`source_is_here_alone`)
         return {}
     here = {setting: path for setting, path in watched.named(params, stage).items() if path.is_file()}
     return {setting: store.push(path.parent, _with_account(path)) for setting, path in here.items()}
@@ -32,32 +27,6 @@ def received(store: Store, bundles: dict[str, str], folder: Path) -> dict[str, s
     """The settings as they are where the job runs: each file under `folder`, by the name that it had."""
     found = {setting: store.pull(key, folder / setting) for setting, key in bundles.items()}
     return {setting: str(max(paths, key=_is_no_account)) for setting, paths in found.items()}
-
-
-def sent_source(store: Store, params: Params, stage: str) -> str:
-    """What `ingest` reads, as `parcels.receive` asks for it: where its files are on this machine alone.
-
-    Raises:
-        UserError: before anything is sent, if settings and data do not fit each other.
-    """
-    if stage != "ingest" or not source_is_here_alone(params):
-        return ""
-    before_ingest(params)
-    print(f"sending the items of {params.ingest.source['name']} ", end="", flush=True)
-
-    def progress(sent: int, of: int) -> None:
-        print("." if sent < of else f". {of:,}", end="", flush=True)
-
-    try:
-        return parcels.send(open_source(params.ingest), params.ingest, store, progress)
-    finally:
-        print(flush=True)
-
-
-def source(params: Params) -> DataSource[Any]:
-    """What `ingest` reads: as its settings say, or as it came along with this job."""
-    opened, folder = open_source(params.ingest), os.environ.get(SOURCE)
-    return parcels.Parcelled(opened, folder) if folder else opened
 
 
 def written_out(params: Params) -> dict[str, Any]:
@@ -79,7 +48,10 @@ def source_is_here(params: Params) -> bool:
 
 
 def source_is_here_alone(params: Params) -> bool:
-    """Whether no job sees them: no folder is shared, or a path is of this project, and a job's project is another."""
+    """Whether no job sees them: no folder is shared, or a path is of this project, and a job's project is another.
+
+    Then `ingest` is no job: it is done on this machine.
+    """
     found = _files_of_source(params)
     return bool(found) and (is_remote(params.run.storage) or any(not path.is_absolute() for path in found))
 

@@ -35,6 +35,11 @@ ENDED = "the sha256 of the job's end:"  # with it, the last line of a job's log
 END = re.compile(rf"^{re.escape(ENDED)} ([0-9a-f]{{64}})$", re.MULTILINE)
 
 
+def stays(params: Params, stage: str) -> bool:
+    """Whether a stage is no job, because what it reads is on this machine alone: its outs then go to the cluster."""
+    return stage == "ingest" and outside.source_is_here_alone(params)
+
+
 def run(params: Params, project: layout.Project, address: Address) -> None:
     """Have the stage done by a job, new or found again, and put its outs in their places.
 
@@ -52,10 +57,9 @@ def run(params: Params, project: layout.Project, address: Address) -> None:
     needed = [dep for dep in made if not dep.startswith(f"{ARTEFACTS}/{digests.FOLDER}/")]
     inputs = store.push(project.root, needed) if needed else ""
     files_sent = outside.sent(store, params, project.stage)
-    source = outside.sent_source(store, params, project.stage)
     settings = layout.own_settings(params.raw, project.root, project.stage)
     identity = {"settings": settings, "code": project.code_sha256, "stage": project.stage}
-    sent = {"inputs": inputs, "outside": files_sent, "source": source}
+    sent = {"inputs": inputs, "outside": files_sent}
     name = f"zerosum-{project.stage}-{files.sha256_json({**identity, **sent})[:16]}"
     job = _found(jobs, store, name) or _submitted(jobs, store, name, sent, params, project)
     with Recording(store, job, project.root, params.register.experiment) as recording, _asking(jobs, job):
@@ -76,11 +80,11 @@ def run(params: Params, project: layout.Project, address: Address) -> None:
 
 def whose_folders(params: Params, stage: str) -> str:
     """What explains a refusal where the source's files are here: the job does not look for them on this machine."""
-    if stage != "ingest" or outside.source_is_here_alone(params) or not outside.source_is_here(params):
+    if stage != "ingest" or not outside.source_is_here(params):
         return ""
     return (
         " (it looks for the source on the cluster: what an absolute path names must be in a folder that cluster and "
-        "workstation share; by a path relative to the project, it would be sent along)"
+        "workstation share; by a path relative to the project, it would be packed on this machine)"
     )
 
 

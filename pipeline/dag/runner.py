@@ -51,11 +51,16 @@ def run(stage: str, work: Callable[[Params, Project], None]) -> NoReturn:
         if stage != "code":
             digests.check_recorded(params, root, stage)
         seen = _look_outside(params, project)
-        if address.kind == "submit" and stage not in STAY:
-            # By name, so that what only carries a stage elsewhere, MLflow too, is no part of the code it depends on.
-            importlib.import_module("pipeline.dag.remote").run(params, project, address)
-        else:
+        # By name, so that what only carries a stage elsewhere, MLflow too, is no part of the code it depends on.
+        submits = address.kind == "submit" and stage not in STAY
+        remote = importlib.import_module("pipeline.dag.remote") if submits else None
+        if remote is None:
             work(params, project)
+        elif remote.stays(params, stage):
+            print(f"{stage} is done on this machine, as what it reads is here alone")
+            work(params.with_overrides({"run.address": "", "run.storage": ".work"}), project)
+        else:
+            remote.run(params, project, address)
         for what, before, after in (
             ("its code", code, digests.sha256(params, root, stage)),
             ("its settings", settings, own_settings(whole.read(root / "params.yaml"), root, stage)),

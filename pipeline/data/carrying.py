@@ -22,12 +22,15 @@ from pipeline.types import Array, Column, Modality
 Task = TypeVar("Task", ScanTask, PackTask)
 
 
-class StandIn(DataSource[Any]):
-    """What stands for a source where its files are not: it fetches otherwise, and all else is that source's."""
+class Carried(DataSource[Any]):
+    """A source with what it fetched of some entries, or why it could not: to read these it opens no file.
 
-    def __init__(self, source: DataSource[Any]) -> None:
+    All but fetching is done by that source.
+    """
+
+    def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:
         super().__init__(source.given)
-        self._source = source
+        self._source, self._stored = source, stored
         self.fields, self.may_be_empty = source.fields, source.may_be_empty
 
     @property
@@ -59,14 +62,6 @@ class StandIn(DataSource[Any]):
 
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
-
-
-class Carried(StandIn):
-    """A source with what it fetched of some entries, or why it could not: to read these it opens no file."""
-
-    def __init__(self, source: DataSource[Any], stored: dict[Entry, Any]) -> None:
-        super().__init__(source)
-        self._stored = stored
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Carried, (self._source, self._stored)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from processes import Running, examples_seen, finished, stage
 
 from pipeline.assets import inception, save
 from pipeline.formats.shards import Manifest
-from pipeline.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -95,35 +93,23 @@ def test_a_job_whose_shards_stay_in_the_store(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["s3", "shared"])
-def test_files_that_only_the_workstation_has(kind: str, bucket: str, tmp_path: Path) -> None:
-    """Pictures, the extractor's weights and foreign statistics travel with their jobs; pictures go to both nodes."""
-    expected = checkout.copy(tmp_path / "expected", {**OWN_FILES, "ingest.shard_examples": 10})
+def test_files_that_only_the_workstation_has(bucket: str, tmp_path: Path) -> None:
+    """Ingest is done where the pictures are; the extractor's weights and foreign statistics travel with their job."""
+    expected = checkout.copy(tmp_path / "expected", OWN_FILES)
     own_files(expected)
     project = tmp_path / "project"
     shutil.copytree(expected, project, symlinks=True)
     for name in ("ingest", "reference"):
         finished(expected, name)
     credentials = {**objects.CREDENTIALS, "ZEROSUM_CACHE": str(tmp_path / "node")}
-    storage = bucket.replace("/runs", "/own") if kind == "s3" else str(tmp_path / "shared")
     with clusters.cluster(nodes=2, cpus=1, environment=credentials) as cluster:
-        where = {"run.address": cluster.dashboard, "run.storage": storage, "run.num_workers": 2}
-        checkout.configure(project, {**where, "run.spread_from": 0})
+        where = {"run.address": cluster.dashboard, "run.storage": bucket.replace("/runs", "/own")}
+        checkout.configure(project, {**where, "run.num_workers": 2})
         packed = finished(project, "ingest", cluster.environment)
-        done = cluster.tasks("run")
         measured = finished(project, "reference", cluster.environment)
-        # As after the workstation died: what is sent again is known, and so is the job.
-        sent = Store(storage).names("blobs")
-        shutil.rmtree(project / "artifacts/shards")
-        again = finished(project, "ingest", cluster.environment)
-    assert re.search(r"sending the items of image_folder \. 60\nsubmitted the job zerosum-ingest-\w+-1 to", packed)
+    assert "submitted" not in packed
     assert "60 items from image_folder" in packed
-    shards = Manifest.load(project / "artifacts/shards").splits.values()
-    assert sum(done.values()) == 6 + sum(len(split.shards) for split in shards)
-    assert len(done) == 2, done
     assert "submitted the job zerosum-reference-" in measured
-    assert "it was done by the job zerosum-ingest-" in again
-    assert Store(storage).names("blobs") == sent
     assert not list((tmp_path / "node").glob("jobs/*")), "what came along is gone with its job"
     assert checkout.hashes(project, "shards", "reference") == checkout.hashes(expected, "shards", "reference")
     card = json.loads((project / "artifacts/reference/reference.json").read_text())

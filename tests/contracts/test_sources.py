@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from pipeline import plugins
-from pipeline.data import carrying, packing, parcels
+from pipeline.data import carrying, packing
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Limits
 from pipeline.errors import Rejected, SettingsError
 from pipeline.settings import Settings
-from pipeline.storage.store import Store
 
 ROOM = "data.sources"
 
@@ -92,28 +91,6 @@ def test_unknown_keys_are_refused(name: str, tmp_path: Path) -> None:
         plugins.configure(
             ROOM, {"name": name, **plugins.class_of(ROOM, name).example(tmp_path), "colour": 1}, "ingest.source"
         )
-
-
-@pytest.mark.slow
-def test_it_is_packed_where_only_what_was_sent_of_it_is(source: DataSource[Any], tmp_path: Path) -> None:
-    """By way of a store, items that cannot be used too; shards, rejects and manifest have the same bytes."""
-    settings = IngestSettings(max_rejected_fraction=1, shard_examples=1, holdout_fraction=0, empty_classes="drop")
-    store = Store(str(tmp_path / "store"))
-    packing.pack(source, settings, tmp_path / "here")
-    told: list[tuple[int, int]] = []
-    listing = parcels.send(source, settings, store, lambda *numbers: told.append(numbers))
-    shape, classes, entries = source.native_shape(), source.expected_classes(), list(source.entries())
-    (tmp_path / "data").rename(tmp_path / "away")
-    parcels.receive(store, listing, tmp_path / "arrived")
-    there = parcels.Parcelled(source, str(tmp_path / "arrived"))
-    there.check()
-    assert (there.native_shape(), there.expected_classes(), there.entries()) == (shape, classes, entries)
-    assert len(pickle.dumps(there)) < 1000
-    packing.pack(pickle.loads(pickle.dumps(there)), settings, tmp_path / "afar")
-    here, afar = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("here", "afar"))
-    assert any(name.endswith(".tar") for name in here)
-    assert afar == here
-    assert told == [(len(entries), len(entries))]
 
 
 @pytest.mark.slow

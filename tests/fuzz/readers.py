@@ -29,9 +29,9 @@ from safetensors.torch import save
 
 from pipeline import params
 from pipeline.assets import inception
-from pipeline.data import clips, images, parcels, voxels, waves
+from pipeline.data import clips, images, voxels, waves
 from pipeline.data.batches import Reader as Shards
-from pipeline.data.source import Entry, Limits
+from pipeline.data.source import Limits
 from pipeline.data.sources import (
     _captions,
     _labels,
@@ -410,52 +410,6 @@ def _pickle(data: bytes, folder: Path) -> None:
     inception.read(path)
 
 
-class _Source(image_folder.Source):
-    pass
-
-
-@cache
-def items() -> tuple[bytes, ...]:
-    values = (b"bytes" * 9, ("text", 3, (None, b"x")), np.ones((2, 3), np.float32), Rejected("broken", "why"))
-    return tuple(parcels._packed(value) for value in values)
-
-
-NAME = "ab" * 32
-
-
-def _parcelled(folder: Path) -> parcels.Parcelled:
-    return parcels.Parcelled(_Source(image_folder.Config(folder=".")), str(folder))
-
-
-def _item(data: bytes, folder: Path) -> None:
-    row = ("a/1.png", "a/1.png", "a", None, False, (0, 0, len(data)))
-    (folder / parcels.LISTING).write_bytes(parcels._packed(((None, None, ("a",), ("a",), ()), [NAME], [row])))
-    (folder / NAME).write_bytes(data)
-    parcels._known.cache_clear()
-    source = _parcelled(folder)
-    source.fetch(source.entries()[0], Limits())
-
-
-@cache
-def listings() -> tuple[bytes, ...]:
-    rows = [(f"a/{number}", f"a/{number}", "a", None, False, (0, number, 1)) for number in range(5)]
-    bad = ("b", (1, 2), None, ("broken", "why"), True, (0, 5, 0))
-    return (
-        parcels._packed((((3, 4, 5), 8000, ("a",), ("a",), (("x", "y"),)), [NAME], [*rows, bad])),
-        parcels._packed(((None, None, (), ()), [], [])),
-    )
-
-
-def _listing(data: bytes, folder: Path) -> None:
-    (folder / parcels.LISTING).write_bytes(data)
-    (folder / NAME).write_bytes(items()[0])
-    parcels._known.cache_clear()
-    source = _parcelled(folder)
-    parcels._listing(folder)
-    for entry in source.entries()[:5]:
-        assert isinstance(entry, Entry)
-
-
 def _params(data: bytes, folder: Path) -> None:
     path = folder / "params.yaml"
     path.write_bytes(data)
@@ -719,8 +673,6 @@ READERS: dict[str, Reader] = {
     "safetensors": Reader(safe, (B, change.tensors), _safe),
     "weights": Reader(safe, (B, change.tensors), _weights),
     "pth": Reader(pickles, (B, change.archive(B)), _pickle),
-    "parcel": Reader(items, (B,), _item),
-    "listing": Reader(listings, (B,), _listing),
     "yaml": Reader(_params_seeds, (B, Y, Y), _yaml_text),
     "params": Reader(_params_seeds, (Y,), _params),
     "best": Reader(bests, (B, Y, Y), _best),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import bombs
 import limited
-import msgpack
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -313,31 +312,6 @@ def test_aliases_as_they_are_written_for_what_stands_twice_are_read_in_a_search_
     assert search.load_best(tmp_path).overrides == {"train.x": [1, 2], "train.y": [1, 2]}
     search.save_best(tmp_path, search.Best({"train.x": shared, "train.y": shared}))
     assert "*" not in (tmp_path / "best.yaml").read_text()
-
-
-def nested(kind: int, depth: int) -> bytes:
-    data = b"\xc0"
-    for _ in range(depth):
-        data = msgpack.packb(msgpack.ExtType(kind, data))
-    return data
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        nested(2, 3000),
-        nested(1, 3000),
-        b"\xdd\xff\xff\xff\xff" * 400,  # a list of 2^32 lists, the first of them of as many …
-        (b"\xdd\x00\x40\x00\x00" * 400).ljust(4 * MIB, b"\xc0"),
-        b"\x91" * 100_000,
-        b"\xdf\xff\xff\xff\xff" * 400,
-        b"\xc7\x08\xff" + b"\xff" * 8,
-        b"\xc9\xff\xff\xff\xff\1" + b"x" * 10,
-    ],
-)
-def test_parcels(tmp_path: Path, data: bytes) -> None:
-    refused(lambda: readers._item(data, tmp_path))
-    refused(lambda: readers._listing(data, tmp_path))
 
 
 @pytest.mark.parametrize("text", [b"[" * MIB, b'{"a":' * MIB, b"9" * 5000, b"[" * 500 + b"]" * 500, b'"\\ud800"'])

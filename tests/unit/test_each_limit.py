@@ -29,7 +29,7 @@ from pipeline.assets import inception
 from pipeline.cli import generate
 from pipeline.contract import AnyFamily, Resizing
 from pipeline.contract.planned import planned
-from pipeline.data import clips, images, kinds, listing, parcels, regular, unpacked, voxels, waves
+from pipeline.data import clips, images, kinds, listing, regular, unpacked, voxels, waves
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import Limits
 from pipeline.data.sources import (
@@ -560,14 +560,6 @@ def shard_member_bytes(folder: Path, beyond: int) -> object:
     if "are read" in str(raised.value):
         raise raised.value
     return None
-
-
-@tries
-def parcel_bytes(folder: Path, beyond: int) -> object:
-    row = ("a", "a", None, None, False, (0, 0, limits.PARCEL_BYTES + beyond))
-    (folder / parcels.LISTING).write_bytes(parcels._packed(((None, None, (), ()), ["ab" * 32], [row])))
-    parcels._known.cache_clear()
-    return parcels._known(str(folder))
 
 
 @pytest.mark.parametrize("name", [name for name in LIMITS if name not in SERVED])

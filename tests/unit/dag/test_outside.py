@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
+import checkout
 import numpy as np
-import objects
 import pytest
 from PIL import Image
+from processes import finished
 
 from pipeline import params as whole
 from pipeline.dag import outside, remote
-from pipeline.data import packing, parcels
-from pipeline.errors import SettingsError
 from pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -38,71 +37,45 @@ def settings(overrides: dict[str, Any]) -> whole.Params:
     return whole.load(ROOT / "params.yaml").with_overrides(overrides)
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with objects.s3() as uri:
-        yield uri
-
-
-@pytest.mark.parametrize("kind", [pytest.param("s3", marks=pytest.mark.slow), "shared"])
-def test_a_source_that_only_this_machine_has_travels(
-    kind: str,
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
-) -> None:
-    """Into a shared folder too, where its path is one of this project."""
-    storage = str(request.getfixturevalue("bucket")) if kind == "s3" else str(here / "shared")
-    chance = np.random.default_rng(0)
-    for number in range(20):
-        path = here / "pictures" / f"class-{number % 2}" / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
-    chosen = {"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage}
-    params, store = settings(chosen), Store(storage)
-    packing.ingest(params.ingest, here / "shards")
-    listing = outside.sent_source(store, params, "ingest")
-    assert capsys.readouterr().out == "sending the items of image_folder . 20\n"
-    parcels.receive(store, listing, here / "job")
-    (here / "pictures").rename(here / "elsewhere")
-    monkeypatch.setenv(outside.SOURCE, str(here / "job"))
-    packing.ingest(params.ingest, here / "afar", source=outside.source(params))
-    assert (here / "afar/manifest.json").read_bytes() == (here / "shards/manifest.json").read_bytes()
-
-
 @pytest.mark.parametrize(
-    ("stage", "storage", "source"),
+    ("stage", "storage", "source", "stays"),
     [
-        pytest.param("ingest", S3, {"name": "image_folder", "folder": "of-the-head"}, id="files of the cluster"),
-        pytest.param("ingest", S3, {"name": "digits"}, id="a source without files"),
-        pytest.param("ingest", "work", {"name": "image_folder", "folder": "/"}, id="a shared folder"),
-        pytest.param("train", S3, {"name": "image_folder", "folder": "pictures"}, id="another stage"),
+        pytest.param("ingest", S3, {"name": "image_folder", "folder": "pictures"}, True, id="files of this machine"),
+        pytest.param("ingest", "work", {"name": "image_folder", "folder": "pictures"}, True, id="of this project"),
+        pytest.param("ingest", "work", {"name": "image_folder", "folder": "/"}, False, id="a shared folder"),
+        pytest.param("ingest", S3, {"name": "image_folder", "folder": "of-the-head"}, False, id="files of the cluster"),
+        pytest.param("ingest", S3, {"name": "digits"}, False, id="a source without files"),
+        pytest.param("train", S3, {"name": "image_folder", "folder": "pictures"}, False, id="another stage"),
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_nothing_travels(stage: str, storage: str, source: dict[str, Any]) -> None:
-    """Where it did, it would be an error: nobody answers at S3, and there is no picture in the folder."""
-    params = settings({"ingest.source": source, "run.storage": storage})
-    assert outside.sent_source(Store(storage), params, stage) == ""
+def test_ingest_is_no_job_where_only_this_machine_has_its_files(
+    stage: str, storage: str, source: dict[str, Any], stays: bool
+) -> None:
+    assert remote.stays(settings({"ingest.source": source, "run.storage": storage}), stage) is stays
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("here")
-def test_a_source_that_is_not_fit_is_refused_before_it_is_sent(bucket: str) -> None:
-    storage = bucket.replace("/runs", "/unfit")
-    params = settings({"ingest.source": {"name": "image_folder", "folder": "pictures"}, "run.storage": storage})
-    with pytest.raises(SettingsError, match=r"ingest\.source\.folder: 'pictures' is empty"):
-        outside.sent_source(Store(storage), params, "ingest")
-    assert Store(storage).names("blobs") == []
+def test_it_is_done_here_though_stages_are_jobs(tmp_path: Path) -> None:
+    """Nobody answers at the cluster's address."""
+    expected = checkout.copy(tmp_path / "expected", {"ingest.source": {"name": "image_folder", "folder": "pictures"}})
+    chance = np.random.default_rng(0)
+    for number in range(40):
+        path = expected / "pictures" / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    project = tmp_path / "project"
+    shutil.copytree(expected, project, symlinks=True)
+    checkout.configure(project, {"run.address": "http://127.0.0.1:9", "run.storage": S3})
+    for root in (expected, project):
+        finished(root, "ingest")
+    assert checkout.hashes(project, "shards") == checkout.hashes(expected, "shards")
 
 
 @pytest.mark.parametrize(
     ("stage", "folder", "storage", "told"),
     [
         ("ingest", "/", "/shared/work", True),
-        ("ingest", "/", S3, False),
-        ("ingest", "pictures", "/shared/work", False),
         ("ingest", "of-the-head", "/shared/work", False),
         ("train", "pictures", "/shared/work", False),
     ],

@@ -12,11 +12,10 @@ import pytest
 import torch  # noqa: F401 (as in a stage, before Pillow)
 from PIL import Image
 
-from pipeline.data import carrying, packing, parcels, preview
+from pipeline.data import packing, preview
 from pipeline.data.settings import IngestSettings
 from pipeline.data.source import DataSource, Limits
 from pipeline.errors import SettingsError
-from pipeline.storage.store import Store
 from stages import ingest
 
 FOLDERS = ("image_folder", "wav_folder", "paired_folder", "two_folders")
@@ -78,32 +77,6 @@ def test_what_others_leave_is_passed_over_by_every_source(name: str, tmp_path: P
     assert sorted(item for item, _ in source.passed_over()) == [
         *(f"{side}/.DS_Store", f"{side}/.ipynb_checkpoints/", f"{side}/0.txt", f"{side}/Thumbs.db", f"{side}/list.csv")
     ]
-
-
-def test_what_was_passed_over_travels_with_a_source(tmp_path: Path) -> None:
-    folder = fill(tmp_path / "data", *(f"{name}/{number}.png" for name in "ab" for number in range(8)))
-    (folder / "a" / "0.txt").write_text("a caption")
-    settings = IngestSettings(source={"name": "image_folder", "folder": str(folder)})
-    source, store = packing.open_source(settings), Store(str(tmp_path / "store"))
-    listed = parcels.send(source, settings, store, lambda *_: None)
-    parcels.receive(store, listed, tmp_path / "arrived")
-    afar = parcels.Parcelled(source, str(tmp_path / "arrived"))
-    assert afar.passed_over() == carrying.Carried(source, {}).passed_over() == (("a/0.txt", "no image"),)
-    here = packing.ingest(settings, tmp_path / "here")
-    assert packing.ingest(settings, tmp_path / "afar", source=afar) == here
-    assert here.passed_over == {".txt": 1}
-    for name in ("manifest.json", "passed_over.csv"):
-        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "afar" / name).read_bytes()
-
-
-def test_a_listing_of_an_older_version_is_read(tmp_path: Path) -> None:
-    folder = fill(tmp_path / "data", "a/0.png")
-    source = opened("image_folder", folder)
-    rows = (((None, None, ("a",), ("a",)), (), ()),)
-    (tmp_path / "arrived").mkdir()
-    (tmp_path / "arrived" / parcels.LISTING).write_bytes(parcels._packed(rows[0]))
-    afar = parcels.Parcelled(source, str(tmp_path / "arrived"))
-    assert (afar.classes(), afar.passed_over()) == (("a",), ())
 
 
 def test_the_stage_says_it_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data import carrying, images, notes, packing, parcels
+from pipeline.data import carrying, images, notes, packing
 from pipeline.data.settings import IngestSettings
 from pipeline.formats.shards import Manifest
-from pipeline.storage.store import Store
 
 Folder = Callable[..., Path]
 Pack = Callable[..., tuple[Path, Manifest]]
@@ -223,16 +222,11 @@ def test_notes_are_the_same_wherever_items_are_read(folder_of: Folder, tmp_path:
     settings = IngestSettings(
         source=source_of(folder), resolution=[8, 40], resize="stretch", shard_examples=5, max_rejected_fraction=0.1
     )
-    source = packing.open_source(settings)
     here = packing.ingest(settings, tmp_path / "here")
     assert {kind: here.notes[kind]["items"] for kind in ("enlarged", "stretched")} == {"enlarged": 21, "stretched": 21}
     packing.ingest(settings, tmp_path / "carried", map_shards=carried)
-    store = Store(str(tmp_path / "store"))
-    parcels.receive(store, parcels.send(source, settings, store, lambda *_: None), tmp_path / "arrived")
-    packing.ingest(settings, tmp_path / "parcelled", source=parcels.Parcelled(source, str(tmp_path / "arrived")))
-    for out in ("carried", "parcelled"):
-        for name in ("notes.csv", "manifest.json"):
-            assert (tmp_path / out / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), (out, name)
+    for name in ("notes.csv", "manifest.json"):
+        assert (tmp_path / "carried" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
 
 
 def test_a_pair_is_one_item(tmp_path: Path, png: Png, noise: Noise) -> None:
