@@ -23,7 +23,7 @@ import troubled
 from loop_level import Injection
 from processes import Running, alive, examples_seen, name, stage
 
-from pipeline.cluster.training import ray_snapshot, validation
+from pipeline.cluster.training import validation
 
 STAGES = ("ingest", "reference", "tune", "train", "evaluate")
 SAME = ("shards", "reference", "search", "model", "report/metrics.json")
@@ -39,6 +39,7 @@ SETTINGS = {"train.lanes": 4, "train.examples": 6400, "run.collective_timeout": 
 SETTINGS |= {"run.spread_from": 0}  # so that the stages which measure and score have workers too
 WORKERS = ("ray::RayTrainWorker", "ray::_RayTrainWorker")
 AT_WORK = (*WORKERS, "ray::ImplicitFunc", "ray::run", "ray::")
+RECORD = "checkpoint_manager_snapshot.json"  # Ray Train's
 NOBODY = "there was nobody to strike"
 DRIVER = "kill -9 of the driver"
 ENDING = (DRIVER, "SIGINT", "SIGTERM")  # who ends in spite of these had ended before
@@ -175,29 +176,23 @@ def newborn_killed(running: Running, chance: random.Random) -> str:
 def record_torn(running: Running, chance: random.Random) -> str:
     """The driver killed, and what Ray wrote down of the run damaged: its record, or a checkpoint that it names."""
     scratch = running.project / ".work"
-    found = awaited(running, lambda: list(scratch.glob(f"train-*/ray/train-*/{ray_snapshot.BACKUP}")))
+    found = awaited(running, lambda: list(scratch.glob(f"train-*/ray/train-*/{RECORD}")))
     if not found:
         return NOBODY
     time.sleep(chance.uniform(0, 2))
     folder = found[0].parent
-    if running.process.poll() is not None or not (folder / ray_snapshot.SNAPSHOT).exists():
+    if running.process.poll() is not None or not found[0].exists():
         return NOBODY  # it ended meanwhile, and nothing was injected
     running.kill()
     running.survivors(70)
-    checkpoint = chance.choice(sorted(folder.glob("checkpoint_*")))
-    victims = {
-        "its record torn": [ray_snapshot.SNAPSHOT],
-        "its record and the copy torn": [ray_snapshot.SNAPSHOT, ray_snapshot.BACKUP],
-        "a checkpoint torn": [f"{checkpoint.name}/{validation.POINTER}"],
-        "a checkpoint gone": [],
-    }
-    what = chance.choice(list(victims))
-    for victim in victims[what]:
-        path = folder / victim
-        path.write_bytes(path.read_bytes()[: chance.randrange(path.stat().st_size)])
-    if not victims[what]:
+    checkpoints = sorted(folder.glob("checkpoint_*"))
+    what = chance.choice(["its record torn", *(["a checkpoint torn", "a checkpoint gone"] if checkpoints else [])])
+    checkpoint = chance.choice(checkpoints or [folder])
+    if what == "a checkpoint gone":
         shutil.rmtree(checkpoint)
-    (folder / "checkpoint_that_nobody_names").mkdir()
+    else:
+        path = found[0] if what == "its record torn" else checkpoint / validation.POINTER
+        path.write_bytes(path.read_bytes()[: chance.randrange(path.stat().st_size)])
     return f"{DRIVER}, {what}"
 
 

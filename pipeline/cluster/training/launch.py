@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 
-from pipeline.cluster.training import ray_snapshot, validation
+from pipeline.cluster.training import validation
 from pipeline.cluster.training.progress_channel import ChannelReporter, ProgressChannel
 from pipeline.cluster.training.resources import use_cuda
 from pipeline.cluster.training.start_watchdog import StartWatchdog, patience, watch
@@ -63,11 +64,12 @@ def train(
     shutil.rmtree(published, ignore_errors=True)
     if experiment.mirror:
         experiment.mirrored().remove(f"{PUBLISHED}.bundle")
-    # The name of a run is that of its scratch, which holds the hash of all that is computed: each start goes on with
-    # what Ray has of the one before.
-    scratch, name = Path(experiment.scratch) / RAY, Path(experiment.scratch).name
+    # A name of its own for each start. Ray (2.60) writes its record of a run in place, so a crash tears it, and a torn
+    # one ends every later start of that name. Nothing of it is needed: checkpoints and scores are our own.
+    scratch, name = Path(experiment.scratch) / RAY, f"{Path(experiment.scratch).name}-{uuid.uuid4().hex[:8]}"
     storage = experiment.mirrored().within(RAY) if experiment.mirror else Store(str(scratch))
-    ray_snapshot.mend(storage, name, reporter.note)
+    for earlier in storage.folders(""):
+        storage.sweep(earlier)
     if run.elastic:
         # A lost node is counted for some seconds more: a group that waits for it is given up, and a smaller one made.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(REGROUP)
@@ -109,7 +111,6 @@ def train(
                 name=name,
                 storage_path=storage.uri,
                 failure_config=FailureConfig(max_failures=run.max_failures),
-                callbacks=[ray_snapshot.backed_up(storage.uri, name)] if scored_beside else [],
             ),
             validation_config=validation.config(experiment.as_json(), cuda) if scored_beside else None,
         )

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.cluster.training import ray_snapshot
 from pipeline.contract import World
 from pipeline.errors import TrainingFailed
 from pipeline.experiment import score_snapshot
@@ -63,7 +62,6 @@ def starter(world: World, scratch: Path) -> beside.Start:
             failure_of(path).unlink(missing_ok=True)
             pointer = scratch / "pointers" / path.stem
             files.write_json(pointer / POINTER, {"snapshot": str(path)})
-            ray_snapshot.seal(pointer)
             checkpoint = train.Checkpoint.from_directory(pointer)
         train.report(
             {},
