@@ -66,7 +66,7 @@ def test_killed_on_the_way_it_ends_in_the_same_bytes(evolved: tuple[Path, str], 
     killed.kill()
     assert not (project / "artifacts" / "search").exists()
     running = stage(project, "tune")
-    running.kill_until("a trial's process died; starting again from the journal", "ray::ImplicitFunc")
+    running.kill_until("a trial's process died; starting again from the journal", "ray::entry_of")
     assert running.wait() == 0, running.output
     assert "readings of a search that was interrupted" in running.output
     assert "Traceback" not in running.output
@@ -96,7 +96,7 @@ def test_a_training_of_that_length_comes_to_the_winners_weights(evolved: tuple[P
 
 @pytest.mark.long
 def test_members_of_two_workers_are_the_same_members(evolved: tuple[Path, str], measured: Path, fork: Any) -> None:
-    """Ray Train inside Ray Tune: one at a time, as the CPUs have room; the same best. Twelve groups of workers."""
+    """Ray Train inside a task: one at a time, as the CPUs have room; the same best. Twelve groups of workers."""
     project = fork(measured, {**POPULATION, "tune.workers_per_trial": 2, "run.concurrent_trials": 1})
     finished(project, "tune", timeout=600)
     assert checkout.hashes(project, "search") == checkout.hashes(evolved[0], "search")

@@ -36,7 +36,7 @@ def search(
     Raises:
         TrainingFailed: if a trial died, or none came to a usable score.
     """
-    from ray.exceptions import RayActorError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
     journal = Journal(scratch / "journal.jsonl", told)
     if journal.entries:
@@ -49,6 +49,7 @@ def search(
         "repeatable": params.tune.mode == "repeatable",
     }
     start = _kind(params.tune)
+    died = (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError)
     deaths = 0
     while True:
         shutil.rmtree(scratch / "ray", ignore_errors=True)
@@ -57,7 +58,7 @@ def search(
         if not errors:
             break
         deaths += 1
-        if not isinstance(errors[0], RayActorError) or deaths > params.run.max_failures:
+        if not isinstance(errors[0], died) or deaths > params.run.max_failures:
             raise TrainingFailed(f"a trial died: {last_line(errors[0])}")
         note("a trial's process died; starting again from the journal")
     shutil.rmtree(scratch / "ray", ignore_errors=True)

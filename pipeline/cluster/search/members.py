@@ -8,7 +8,7 @@ over the line too and adds its own entry; two members never have the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,37 +50,16 @@ def end_of(params: Params, round_: int) -> int:
     return min((round_ + 1) * params.tune.interval, params.tune.examples)
 
 
-def run_member(
-    config: Mapping[str, Any],
-    setup: Mapping[str, Any],
-    known: list[dict[str, Any]],
-    report: Callable[..., None],
-) -> None:
-    """Train to the end of the round and report once; or say again what the journal knows.
+def entry_of(config: Mapping[str, Any], setup: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a member to the end of a round: a line of the journal, which says how that went.
 
     config: `member`, its `line`, the `round`, the examples `seen` before it, and `unhealthy`: status and reason where
         the line has ended, else empty.
-    setup: as of `trial.run_trial`, with the folder of all `trials`; a `semaphore`, if any, lets a few train at once.
+    setup: as of `trial.run_trial`, with the folder of all `trials`.
 
     Raises:
         UserError: if the data is at fault, which no other settings would mend.
     """
-    name, number = name_of(config["line"]), config[ROUND]
-    entry = next((each for each in known if (each["trial"], each["reading"]) == (name, number)), None)
-    if entry is None:
-        semaphore = setup.get("semaphore")
-        if semaphore is not None:
-            semaphore.enter()
-        try:
-            entry = _entry(config, setup)
-        finally:
-            if semaphore is not None:
-                semaphore.leave()
-    report({**entry, ROUND: number + 1})
-
-
-def _entry(config: Mapping[str, Any], setup: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the journal: how the round went."""
     line, number = config["line"], config[ROUND]
     record: Record = {CLOCK: config["seen"]}
     status, reason, objective = "refused", "", "frechet"

@@ -37,7 +37,7 @@ def placed(work: Callable[..., None], params: Params, setup: dict[str, Any], jou
     )
 
 
-def kept(storage: Path, watcher: Any, stop: dict[str, int] | None = None) -> Any:
+def kept(storage: Path, watcher: Any) -> Any:
     """Where Tune has its files, whom it tells, and that the first trial that dies ends it."""
     from ray import tune
 
@@ -46,7 +46,6 @@ def kept(storage: Path, watcher: Any, stop: dict[str, int] | None = None) -> Any
         storage_path=str(storage),
         callbacks=[watcher],
         failure_config=tune.FailureConfig(fail_fast=True),
-        stop=stop,
         verbose=0,
     )
 
@@ -93,12 +92,17 @@ def watching(
             self.ended += 1
             last = trial.last_result
             who, config = called(trial, self.ended)
-            settings = ", ".join(f"{key} {short(value)}" for key, value in config.items())
-            early = "" if last.get("status") != "running" else " (stopped early)"
-            bad = f": {last['reason']}" if last.get("reason") else ""
-            note(f"{who}: score {last.get(METRIC, WORST_SCORE):.4g}{early}{bad}   {settings}")
+            note(ended(who, last, config))
 
     return Watcher()
+
+
+def ended(who: str, last: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """A line where a trial ends, given its last reading and its settings."""
+    settings = ", ".join(f"{key} {short(value)}" for key, value in config.items())
+    early = "" if last.get("status") != "running" else " (stopped early)"
+    bad = f": {last['reason']}" if last.get("reason") else ""
+    return f"{who}: score {last.get(METRIC, WORST_SCORE):.4g}{early}{bad}   {settings}"
 
 
 def short(value: Any) -> str:

@@ -11,12 +11,12 @@ from games import content
 
 from pipeline import params as whole
 from pipeline.cluster.search import members
-from pipeline.cluster.search.members import ROUND, name_of, run_member, schedule_of
+from pipeline.cluster.search.members import ROUND, entry_of, name_of, schedule_of
 from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.contract import LocalWorld, MemoryReporter
 from pipeline.data import packing
 from pipeline.data.batches import Reader
-from pipeline.errors import BrokenArtefact, TrainingFailed
+from pipeline.errors import BrokenArtefact
 from pipeline.experiment import Experiment, fit_and_score
 from pipeline.formats.checkpoint import CheckpointStore
 from pipeline.formats.shards import Manifest
@@ -74,14 +74,10 @@ def setup(data: dict[str, Any], folder: Path, **more: Any) -> dict[str, Any]:
     return {"raw": RAW, "paths": data, "examples": 96, "trials": str(folder / "tune-abc" / "trials"), **more}
 
 
-def leg(line: list[dict[str, Any]], number: int, arranged: dict[str, Any], known: Any = ()) -> dict[str, Any]:
-    """What one round reports."""
-    told: list[dict[str, Any]] = []
+def leg(line: list[dict[str, Any]], number: int, arranged: dict[str, Any]) -> dict[str, Any]:
+    """What one round comes to."""
     config = {"member": line[-1]["member"], "line": line, ROUND: number, "seen": 32 * number, "unhealthy": {}}
-    run_member(config, arranged, list(known), told.append)
-    (entry,) = told
-    assert entry.pop(ROUND) == number + 1
-    return entry
+    return entry_of(config, arranged)
 
 
 def checkpoints(arranged: dict[str, Any], line: list[dict[str, Any]]) -> Path:
@@ -184,29 +180,13 @@ def test_the_newest_checkpoint_before_the_change_is_taken_over(
     assert begun == ["000000000032"]
 
 
-def test_what_the_journal_knows_is_not_trained_again(
-    trained: tuple[dict[str, Any], list[Any]], data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_: Any) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(members, "fit_and_score", never)
-    _, told = trained
-    again = setup(data, tmp_path)
-    assert leg(LINE, 1, again, told) == told[1]
-    with pytest.raises(AssertionError):
-        leg(LINE, 1, again, [told[0], told[2]])
-
-
 # --- what goes wrong --------------------------------------------------------------------------
 
 
 def test_a_line_that_came_to_an_end_says_so_again(data: dict[str, Any], tmp_path: Path) -> None:
-    told: list[dict[str, Any]] = []
     ended = {"status": "collapsed", "reason": "the samples are one"}
     config = {"member": 1, "line": DONOR, ROUND: 1, "seen": 25, "unhealthy": ended}
-    run_member(config, setup(data, tmp_path), [], told.append)
-    (entry,) = told
+    entry = entry_of(config, setup(data, tmp_path))
     assert (entry["status"], entry["reason"], entry[METRIC], entry[CLOCK]) == (*ended.values(), WORST_SCORE, 25)
     assert not Path(setup(data, tmp_path)["trials"]).exists()
 
@@ -222,37 +202,15 @@ def test_what_the_settings_cause_is_a_bad_score(data: dict[str, Any], tmp_path: 
     assert RATE in entry["reason"]
 
 
-class Counting:
-    """A semaphore that says how often it was passed."""
+def test_broken_data_is_no_bad_score(data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the journal it would outlive the mending."""
 
-    def __init__(self) -> None:
-        self.passed: list[str] = []
-
-    def enter(self) -> None:
-        self.passed.append("in")
-
-    def leave(self) -> None:
-        self.passed.append("out")
-
-
-@pytest.mark.parametrize("error", [None, TrainingFailed("failing"), BrokenArtefact("shard 3 is damaged")])
-def test_a_place_at_the_turnstile_is_given_back(
-    error: Exception | None, data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     def fail(*_: Any) -> Any:
-        raise error or TrainingFailed("failing")
+        raise BrokenArtefact("shard 3 is damaged")
 
     monkeypatch.setattr(members, "fit_and_score", fail)
-    semaphore = Counting()
-    arranged = setup(data, tmp_path, semaphore=semaphore)
-    if isinstance(error, BrokenArtefact):
-        # The data's fault: in the journal it would outlive the mending.
-        with pytest.raises(BrokenArtefact):
-            leg(DONOR, 0, arranged)
-    else:
-        known = leg(DONOR, 0, arranged)
-        leg(DONOR, 0, arranged, [known])
-    assert semaphore.passed == ["in", "out"], "what is known needs no place"
+    with pytest.raises(BrokenArtefact):
+        leg(DONOR, 0, setup(data, tmp_path))
 
 
 # --- with an object store -----------------------------------------------------------------------

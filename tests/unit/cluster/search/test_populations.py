@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
 
 from pipeline import params as whole
-from pipeline.cluster.search.members import ROUND, end_of, rounds
-from pipeline.cluster.search.populations import MEMBER, Population
+from pipeline.cluster.search.members import end_of, name_of, rounds
+from pipeline.cluster.search.populations import MEMBER, Population, _trained
 from pipeline.cluster.search.trial import CLOCK, METRIC, WORST_SCORE
 from pipeline.errors import TrainingFailed
+from pipeline.formats.search import Journal
 from pipeline.params import Params
 
 RATE, GAMMA = "families.dcgan.generator.lr", "families.dcgan.penalties.r1.gamma"
@@ -38,43 +35,6 @@ def params(members: int = MEMBERS, seed: int = SEED) -> Params:
     return whole.check({"families": {"dcgan": {"preset": "digits"}}, "train": train, "tune": tune})
 
 
-class Member:
-    """As much of Tune's trial as a scheduler looks at."""
-
-    def __init__(self, number: int) -> None:
-        self.trial_id = f"{random.SystemRandom().getrandbits(32):08x}"  # Tune makes up its own
-        self.config: dict[str, Any] = {MEMBER: number}
-        self.status = Trial.PENDING
-        self.experiment_tag = str(number)
-        keeping = SimpleNamespace(num_to_keep=None)
-        self.run_metadata = SimpleNamespace(checkpoint_manager=SimpleNamespace(checkpoint_config=keeping))
-
-    def set_config(self, config: dict[str, Any]) -> None:
-        self.config = config
-
-    def is_finished(self) -> bool:
-        return self.status == Trial.TERMINATED
-
-
-class Tune:
-    """As much of Tune's controller as a scheduler talks to."""
-
-    search_alg = None
-
-    def __init__(self, members: int) -> None:
-        self.trials = [Member(number) for number in range(members)]
-
-    def get_trials(self) -> list[Member]:
-        return self.trials
-
-    def get_live_trials(self) -> list[Member]:
-        return [trial for trial in self.trials if not trial.is_finished()]
-
-    def pause_trial(self, trial: Member, should_checkpoint: bool) -> None:
-        assert not should_checkpoint, "Ray keeps no weights of ours"
-        trial.status = Trial.PAUSED
-
-
 def score(config: dict[str, Any], number: int) -> dict[str, Any]:
     """Each round under settings far from (1e-3, 1) adds to the distance, and weights remember."""
     line, distance = config["line"], 0.0
@@ -84,55 +44,28 @@ def score(config: dict[str, Any], number: int) -> dict[str, Any]:
     return {METRIC: distance / number, "status": "finished" if number == ROUNDS else "running", "reason": ""}
 
 
-def play(
-    order: random.Random, workers: int, scores: Any = score, members: int = MEMBERS, seed: int = SEED
-) -> Population:
-    """Chance picks who comes in next among at most `workers` that train."""
-    asked = params(members, seed)
-    tune, said = Tune(members), []
-    scheduler: Any = Population(asked, said.append)
-    for trial in tune.trials:
-        scheduler.on_trial_add(tune, trial)
-    running: list[Member] = []
-    while tune.get_live_trials():
-        chosen = scheduler.choose_trial_to_run(tune) if len(running) < workers else None
-        if chosen is not None:
-            chosen.status = Trial.RUNNING
-            running.append(chosen)
-            continue
-        trial = running.pop(order.randrange(len(running)))
-        number = trial.config[ROUND] + 1
-        result = {ROUND: number, CLOCK: end_of(asked, number - 1), **scores(trial.config, number)}
-        if number == rounds(asked):
-            trial.status = Trial.TERMINATED
-            scheduler.on_trial_complete(tune, trial, result)
-            continue
-        assert scheduler.on_trial_result(tune, trial, result) == TrialScheduler.NOOP
-        assert trial.status == Trial.PAUSED
-    assert len([line for line in said if line.startswith("round ")]) == ROUNDS - 1
-    return scheduler
+def play(scores: Any = score, members: int = MEMBERS, seed: int = SEED) -> Population:
+    asked, said = params(members, seed), list[str]()
+    population = Population(asked)
+    for number in range(1, rounds(asked) + 1):
+        results = [{CLOCK: end_of(asked, number - 1), **scores(config, number)} for config in population.configs()]
+        said.append(population.compare(results))
+    assert [line.partition(" of")[0] for line in said] == [*(f"round {n}" for n in range(1, ROUNDS)), ""]
+    return population
 
 
-def outcome(scheduler: Population) -> tuple[Any, ...]:
-    assert scheduler.complete
-    return scheduler.best(), scheduler.rows(), scheduler.readings()
+def outcome(population: Population) -> tuple[Any, ...]:
+    return population.best(), population.rows(), population.readings()
 
 
-IN_TURN = outcome(play(random.Random(0), workers=1))
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=30)
-@given(st.randoms(use_true_random=False), st.integers(1, MEMBERS + 1))
-def test_neither_order_nor_room_changes_anything(order: random.Random, workers: int) -> None:
-    assert outcome(play(order, workers)) == IN_TURN
+IN_TURN = outcome(play())
 
 
 def test_no_chance_but_the_counted_is_used() -> None:
     before = random.getstate()
-    play(random.Random(0), workers=4)
+    assert outcome(play()) == IN_TURN
     assert random.getstate() == before
-    assert outcome(play(random.Random(0), workers=4, seed=2)) != IN_TURN
+    assert outcome(play(seed=2)) != IN_TURN
 
 
 def test_at_each_round_the_worst_quarter_takes_over_from_the_best() -> None:
@@ -184,9 +117,7 @@ def test_equal_scores_are_told_apart_by_the_members_numbers() -> None:
     def flat(config: dict[str, Any], number: int) -> dict[str, Any]:
         return {METRIC: 1.0, "status": "finished" if number == ROUNDS else "running", "reason": ""}
 
-    best, _, readings = outcome(play(random.Random(0), 3, flat, members=4))
-    assert outcome(play(random.Random(5), 2, flat, members=4)) == (best, _, readings)
-    assert best.trial == 1
+    assert outcome(play(flat, members=4))[0].trial == 1
 
 
 def failing(members: set[int], until: int = ROUNDS) -> Any:
@@ -204,7 +135,7 @@ def failing(members: set[int], until: int = ROUNDS) -> Any:
 
 def test_whoever_cannot_go_on_is_replaced_at_the_next_round() -> None:
     """More of them than a quarter: all the same."""
-    best, rows, readings = outcome(play(random.Random(0), 4, failing({0, 2, 3, 5, 6})))
+    best, rows, readings = outcome(play(failing({0, 2, 3, 5, 6})))
     first = {row["trial"]: row for row in readings if row[CLOCK] == 64}
     assert [bool(first[member + 1]["cloned"]) for member in (0, 2, 3, 5, 6)] == [True] * 5
     assert {first[member + 1]["cloned"] for member in (0, 2, 3, 5, 6)} <= {2, 5, 8, 9}
@@ -214,30 +145,27 @@ def test_whoever_cannot_go_on_is_replaced_at_the_next_round() -> None:
 
 
 def test_where_nobody_can_go_on_the_reason_is_said() -> None:
-    scheduler = play(random.Random(0), 4, failing(set(range(MEMBERS))))
-    assert scheduler.complete
-    assert {row["status"] for row in scheduler.rows()} == {"failed"}
+    population = play(failing(set(range(MEMBERS))))
+    assert {row["status"] for row in population.rows()} == {"failed"}
     with pytest.raises(TrainingFailed, match="no member of 9 came to a usable score: play/total is not finite"):
-        scheduler.best()
+        population.best()
 
 
 def test_a_round_says_who_goes_on_from_whom() -> None:
-    said: list[str] = []
-    tune = Tune(4)
-    scheduler: Any = Population(params(4), said.append)
-    for trial in tune.trials:
-        scheduler.on_trial_add(tune, trial)
-    for trial, value in zip(tune.trials, (3.0, 1.0, 2.0, 4.0), strict=True):
-        scheduler.on_trial_result(tune, trial, {ROUND: 1, CLOCK: 64, METRIC: value, "status": "running", "reason": ""})
-    assert said == ["round 1 of 4: score 1 (member 2); 4 goes on from 2"]
-    assert tune.trials[3].config["line"][0] == tune.trials[1].config["line"][0]
-    assert tune.trials[3].config["line"][1]["from"] == 64
+    population = Population(params(4))
+    results = [{CLOCK: 64, METRIC: value, "status": "running", "reason": ""} for value in (3.0, 1.0, 2.0, 4.0)]
+    assert population.compare(results) == "round 1 of 4: score 1 (member 2); 4 goes on from 2"
+    configs = population.configs()
+    assert configs[3]["line"][0] == configs[1]["line"][0]
+    assert configs[3]["line"][1]["from"] == 64
 
 
-def test_a_round_without_all_members_is_a_mistake_of_rays() -> None:
-    tune = Tune(4)
-    scheduler: Any = Population(params(4), print)
-    for trial in tune.trials[:2]:
-        scheduler.on_trial_add(tune, trial)
-    with pytest.raises(RuntimeError, match="before all members were there"):
-        scheduler.on_trial_result(tune, tune.trials[0], {ROUND: 1, METRIC: 1.0})
+def test_what_the_journal_knows_is_not_trained_again(tmp_path: Path) -> None:
+    """No Ray is up, and no member trains."""
+    population, journal = Population(params()), Journal(tmp_path / "journal.jsonl")
+    configs = population.configs()
+    for config in reversed(configs):
+        entry = {"trial": name_of(config["line"]), "reading": 0, "config": config, CLOCK: 64, "reason": ""}
+        journal.append({**entry, METRIC: float(config[MEMBER]), "status": "running"})
+    known = _trained(params(), configs, {}, Journal(tmp_path / "journal.jsonl"))
+    assert [entry[METRIC] for entry in known] == [float(member) for member in range(MEMBERS)]
