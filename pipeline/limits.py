@@ -33,6 +33,7 @@ LIMITS = {
     "TRANSLATED_PIXELS": Limit(256 * MIB, "pixels", "one picture that `explore translate` makes"),
     "JPEG_SCANS": Limit(100, "scans", "a JPEG: a progressive one has about ten"),
     "WAV_CHUNKS": Limit(4096, "chunks", "what stands before the samples of a sound file"),
+    "SOUND_VALUES": Limit(64 * MIB, "values", "a FLAC or Ogg file, decoded: samples of all channels"),
     "IDX_UNPACKED_BYTES": Limit(4 * GIB, "bytes", "an idx file, unpacked", "ingest.source.max_unpacked_bytes"),
     "IDX_ITEMS": Limit(4 * MIB, "items", "an idx file's examples", "ingest.source.max_items"),
     "ARCHIVE_UNPACKED_BYTES": Limit(
@@ -103,6 +104,7 @@ MOST_PIXELS = LIMITS["MOST_PIXELS"].value
 TRANSLATED_PIXELS = LIMITS["TRANSLATED_PIXELS"].value
 JPEG_SCANS = LIMITS["JPEG_SCANS"].value
 WAV_CHUNKS = LIMITS["WAV_CHUNKS"].value
+SOUND_VALUES = LIMITS["SOUND_VALUES"].value
 IDX_UNPACKED_BYTES = LIMITS["IDX_UNPACKED_BYTES"].value
 IDX_ITEMS = LIMITS["IDX_ITEMS"].value
 ARCHIVE_UNPACKED_BYTES = LIMITS["ARCHIVE_UNPACKED_BYTES"].value

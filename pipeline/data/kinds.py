@@ -26,10 +26,10 @@ OTHER_IMAGES = frozenset(
     | {".ico", ".j2k", ".jp2", ".jxl", ".mpo", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd"}
     | {".qoi", ".raf", ".rw2", ".svg", ".tga", ".tif", ".tiff"}
 )
-READ_SOUNDS = frozenset({".wav", ".wave"})
+READ_SOUNDS = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus"})
 OTHER_SOUNDS = frozenset(
-    {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mp3", ".oga", ".ogg"}
-    | {".opus", ".rf64", ".snd", ".sph", ".w64", ".wma", ".wv"}
+    {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".m4a", ".mp3"}
+    | {".rf64", ".snd", ".sph", ".w64", ".wma", ".wv"}
 )
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm", ".wmv"})
 READ_VOXELS = frozenset({".npy", ".npz", ".binvox"})
@@ -67,8 +67,8 @@ IMAGES = Kind(
     ),
 )
 SOUNDS = Kind(
-    "wav file",
-    "PCM or float wav files",
+    "sound",
+    "PCM or float wav files, FLAC or Ogg",
     READ_SOUNDS | OTHER_SOUNDS,
     NO_DATA | READ_IMAGES | OTHER_IMAGES,
     re.compile(

@@ -1,6 +1,7 @@
-"""One wav file: stored bytes → float32 samples in [-1, 1] → the channels and length that were asked for.
+"""One sound file: stored bytes → float32 samples in [-1, 1] → the channels and length that were asked for.
 
-What is done with unusual files is decided here, once:
+FLAC and Ogg are decoded by libsndfile (`compressed_sounds.py`). Of wav files, what is done with unusual ones is decided
+here, once:
 
     8, 16, 24, 32 bits      whole numbers over 2^(bits − 1); 8 bits are centred at 128
     float, 32 and 64 bits   as they are; beyond ±1, as `beyond` says, rejected, divided by the file's peak, or cut
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import limits
-from pipeline.data import notes, regular
+from pipeline.data import compressed_sounds, notes, regular
+from pipeline.data.compressed_sounds import Sound
 from pipeline.errors import Rejected
 
 Samples = NDArray[np.float32]
@@ -32,7 +34,7 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 NAMES = {2: "ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
 SIZES = {PCM: (8, 16, 24, 32), FLOAT: (32, 64)}
 LONG = (b"RF64", b"BW64")
-OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\3": "MP3", b"ID3\4": "MP3", b"FORM": "AIFF", b"caff": "CAF"}
+OTHERS = {b"ID3\3": "MP3", b"ID3\4": "MP3", b"FORM": "AIFF", b"caff": "CAF"}
 UNKNOWN = 0xFFFF_FFFF  # a size of 32 bits that says: see ds64, or nobody knew
 NEAR = 2**16  # how far from 2^31 or 2^32 the sizes are that pipes write
 
@@ -60,6 +62,11 @@ class Header:
     def samples(self) -> int:
         """Of each channel."""
         return self.data[1] // (self.channels * self.bits // 8)
+
+    @property
+    def sound(self) -> Sound:
+        """What it says of the sound alone."""
+        return Sound(self.channels, self.rate, self.samples)
 
 
 def header_of(data: bytes, size: int) -> Header:
@@ -137,26 +144,29 @@ def _header(form: bytes, begin: int, length: int, size: int) -> Header:
     return Header(encoding, channels, rate, bits, (begin, length))
 
 
-def read_header(path: Path) -> Header:
-    """The header of a file, of which only the beginnings of its chunks are read.
+def read_header(path: Path) -> Sound:
+    """What a file's header says; of a wav file only the beginnings of its chunks are read.
 
     Raises:
         Rejected: as `header_of`, and if the file cannot be read.
     """
     try:
         with regular.opened(path) as file:
+            if compressed_sounds.is_compressed(file.read(4)):
+                file.seek(0)
+                return compressed_sounds.header_of(file)
 
             def read(place: int, count: int) -> bytes:
                 file.seek(place)
                 return file.read(count)
 
-            return _header_of(read, os.fstat(file.fileno()).st_size)
+            return _header_of(read, os.fstat(file.fileno()).st_size).sound
     except OSError as error:
         raise Rejected("cannot be read", error.strerror or "") from None
 
 
 def decode(data: bytes, beyond: Beyond = "reject") -> tuple[Samples, int]:
-    """Bytes of a wav file → samples (channels, n) in [-1, 1], and their rate.
+    """Bytes of a sound file → samples (channels, n) in [-1, 1], and their rate.
 
     beyond: what is done with floats beyond ±1 by more than rounding: reject the file, divide it by its peak, or cut
         them; the last two leave a note.
@@ -164,11 +174,15 @@ def decode(data: bytes, beyond: Beyond = "reject") -> tuple[Samples, int]:
     Raises:
         Rejected: as `header_of`, for NaN or infinite values, and as `beyond` says.
     """
+    if compressed_sounds.is_compressed(data):
+        x, rate = compressed_sounds.decode(data)
+        divisor = _divisor([x.astype(np.float64)], beyond)
+        return (np.clip(x, -1, 1) if divisor is None else (x / divisor).astype(np.float32)), rate
     header = header_of(data, len(data))
     begin, _ = header.data
     count, width = header.samples * header.channels, header.bits // 8
     raw = np.frombuffer(data, dtype=np.uint8, count=count * width, offset=begin)
-    divisor = _divisor(raw, header, beyond) if header.encoding == FLOAT else None
+    divisor = _divisor((values for _, values in _pieces(raw, header)), beyond) if header.encoding == FLOAT else None
     samples = np.empty(count, dtype=np.float32)
     for first, values in _pieces(raw, header):
         within = np.clip(values, -1, 1) if divisor is None else values / divisor
@@ -195,14 +209,14 @@ def _pieces(raw: NDArray[np.uint8], header: Header) -> Iterator[tuple[int, NDArr
             yield first, piece.view(f"<i{width}") / 2.0 ** (header.bits - 1)
 
 
-def _divisor(raw: NDArray[np.uint8], header: Header, beyond: Beyond) -> float | None:
+def _divisor(pieces: Iterable[NDArray[np.float64]], beyond: Beyond) -> float | None:
     """What floats are divided by to be in [-1, 1]; None where they are, or are to be cut."""
     peak, over, count = 0.0, 0, 0
-    for _, values in _pieces(raw, header):
+    for values in pieces:
         if not np.isfinite(values).all():
             raise Rejected("damaged wav file", "it holds numbers that are not finite")
         sizes = np.abs(values)
-        peak, over, count = max(peak, float(sizes.max())), over + int((sizes > 1).sum()), count + len(values)
+        peak, over, count = max(peak, float(sizes.max())), over + int((sizes > 1).sum()), count + values.size
     if peak <= 1 + ROUNDING:
         return None
     what = f"peak {peak:.6g}, {100 * over / count:.3g} % of samples beyond ±1"

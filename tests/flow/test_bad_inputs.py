@@ -432,7 +432,7 @@ FOLDERS = {
     "opposite channels": Case(
         ("0.wav: channels cancel (0 %", "ingest.source.mix: first"), SOUND, data=spoilt.wavs(channels=2)
     ),
-    "big-endian wav": Case(("no wav file that can be read", "RIFX; save it"), SOUND, data=spoilt.wavs(head=b"RIFX")),
+    "big-endian wav": Case(("no sound that can be read", "RIFX; save it"), SOUND, data=spoilt.wavs(head=b"RIFX")),
     "csv missing": data(None, "ingest.source.labels: 'labels.csv' does not exist", source=LABELS),
     "csv without columns": data(spoilt.csv(b"a,b\n1,2\n"), "needs the columns file,label, not a,b", source=LABELS),
     "csv without rows": data(spoilt.csv(b"file,label\n"), "ingest.source.labels", "holds no rows", source=LABELS),

@@ -136,6 +136,20 @@ def _sound(data: bytes, folder: Path) -> None:
 
 
 @cache
+def compressed() -> tuple[bytes, ...]:
+    """A tone in each form that libsndfile decodes for us."""
+    import soundfile
+
+    def written(form: str, subtype: str, channels: int) -> bytes:
+        file = io.BytesIO()
+        soundfile.write(file, np.sin(np.arange(800))[:, None].repeat(channels, 1) / 2, 8000, subtype, format=form)
+        return file.getvalue()
+
+    kinds = (("FLAC", "PCM_16", 1), ("FLAC", "PCM_24", 2), ("OGG", "VORBIS", 1), ("OGG", "OPUS", 1))
+    return tuple(written(*kind) for kind in kinds)
+
+
+@cache
 def grids() -> tuple[bytes, ...]:
     """Grids of 4 × 4 × 4 cells in each form."""
     cells = np.arange(64).reshape(4, 4, 4) % 3 == 0
@@ -660,6 +674,7 @@ def _images(data: bytes, _: Path) -> None:
 
 READERS: dict[str, Reader] = {
     "image": Reader(pictures, (B, B, change.png, change.spliced(pictures())), _images),
+    "flac, ogg": Reader(compressed, (B, change.spliced(compressed())), _sound),
     "wav": Reader(sounds, (B, change.spliced(sounds())), _sound),
     "voxels": Reader(grids, (B, change.npy, change.archive(change.npy), change.spliced(grids())), _grid),
     "clip": Reader(moving, (B, B, change.png, change.spliced(moving())), _clip),

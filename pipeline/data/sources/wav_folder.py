@@ -1,4 +1,4 @@
-"""A folder of wav files; classes are its sub-folders, or stand in the files' names."""
+"""A folder of sounds (wav, FLAC, Ogg); classes are its sub-folders, or stand in the files' names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline.data import notes, waves
+from pipeline.data.compressed_sounds import Sound
 from pipeline.data.kinds import OTHER_SOUNDS, SOUNDS
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
@@ -65,7 +66,7 @@ class Config(Settings):
 
 
 class Source(DataSource[Config]):
-    """Every wav file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
+    """Every sound file below the folder, in the order of the paths; float32 (channels, length) in [-1, 1]."""
 
     paths = ("folder",)
 
@@ -95,13 +96,13 @@ class Source(DataSource[Config]):
         if config.labels == "folders" or len(self._listing.unfollowed) == len(self._listing.items):
             _shared.require_followed(self._listing, where)
         _shared.refuse_splits(self._listing, config.folder, where)
-        rates = Counter(header.rate for header in self._headers.values() if isinstance(header, waves.Header))
+        rates = Counter(header.rate for header in self._headers.values() if isinstance(header, Sound))
         if not rates:
             first, problem = self._listing.items[0]
             known = self._headers.get(first, problem)
             why = known if isinstance(known, tuple) else ("", "")
             raise SettingsError(
-                f"{where}.folder: '{self.config.folder}' holds no wav file that can be read; the first, "
+                f"{where}.folder: '{self.config.folder}' holds no sound that can be read; the first, "
                 f"{printable(first)}, is: {': '.join(filter(None, why))}"
             )
         if config.labels not in ("folders", "none") and not self.classes():
@@ -126,7 +127,7 @@ class Source(DataSource[Config]):
     def rate(self) -> int | None:
         if self.config.sample_rate is not None:
             return self.config.sample_rate
-        return next((found.rate for found in self._headers.values() if isinstance(found, waves.Header)), None)
+        return next((found.rate for found in self._headers.values() if isinstance(found, Sound)), None)
 
     def classes(self) -> tuple[str, ...]:
         if self.config.labels == "folders":
@@ -147,9 +148,9 @@ class Source(DataSource[Config]):
         key, header = printable(name), self._headers.get(name)
         if problem is None and isinstance(header, tuple):
             problem = header
-        if problem is None and isinstance(header, waves.Header) and header.rate != self.rate():
+        if problem is None and isinstance(header, Sound) and header.rate != self.rate():
             problem = ("another sample rate", f"{header.rate}, asked for are {self.rate()}")
-        if problem is None and isinstance(header, waves.Header):
+        if problem is None and isinstance(header, Sound):
             problem = self._unfit(header)
         if problem is not None or not labelled:
             return Entry(key, name, problem=problem)
@@ -159,7 +160,7 @@ class Source(DataSource[Config]):
             return Entry(key, name, problem=(what, "labels: none takes all as unlabelled"))
         return Entry(key, name, label)
 
-    def _unfit(self, header: waves.Header) -> Problem | None:
+    def _unfit(self, header: Sound) -> Problem | None:
         """Why a file of this header would be rejected once it is decoded."""
         config, samples = self.config, header.samples
         if header.channels not in (1, config.channels) and config.channels != 1:
@@ -201,15 +202,15 @@ class Source(DataSource[Config]):
         return _shared.listed(self.config.folder, SOUNDS, self.config.links)
 
     @functools.cached_property
-    def _headers(self) -> dict[str, waves.Header | Problem]:
+    def _headers(self) -> dict[str, Sound | Problem]:
         """Of every file its header, or why it has none."""
-        found: dict[str, waves.Header | Problem] = {}
+        found: dict[str, Sound | Problem] = {}
         for name, problem in self._listing.items:
             if problem is None:
                 try:
                     found[name] = waves.read_header(Path(self.config.folder) / name)
                 except Rejected as error:
                     ending = PurePosixPath(name).suffix.lower()
-                    other = f"{ending} is not read; save it as wav" if ending in OTHER_SOUNDS else ""
+                    other = f"{ending} is not read; save it as wav or flac" if ending in OTHER_SOUNDS else ""
                     found[name] = (error.reason, error.detail or other)
         return found

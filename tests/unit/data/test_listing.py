@@ -67,7 +67,7 @@ def test_a_sound_is_known_the_same_way(tmp_path: Path) -> None:
     put(tmp_path, "ogg", data=b"OggS\0")
     put(tmp_path, "cover.png", "picture")
     assert sorted(items(tmp_path, SOUNDS)) == ["a.wav", "b.WAVE", "c.mp3", "d.flac", "long", "ogg", "plain", "x.dat"]
-    assert passed(tmp_path, SOUNDS) == {"cover.png": "no wav file", "picture": "no wav file"}
+    assert passed(tmp_path, SOUNDS) == {"cover.png": "no sound", "picture": "no sound"}
 
 
 @pytest.mark.parametrize(
