@@ -27,6 +27,7 @@ from pipeline.sampling.pictures import as_images
 from pipeline.sampling.samples import SampleSource
 from pipeline.scoring.extract import inputs_of
 from pipeline.scoring.in_training import InTrainingScorer
+from pipeline.scoring.text_training import text_state
 from pipeline.settings import validate
 from pipeline.storage import files, scratch
 from pipeline.storage.files import sha256_json
@@ -152,6 +153,8 @@ def fit_and_score(
     for each in (family, *(family for _, family in later)):
         if each.perceives:
             each.perceive(Reference.load(Path(experiment.reference)).extractor())
+        if each.learnt_encoder is not None:
+            each.take_encoder(text_state(each, Reference.load(Path(experiment.reference))))
     needs = family.needs.union(*(each.needs for _, each in later))
     reader = Reader(shards, "train", cache=Path(experiment.cache), cache_budget=experiment.cache_budget)
     folder = Path(experiment.scratch)

@@ -23,6 +23,7 @@ from pipeline.preflight.scores import same_weights
 from pipeline.reporting import gallery, table_view
 from pipeline.reporting.report import ReportInputs, write_report
 from pipeline.sampling.samples import open_model
+from pipeline.scoring import text_training
 from pipeline.scoring.evaluate import Evaluation, confusion, evaluate
 from pipeline.scoring.extract import ShardInputs, inputs_of
 from pipeline.scoring.in_training import floor
@@ -66,6 +67,7 @@ def main(params: Params, project: runner.Project) -> None:
         provenance={**card.provenance, "weights_sha256": card.weights_sha256, "manifest_sha256": manifest.sha256},
         confusion=confusion(result.seen, manifest.spec.classes),
         accuracy=reference.card.report.get("accuracy"),
+        text_encoder=text_training.described(reference.card),
         pairs=result.pairs,
         floor=small_n(reference, curves, params.evaluate.seed),
         table=table_view.build(source, splits["train"], params.evaluate.seed, params.evaluate.truncation),

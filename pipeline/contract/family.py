@@ -99,6 +99,14 @@ class Family(ABC, Generic[ConfigT]):
     def perceive(self, extractor: AnyExtractor) -> None:
         """Take the reference's extractor, loaded and frozen. Called before training, where it `perceives`."""
 
+    @property
+    def learnt_encoder(self) -> Mapping[str, Any] | None:
+        """Name and keys of its text encoder, where that is one that the reference stage trains; else None."""
+        return None
+
+    def take_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Take that encoder's tensors, which `build` is to give it. Called before training."""
+
     def modern_state(self, network: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One network's weights, stored by this version or an earlier one, by today's names."""
         return dict(state)

@@ -18,10 +18,12 @@ from pipeline.errors import UserError
 from pipeline.settings import Settings
 from pipeline.types import Array, Column, Modality
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples", "columns"]
+Need = Literal[
+    "features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples", "columns", "captions"
+]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
 truths of their inputs; "examples": not what an extractor saw in them, but they themselves; "columns": features that are
-the rows of a table as they are."""
+the rows of a table as they are; "captions": samples of sentences, beside captions to choose from."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -122,12 +124,38 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class CaptionChoice:
+    """Samples of captions, and the real pictures of these, as they fit different captions.
+
+    made, real: how well each of n samples, and each of the real pictures whose captions they are of, fits each of K
+    captions, (n, K). right: which of the captions are the picture's own, bool (n, K). judge: by what it is told, in
+    words. settings: the same as plain values.
+    """
+
+    made: NDArray[np.float64]
+    real: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    judge: str
+    settings: Mapping[str, Any] = field(default_factory=lambda: {})
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Samples of held-out captions, drawn when they are asked for.
+
+    choice: of at most so many pictures, and so many different captions.
+    """
+
+    choice: Callable[[int, int], CaptionChoice]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
     reals are; None where they are something else. pairs: samples with their truths; None where no truth is known.
-    columns: of a table, what the numbers of its rows stand for.
+    columns: of a table, what the numbers of its rows stand for. captions: of a design that draws from sentences.
     """
 
     real: Side
@@ -140,6 +168,7 @@ class Statistics:
     split: Literal["train", "holdout"] | None = "train"
     pairs: Pairs | None = None
     columns: tuple[Column, ...] = ()
+    captions: Captions | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import torch
@@ -67,6 +67,7 @@ class TextFamily(LatentFamily[S]):
     """A generator of noise and text, and a discriminator of images and text."""
 
     least_lane = 2  # an image is shown the text of another one of its lane
+    _encoder_state: Mapping[str, Tensor] | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -88,7 +89,16 @@ class TextFamily(LatentFamily[S]):
         """The frozen network that reads the data's captions."""
         found = self._load_encoder()
         found.prepare(spec)
+        if self._encoder_state is not None and not any(each.is_meta for each in found.state_dict().values()):
+            found.load_state_dict(dict(self._encoder_state))
         return found
+
+    @property
+    def learnt_encoder(self) -> Mapping[str, Any] | None:
+        return self.config.encoder if self._encoder_class.learns else None
+
+    def take_encoder(self, state: Mapping[str, Tensor]) -> None:
+        self._encoder_state = state
 
     # --- the texts of a turn ---
 

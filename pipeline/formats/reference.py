@@ -7,13 +7,15 @@
     reference/<split>_labels.npy       int64 (n,), -1 where nothing is labelled
 
     reference/statistics.safetensors   mu and sigma of foreign statistics, where the settings name some
+    reference/text_encoder.safetensors  a text encoder that was trained on these features, where the settings name one:
+                                       its own tensors below text/, the map of features to its space below image/
 
 It is keyed by content (manifest, extractor, resizing), never by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +39,7 @@ from pipeline.types import DataSpec
 FORMAT_VERSION = 2
 MADE_BY = "the reference stage"
 Split = Literal["train", "holdout"]
+TEXT_ENCODER = "text_encoder.safetensors"
 PIECE = 1024  # rows whose moments are summed at once: part of the bits
 SPLITS: tuple[Split, ...] = ("train", "holdout")
 Features = NDArray[np.float32]
@@ -45,7 +48,10 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ReferenceCard:
-    """What was measured and with what; `report` is the extractor's own account (held-out accuracy, …)."""
+    """What was measured and with what; `report` is the extractor's own account (held-out accuracy, …).
+
+    text_encoder: name and config of one that was trained, its `report`, and the sha256 of its weights' file.
+    """
 
     manifest_sha256: str
     spec: DataSpec
@@ -59,6 +65,7 @@ class ReferenceCard:
     counts: dict[str, int]
     report: dict[str, Any]
     statistics: dict[str, Any] | None = None
+    text_encoder: dict[str, Any] | None = None
     key: str = ""
     files: dict[str, str] | None = None
     format_version: int = FORMAT_VERSION
@@ -67,6 +74,8 @@ class ReferenceCard:
         """The content key: whatever has it was measured with the same stick on the same data."""
         parts: dict[str, Any] = {"manifest": self.manifest_sha256, "extractor": self.identity.to_json()}
         parts |= {"config": self.config, "resize": self.resize, "statistics": self.statistics}
+        if self.text_encoder is not None:
+            parts["text_encoder"] = self.text_encoder
         return files.sha256_json(parts)
 
     @property
@@ -79,6 +88,13 @@ class _StatisticsForm(Form):
     source: str
     sha256: Sha256
     count: Count | None
+
+
+class _TextEncoderForm(Form):
+    name: Name
+    config: dict[str, Any]
+    sha256: Sha256
+    report: dict[str, Any]
 
 
 class _CardForm(Form):
@@ -96,6 +112,7 @@ class _CardForm(Form):
     counts: dict[Split, Count]
     report: dict[str, Any]
     statistics: _StatisticsForm | None = None
+    text_encoder: _TextEncoderForm | None = None
     key: Sha256
     files: dict[FileName, Sha256]
     format_version: Literal[2]
@@ -105,6 +122,7 @@ class _CardForm(Form):
     def _all_files(self) -> Self:
         of_splits = {f"{split}_{what}.npy" for split in self.counts for what in ("features", "labels")}
         foreign = {"statistics.safetensors"} if self.statistics is not None else set[str]()
+        foreign |= {TEXT_ENCODER} if self.text_encoder is not None else set[str]()
         if set(self.files) != {"extractor.safetensors", "moments.safetensors", *of_splits, *foreign}:
             raise ValueError("files must be those that a reference has, and nothing else")
         return self
@@ -118,16 +136,37 @@ class Measured:
     labels: Labels
 
 
+@dataclass(frozen=True)
+class TrainedText:
+    """A text encoder that was trained: its name and Config, its tensors, and how features get to its space.
+
+    weight (d, dimension), bias (dimension,).
+    """
+
+    name: str
+    config: dict[str, Any]
+    state: Mapping[str, Tensor]
+    weight: Tensor
+    bias: Tensor
+    report: dict[str, Any]
+
+
+Learning = Callable[[Mapping[str, Features]], TrainedText]
+"""The features (n, d) of each split → a text encoder trained on them."""
+
+
 def save_reference(
     folder: Path,
     card: ReferenceCard,
     state: Mapping[str, Tensor],
     splits: Mapping[str, Measured | Iterable[Measured]],
     statistics: Gaussian | None = None,
+    learn: Learning | None = None,
 ) -> ReferenceCard:
     """Write the whole artefact, replacing what was there; answers the card with key and hashes.
 
     splits: whole, or piece by piece, each piece written as it comes. statistics: foreign ones.
+    learn: trains a text encoder once the features are there.
     """
     with files.replacing_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
@@ -143,6 +182,9 @@ def save_reference(
             account = {"source": statistics.source, "sha256": statistics.sha256, "count": statistics.count}
             card = replace(card, statistics=account)
             save_arrays({"mu": statistics.mean, "sigma": statistics.covariance}, temporary / "statistics.safetensors")
+        if learn is not None:
+            held = {split: arrays.read(temporary / f"{split}_features.npy", mapped=True) for split in splits}
+            card = replace(card, text_encoder=_save_text_encoder(temporary / TEXT_ENCODER, learn(held)))
         hashes = {path.name: files.sha256_file(path) for path in sorted(temporary.iterdir())}
         identity = {"name": card.extractor, "config": card.config, "weights": hashes["extractor.safetensors"]}
         card = replace(card, extractor_sha256=files.sha256_json(identity), files=hashes)
@@ -150,6 +192,15 @@ def save_reference(
         content = {**asdict(card), "spec": card.spec.to_json(), "identity": card.identity.to_json()}
         files.write_json(temporary / "reference.json", content)
     return card
+
+
+def _save_text_encoder(path: Path, found: TrainedText) -> dict[str, Any]:
+    """Write its tensors; what the card says of it."""
+    named = {**{f"text/{key}": each for key, each in found.state.items()}, "image/weight": found.weight}
+    named["image/bias"] = found.bias
+    save_file({key: each.detach().cpu().contiguous() for key, each in named.items()}, path)
+    about = {"name": found.name, "config": found.config, "report": found.report}
+    return {**about, "sha256": files.sha256_file(path)}
 
 
 def _save_split(folder: Path, split: str, card: ReferenceCard, pieces: Iterable[Measured]) -> Moments:
@@ -226,6 +277,17 @@ class Reference:
     def blind(self) -> bool:
         """True if there is no feature extractor (`extractor: none`), for designs that measure themselves."""
         return not plugins.class_of("extractors", self.card.extractor).looks
+
+    def text_encoder(self) -> TrainedText | None:
+        """The text encoder that was trained with it, if one was."""
+        about = self.card.text_encoder
+        if about is None:
+            return None
+        held = tensors.read(self.folder / TEXT_ENCODER)
+        with _readable(self.folder / TEXT_ENCODER):
+            state = {key.removeprefix("text/"): each for key, each in held.items() if key.startswith("text/")}
+            weight, bias = held["image/weight"], held["image/bias"]
+        return TrainedText(about["name"], about["config"], state, weight, bias, about["report"])
 
     def moments(self, split: Split) -> Moments:
         """Count, sum and outer product of one split's features."""

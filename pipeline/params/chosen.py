@@ -22,6 +22,8 @@ def plugins_of(params: Params, stage: str) -> set[str]:
             plugins.configure("data.sources", params.ingest.source, "ingest.source")
             return found
         plugins.configure("extractors", params.reference.extractor, "reference.extractor")
+        if params.reference.text_encoder is not None and stage in ("reference", "evaluate"):
+            plugins.configure("text_encoders", params.reference.text_encoder, "reference.text_encoder")
         if stage == "reference":
             return found
         for _ in families(params):  # loaded, as a family's defaults name losses and penalties

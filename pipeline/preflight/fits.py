@@ -15,6 +15,7 @@ from pipeline.params import Params
 from pipeline.params.chosen import families
 from pipeline.params.space import unsteady
 from pipeline.score_names import extractor_class
+from pipeline.scoring.text_training import ROOM, WHERE, disagreement
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.store import Store
 from pipeline.types import DataSpec
@@ -47,9 +48,12 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         extractor_class(str(params.reference.extractor["name"])).check(spec)
     except UserError as error:
         problems.append(str(error))
+    problems += text_encoder(params, spec) if shape_known else []
     for searched, family in families(params):
         try:
             check_extractor(params, family)
+            if family.learnt_encoder is not None:
+                disagreement(family.name, family.learnt_encoder, params.reference.text_encoder)
             check_lanes(params, family)
             if shape_known:
                 check_data(family, spec, sources_of_fields)
@@ -65,6 +69,20 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
         problems += unsteady(params, spec)
     if problems:
         raise SettingsError(*dict.fromkeys(problems))
+
+
+def text_encoder(params: Params, spec: DataSpec) -> list[str]:
+    """What is wrong with the text encoder that the reference stage trains, for this data."""
+    chosen = params.reference.text_encoder
+    if chosen is None:
+        return []
+    if not extractor_class(str(params.reference.extractor["name"])).looks:
+        return [f"{WHERE}: it learns from what the extractor sees, and reference.extractor.name: none sees nothing"]
+    try:
+        plugins.load(ROOM, chosen, WHERE).check(spec, WHERE)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def sources_of_fields() -> dict[str, str]:

@@ -28,7 +28,7 @@ class ReportInputs:
     floor: (n, mean, deviation) of what n draws of train score, n being that of the readings in `curves`.
     grids: (examples seen, PNG bytes) in order. confusion: (asked for, recognised as) of each
     sample. pairs: score's name → its value of each held-out pair. curves: the loop's ticks. trials: the search's rows.
-    provenance: hashes and versions. table: of rows.
+    provenance: hashes and versions. table: of rows. text_encoder: what the reference says of one that it trained.
     """
 
     title: str
@@ -41,6 +41,7 @@ class ReportInputs:
     provenance: Mapping[str, str] = field(default_factory=lambda: {})
     confusion: Sequence[tuple[str, str]] = ()
     accuracy: float | None = None
+    text_encoder: str = ""
     floor: tuple[int, float, float] | None = None
     pairs: Mapping[str, Sequence[float]] = field(default_factory=lambda: {})
     table: TableView | None = None

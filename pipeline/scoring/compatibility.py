@@ -73,6 +73,8 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
     """Why a metric of these needs cannot be had; None where it can."""
     if "pairs" in needs:
         return "it compares samples with the truths of their inputs, which the stage evaluate alone has"
+    if "captions" in needs:
+        return "it draws pictures of held-out captions, which the stage evaluate alone has"
     if "examples" in needs:
         return "it looks at the examples themselves, which the evaluate stage hands it"
     if "logits" in needs:

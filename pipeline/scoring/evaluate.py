@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline import plugins
 from pipeline.contract import World
 from pipeline.contract.extractor import Examples
-from pipeline.contract.metric import AnyMetric, Need, Score, Side, Statistics
+from pipeline.contract.metric import AnyMetric, Captions, Need, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.formats.reference import Reference
@@ -22,6 +22,7 @@ from pipeline.formats.report import ScoreRecord
 from pipeline.randomness import choose
 from pipeline.sampling.samples import Labels, SampleSource, open_model
 from pipeline.score_names import extractor_class
+from pipeline.scoring.captioned import captions_of
 from pipeline.scoring.collecting import FeatureAccumulator, planned
 from pipeline.scoring.extract import (
     FeatureBlock,
@@ -112,6 +113,8 @@ def applicable(
         missing.add("labels")
     if pairs_of(generator, settings.seed) is None:
         missing.add("pairs")
+    if captions_of(generator, reference, settings.seed) is None:
+        missing.add("captions")
     if not has_examples:
         missing.add("examples")
     if not (seen_by.verbatim and reference.card.spec.columns):
@@ -217,6 +220,7 @@ class Sampler:
             classes=reference.card.spec.classes,
             pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
             columns=reference.card.spec.columns,
+            captions=self._captions(seed) if "captions" in metric.needs else None,
         )
         if "examples" in metric.needs:
             found = self.with_examples(found, seed)
@@ -235,6 +239,9 @@ class Sampler:
         return replace(
             found, real=replace(found.real, examples=real), fake=replace(found.fake, examples=made), holdout=held
         )
+
+    def _captions(self, seed: int) -> Captions | None:
+        return captions_of(self.generator, self.reference, seed, self.settings.truncation)
 
     def _chosen(self, split: str) -> Array:
         data = self.splits[split]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from pipeline import plugins
 from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.errors import SettingsError
-from pipeline.formats.reference import Measured, Reference, ReferenceCard, save_reference
+from pipeline.formats.reference import Features, Measured, Reference, ReferenceCard, TrainedText, save_reference
 from pipeline.score_names import extractor_class
+from pipeline.scoring import text_training
 from pipeline.scoring.extract import Handle, Mapped, extract_features, one_by_one
 from pipeline.scoring.precomputed import read_statistics
 from pipeline.scoring.settings import ReferenceSettings
@@ -83,6 +84,9 @@ def measure(
             for block in extract_features(looked, examples, settings.threads, mapped):
                 yield Measured(block.features, block.labels)
 
+        def learn(features: Mapping[str, Features]) -> TrainedText:
+            return text_training.learn(settings, {"train": train, "holdout": holdout}, features, progress)
+
         splits = {"train": pieces(train), "holdout": pieces(holdout)}
-        save_reference(out, card, state, splits, foreign)
+        save_reference(out, card, state, splits, foreign, None if settings.text_encoder is None else learn)
     return Reference.load(out, manifest_sha256)

@@ -20,6 +20,7 @@ METRICS: list[dict[str, Any]] = [
     {"name": "psnr"},
     {"name": "ssim"},
     {"name": "occupancy_iou"},
+    {"name": "caption_agreement"},
 ]
 
 
@@ -36,10 +37,30 @@ class ReferenceSettings(Settings):
         default=None, description="foreign reals for the Fréchet distance: an .npz of mu and sigma"
     )
 
+    text_encoder: dict[str, Any] | None = Field(
+        default=None,
+        description="a file of text_encoders/ that learns, trained on the captions and what the extractor sees",
+    )
+
     @field_validator("extractor")
     @classmethod
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         plugins.configure("extractors", value, "")
+        return value
+
+    @field_validator("text_encoder", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _learns(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        plugins.configure("text_encoders", value, "")
+        if not plugins.class_of("text_encoders", str(value["name"])).learns:
+            raise ValueError(f"{value['name']} learns nothing from pictures; leave reference.text_encoder out")
         return value
 
 
