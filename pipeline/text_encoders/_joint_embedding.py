@@ -87,7 +87,7 @@ def fit(
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         optimiser.step()
-        if step >= plan.iterations * (1 - LAST):
+        if step >= plan.iterations - max(1, round(plan.iterations * LAST)):
             scores, own = (texts @ images.T).detach(), torch.arange(len(rows))
             right[0] += int((scores.argmax(1) == own).sum())
             right[1] += int((scores.argmax(0) == own).sum())

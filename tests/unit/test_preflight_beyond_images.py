@@ -108,6 +108,18 @@ def test_words_and_their_design_are_in_order(captioned: dict[str, Any], tmp_path
         ({"ingest.source": {"name": "digits"}}, "take ingest.source: {name: image_folder, captions: captions.csv, …}"),
         ({"train.lanes": 32, "train.batch_size": 32}, "train.lanes: text_to_image needs 2 examples a lane"),
         ({"families.text_to_image": {"preset": "smoke", "encoder": "precomputed"}}, "caption_vectors: vectors.npy"),
+        (
+            {"families.text_to_image": {"preset": "smoke", "encoder": "char_cnn_rnn"}},
+            "set reference.text_encoder: {name: char_cnn_rnn}",
+        ),
+        (
+            {
+                "families.text_to_image": {"preset": "smoke", "encoder": "char_cnn_rnn"},
+                "reference.text_encoder": {"name": "char_cnn_rnn", "width": 512},
+            },
+            "families.text_to_image.encoder.width: is 256, and reference.text_encoder.width is 512",
+        ),
+        ({"ingest.source": {"name": "digits"}, "reference.text_encoder": "char_cnn_rnn"}, "reference.text_encoder"),
     ],
 )
 def test_what_does_not_fit_words_is_said_before_any_work(

@@ -120,6 +120,7 @@ def pairs(count: int, classes: int, wide: int = 9) -> Captioned:
     return Captioned(features, stored, labels.astype(np.int64), classes)
 
 
+@pytest.mark.slow
 def test_training_repeats_and_records_its_scale() -> None:
     found = []
     for _ in range(2):
@@ -155,7 +156,7 @@ def test_features_of_its_own_dimension_are_taken_as_they_are() -> None:
 
 @pytest.mark.slow
 def test_captions_find_their_pictures_after_some_steps() -> None:
-    encoder: AnyTextEncoder = plugins.load("text_encoders", {**SMALL, "width": 32, "iterations": 150})
+    encoder: AnyTextEncoder = plugins.load("text_encoders", {**SMALL, "width": 32, "iterations": 60})
     held = encoder.learn(pairs(60, 6), pairs(30, 6), 0).report["holdout"]
     assert held["zero_shot_accuracy"] >= 0.9
     assert held["image_to_text_at_1"] >= 3 * held["image_to_text_at_1_chance"]
