@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import limits
 from pipeline.cli import project
-from pipeline.data import columns, regular
-from pipeline.errors import Rejected, UserError
+from pipeline.data import columns
+from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.storage import files, tables
 from pipeline.types import Array, DataSpec, Modality
@@ -177,16 +176,9 @@ def sentences(given: Sequence[str] | None, file: Path | None) -> tuple[str, ...]
         return None if given is None else tuple(given)
     if given:
         raise UserError("--text and --texts: give one of them")
-    try:
-        data = regular.read(file, limits.TEXTS_BYTES).decode("utf-8-sig")
-    except Rejected as error:
-        raise UserError(f"--texts {file}: {error.reason}{f' ({error.detail})' if error.detail else ''}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--texts {file} is not UTF-8 ({error}); save it as UTF-8") from None
-    found = tuple(line.strip() for line in data.splitlines() if line.strip())
-    if not found:
-        raise UserError(f"--texts {file} holds no sentence")
-    return found
+    from pipeline.sampling import texts
+
+    return texts.of_file(file, "--texts")
 
 
 def _write_rows(made: Rows, out: Path, grid: Path | None, note: str) -> Written:

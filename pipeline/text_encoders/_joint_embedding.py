@@ -23,7 +23,7 @@ LAST = 0.1  # share of the steps whose batches tell how far the training came
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EmbeddingPlan:
     """How long, and of what, it is trained; the keys are Config's."""
 
     iterations: int
@@ -53,7 +53,11 @@ def loss(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def fit(
-    network: CharCnnRnn, plan: Plan, train: Captioned, seed: int, progress: Callable[[str], None] = lambda _: None
+    network: CharCnnRnn,
+    plan: EmbeddingPlan,
+    train: Captioned,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
     """Train the network, and a linear map of the features where they are not of its dimension, by RMSprop.
 
@@ -115,7 +119,7 @@ def fit(
 class _Pairs:
     """Batches of pairs that are all different, each a pure function of the seed and the step."""
 
-    def __init__(self, train: Captioned, plan: Plan) -> None:
+    def __init__(self, train: Captioned, plan: EmbeddingPlan) -> None:
         self.said = [_said(each) for each in train.stored]
         labels = train.labels
         present = np.unique(labels[labels >= 0])

@@ -95,7 +95,7 @@ class TextEncoder(contract.TextEncoder[Config]):
         self, train: Captioned, holdout: Captioned, seed: int, progress: Callable[[str], None] = lambda _: None
     ) -> Learnt:
         config = self.config
-        plan = _joint_embedding.Plan(
+        plan = _joint_embedding.EmbeddingPlan(
             config.iterations, config.batch_size, config.distinct, config.lr, config.decay, config.length
         )
         image = _joint_embedding.fit(self.network, plan, train, seed, progress)

@@ -27,7 +27,7 @@ def test_a_room_lists_its_files_and_nothing_shared() -> None:
     ("room", "settings", "sentence"),
     [
         ("families", {"name": "dcgann"}, "families.name: there is no family 'dcgann'; did you mean 'dcgan'?"),
-        ("metrics", {"name": "fid"}, "metrics.name: there is no metric 'fid'; known: column_pairs, column_shapes"),
+        ("metrics", {"name": "fid"}, "metrics.name: there is no metric 'fid'; known: caption_agreement, column_pairs"),
         ("losses", {}, "losses.name: is required and missing; one of hinge, least_squares"),
         ("losses", {"name": None}, "losses.name: null is not allowed; it must be one of hinge"),
         ("losses", {"name": ["hinge"]}, "losses.name: ['hinge'] is not allowed; it must be one of hinge"),

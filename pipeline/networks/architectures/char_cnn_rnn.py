@@ -57,7 +57,7 @@ class CharCnnRnn(nn.Module):
         self.emb_proj = nn.Linear(plan.width, plan.dimension)
 
     def begin(self, generator: torch.Generator) -> None:
-        """Draw all weights and biases anew."""
+        """Draw all weights and biases."""
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-BOUND, BOUND, generator=generator)
