@@ -93,7 +93,7 @@ LIMITS = {
     # Of registered and served models.
     "CODE_FILES": Limit(1000, "files", "the code that travels with a registered model"),
     "CODE_BYTES": Limit(4 * MIB, "bytes", "the same, of all files together"),
-    "TEXTS_BYTES": Limit(16 * MIB, "bytes", "a file of sentences that `zerosum generate --texts` reads"),
+    "TEXTS_BYTES": Limit(16 * MIB, "bytes", "a file of sentences: `generate --texts`, `explore illustrate`"),
     "SERVED_ROWS": Limit(4096, "samples", "one request to a served model", "max_rows in serving.json"),
     "SERVED_TEXT": Limit(80, "characters", "a value of the caller's that an error repeats"),
 }
