@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from pipeline import plugins
@@ -44,6 +45,7 @@ def machine(params: Params) -> None:
 def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
     """Check the extractor, and every family that may be trained, against the data; or against its classes alone."""
     problems: list[str] = []
+    sources = functools.partial(sources_of_fields, str(params.ingest.source["name"]))
     try:
         extractor_class(str(params.reference.extractor["name"])).check(spec)
     except UserError as error:
@@ -56,11 +58,11 @@ def fits(params: Params, spec: DataSpec, shape_known: bool = True) -> None:
                 disagreement(family.name, family.learnt_encoder, params.reference.text_encoder)
             check_lanes(params, family)
             if shape_known:
-                check_data(family, spec, sources_of_fields)
+                check_data(family, spec, sources)
                 family.check_lane(params.train.batch_size // params.train.lanes)
             else:
                 family.check_classes(spec.classes)
-                check_fields(family, [each.name for each in spec.fields], sources_of_fields)
+                check_fields(family, [each.name for each in spec.fields], sources)
         except UserError as error:
             # A problem of every searched value is reported once.
             if str(error) not in problems:
@@ -85,10 +87,14 @@ def text_encoder(params: Params, spec: DataSpec) -> list[str]:
     return []
 
 
-def sources_of_fields() -> dict[str, str]:
-    """Each field that a source declares, with that source, and the setting that it needs for it."""
+def sources_of_fields(chosen: str = "") -> dict[str, str]:
+    """Each field that a source declares, with that source, and the setting that it needs for it.
+
+    Of several, the chosen one; else one that reads a folder.
+    """
     known = {source: plugins.class_of(SOURCES, source) for source in plugins.names(SOURCES)}
-    offered = {field: f"{name}, {key}" for name, source in known.items() for field, key in source.offered.items()}
+    order = sorted(known, key=lambda name: (name == chosen, "folder" in known[name].paths))  # later ones win
+    offered = {field: f"{name}, {key}" for name in order for field, key in known[name].offered.items()}
     return offered | {each.name: name for name, source in known.items() for each in source.fields}
 
 

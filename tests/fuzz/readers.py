@@ -35,6 +35,7 @@ from pipeline.data.source import Limits
 from pipeline.data.sources import (
     _captions,
     _labels,
+    _tables,
     archive,
     cifar10,
     csv,
@@ -275,7 +276,13 @@ def sample_shards() -> tuple[bytes, ...]:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, picture in enumerate(pictures()[:2]):
-            members = {"png": picture, "cls": b"1", "json": b'{"label": 1}', "pyd": b"x"}
+            members = {
+                "png": picture,
+                "cls": b"1",
+                "json": b'{"label": 1, "said": ["a", "b"]}',
+                "txt": b"a cat",
+                "pyd": b"x",
+            }
             for suffix, data in members.items():
                 info = tarfile.TarInfo(f"{number:06d}.{suffix}")
                 info.size = len(data)
@@ -287,14 +294,16 @@ def _samples(data: bytes, folder: Path) -> None:
     path = folder / "x.tar"
     path.write_bytes(data)
     with in_own_cache(folder):
-        for labels in ("auto", "json.label"):
-            source = webdataset.Source(webdataset.Config(urls=str(path), labels=labels, max_unpacked_bytes=2**22))
+        for labels, said in (("auto", None), ("json.label", None), ("none", "json.said"), ("none", "txt")):
+            source = webdataset.Source(
+                webdataset.Config(urls=str(path), labels=labels, captions=said, max_unpacked_bytes=2**22)
+            )
             source.check()
             source.classes()
             source.passed_over()
             for entry in source.entries()[:20]:
                 if entry.problem is None:
-                    source.fetch(entry, Limits())
+                    source.decode_fields(source.fetch(entry, Limits()), Limits())
 
 
 @cache
@@ -304,8 +313,10 @@ def parquet_files() -> tuple[bytes, ...]:
     described = {"huggingface": json.dumps({"info": {"features": features}})}
     hub = pa.table({"image": held, "label": [0, 1] * 3}).replace_schema_metadata(described)
     text = pa.table({"image": [*pictures()[:3]] * 2, "label": ["a", "b", "a"] * 2})
+    said = pa.table({"image": pictures()[:3], "said": pa.array([["a", "b"], [], None], pa.list_(pa.string()))})
     kinds: list[tuple[pa.Table, dict[str, Any]]] = [
         (hub, {}),
+        (said, {}),
         (hub, {"compression": "zstd", "use_dictionary": False, "data_page_version": "2.0"}),
         (text, {"compression": "none", "row_group_size": 2}),
     ]
@@ -321,12 +332,14 @@ def _parquet(data: bytes, folder: Path) -> None:
     path = folder / "x.parquet"
     path.write_bytes(data)
     with in_own_cache(folder):
-        source = parquet.Source(parquet.Config(path=str(path), max_unpacked_bytes=2**22))
-        source.check()
-        source.classes()
-        for entry in source.entries()[:20]:
-            if entry.problem is None:
-                source.fetch(entry, Limits())
+        for said in (None, *_tables.head(path).texts[:2]):
+            config = parquet.Config(path=str(path), captions=said, max_unpacked_bytes=2**22, max_captions_bytes=2**22)
+            source = parquet.Source(config)
+            source.check()
+            source.classes()
+            for entry in source.entries()[:20]:
+                if entry.problem is None:
+                    source.decode_fields(source.fetch(entry, Limits()), Limits())
 
 
 @contextmanager

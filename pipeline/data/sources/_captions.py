@@ -1,10 +1,13 @@
-"""Captions beside images: a csv or jsonl of sentences, which file each of them means, and how they become a field."""
+"""Captions beside images: a csv or jsonl of sentences and which file each of them means, or what an item itself holds;
+and how they become a field.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
@@ -13,7 +16,7 @@ from pydantic import Field, model_validator
 
 from pipeline import captions, limits
 from pipeline.data import notes, regular
-from pipeline.data.source import SourceField, printable
+from pipeline.data.source import Entry, SourceField, printable
 from pipeline.data.sources import _labels, _shared
 from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.settings import DataPath, Settings
@@ -38,20 +41,25 @@ Stored = tuple[bytes, tuple[str, ...], Array | None]
 """What is fetched of one item: its file, its sentences, and the vector of each, if there are such."""
 
 
-class CaptionSettings(Settings):
-    """The keys of a source that takes captions."""
+class CaptionKeys(Settings):
+    """What is kept of captions, wherever they stand."""
 
-    captions: DataPath | None = Field(
-        default=None,
-        description="a csv with the columns file (relative to the folder) and caption, a row a sentence; or a jsonl "
-        "whose lines have file and caption, a sentence or a list of them",
-    )
     captions_per_image: int = Field(default=5, ge=1, le=100, description="of more, the first are kept")
     caption_length: int = Field(
         default=201, ge=1, le=4096, description="bytes of UTF-8 that are kept of a caption; 201 is Reed et al.'s"
     )
     long_captions: Literal["cut", "reject"] = Field(
         default="cut", description="what is done with longer ones; reject: their image is rejected"
+    )
+
+
+class CaptionSettings(CaptionKeys):
+    """The keys of a source that takes captions from a file beside its items."""
+
+    captions: DataPath | None = Field(
+        default=None,
+        description="a csv with the columns file (relative to the folder) and caption, a row a sentence; or a jsonl "
+        "whose lines have file and caption, a sentence or a list of them",
     )
     caption_vectors: DataPath | None = Field(
         default=None,
@@ -67,14 +75,18 @@ class CaptionSettings(Settings):
         return self
 
 
-def field(config: CaptionSettings) -> tuple[SourceField, ...]:
-    """The field of the captions; none where the settings name no file."""
-    if config.captions is None:
+def field(config: CaptionKeys, given: bool, vectors: bool = False) -> tuple[SourceField, ...]:
+    """The field of the captions, and of their vectors; none where the settings name no captions."""
+    if not given:
         return ()
     shape = (config.captions_per_image, config.caption_length)
     text = SourceField(captions.FIELD, "text", aligned=False, shape=shape, stored="uint8")
-    vectors = SourceField(captions.VECTORS, "tensor", aligned=False)
-    return (text,) if config.caption_vectors is None else (text, vectors)
+    return (text, SourceField(captions.VECTORS, "tensor", aligned=False)) if vectors else (text,)
+
+
+def fields(config: CaptionSettings) -> tuple[SourceField, ...]:
+    """The same of a file of captions."""
+    return field(config, config.captions is not None, config.caption_vectors is not None)
 
 
 def described(found: dict[str, Any]) -> dict[str, Any]:
@@ -90,14 +102,23 @@ def check(config: CaptionSettings, where: str) -> None:
     """
     if config.captions is not None:
         _shared.require_file(config.captions, f"{where}.captions")
-        count = max(number for said in read(config).values() for _, number in said) + 1
-        if config.caption_vectors is not None:
-            _shared.require_file(config.caption_vectors, f"{where}.caption_vectors")
-            if (rows := len(vectors(config))) < count:
-                raise SettingsError(
-                    f"{where}.caption_vectors: {config.caption_vectors} has {rows} rows, and {config.captions} has "
-                    f"{count} captions; it needs one for each, in their order"
-                )
+        check_vectors(config, read(config), where)
+
+
+def check_vectors(config: CaptionSettings, found: Captions, where: str) -> None:
+    """Refuse vectors that are not there, or fewer than there are captions.
+
+    Raises:
+        SettingsError: about its key.
+    """
+    if config.caption_vectors is not None:
+        count = max(number for said in found.values() for _, number in said) + 1
+        _shared.require_file(config.caption_vectors, f"{where}.caption_vectors")
+        if (rows := len(vectors(config))) < count:
+            raise SettingsError(
+                f"{where}.caption_vectors: {config.caption_vectors} has {rows} rows, and {config.captions} has "
+                f"{count} captions; it needs one for each, in their order"
+            )
 
 
 def vectors(config: CaptionSettings) -> Array:
@@ -135,10 +156,29 @@ def read(config: CaptionSettings) -> Captions:
 @functools.lru_cache(maxsize=2)
 def _read(path: str, size: int, _changed: int, max_bytes: int) -> Captions:
     if Path(path).suffix.lower() in JSONL:
-        rows = _of_jsonl(path, max_bytes)
-    else:
-        with _labels.opened(path, (size, max_bytes), WHERE, RAISED_BY) as file:
-            rows = list(_of_csv(path, _labels.table(file)))
+        return _each_once(_of_jsonl(path, max_bytes), path)
+    with _labels.opened(path, (size, max_bytes), WHERE, RAISED_BY) as file:
+        return _each_once(_of_csv(path, _labels.table(file)), path)
+
+
+def parsed(data: bytes, name: str, shown: str) -> Captions:
+    """`read` of a file that was read already; `name` tells whether it is a jsonl, `shown` is how errors call it.
+
+    Raises:
+        SettingsError: as `read`.
+    """
+    if PurePosixPath(name).suffix.lower() in JSONL:
+        return _each_once(_of_lines(data, shown), shown)
+    with _labels.parsing(data, shown, WHERE) as file:
+        return _each_once(_of_csv(shown, _labels.table(file)), shown)
+
+
+def _each_once(rows: Iterable[tuple[str, str]], path: str) -> Captions:
+    """Rows by file, in their order, equal sentences of a file once.
+
+    Raises:
+        SettingsError: if there are none.
+    """
     found: dict[str, dict[str, int]] = {}
     for number, (name, sentence) in enumerate(rows):
         found.setdefault(PurePosixPath(name).as_posix(), {}).setdefault(captions.cleaned(sentence), number)
@@ -163,10 +203,15 @@ def _of_csv(path: str, reader: Iterator[list[str]]) -> Iterator[tuple[str, str]]
 
 def _of_jsonl(path: str, max_bytes: int) -> list[tuple[str, str]]:
     try:
-        text = regular.read(Path(path), max_bytes).decode("utf-8-sig")
+        return _of_lines(regular.read(Path(path), max_bytes), path)
     except Rejected as error:
         more = f"; if you trust it, raise {RAISED_BY}" if error.reason == "too many bytes" else ""
         raise SettingsError(f"{WHERE}: {path}: {error.reason} ({error.detail}){more}") from None
+
+
+def _of_lines(data: bytes, path: str) -> list[tuple[str, str]]:
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{WHERE}: {path} is not UTF-8 ({error}); save it as UTF-8") from None
     found: list[tuple[str, str]] = []
@@ -188,14 +233,29 @@ def _of_line(value: Any) -> list[tuple[str, str]]:
     keys = cast(dict[str, Any], value)
     name = next((keys[key] for key in FILE if key in keys), None)
     said = next((keys[key] for key in CAPTION if key in keys), None)
-    sentences: list[Any] = cast(list[Any], said) if isinstance(said, list) else [said]
-    if not isinstance(name, str) or not all(isinstance(each, str) for each in sentences):
+    sentences = sentences_of(said)
+    if not isinstance(name, str) or sentences is None:
         raise Damaged("it has no file, or no caption that is text")
+    check_characters(name, *sentences)
+    return [(name, each) for each in sentences or [""]]
+
+
+def sentences_of(value: Any) -> list[str] | None:
+    """The sentences of JSON: one, or a list of them; None where it is neither."""
+    found: list[Any] = cast(list[Any], value) if isinstance(value, list) else [value]
+    return cast(list[str], found) if all(isinstance(each, str) for each in found) else None
+
+
+def check_characters(*found: str) -> None:
+    """Refuse what JSON may write and no text can hold.
+
+    Raises:
+        Damaged: at half of a pair.
+    """
     try:
-        json.dumps([name, *sentences], ensure_ascii=False).encode()
+        json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Damaged("it holds half a surrogate pair, which is no character") from None
-    return [(name, each) for each in sentences or [""]]
 
 
 def met(found: Captions, files: Iterable[str]) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
@@ -215,6 +275,21 @@ def met(found: Captions, files: Iterable[str]) -> tuple[dict[str, tuple[Said, ..
     return mine, sorted(lost)
 
 
+def matched(
+    entries: Sequence[tuple[str, Entry]], mine: Captions, lost: Sequence[str], config: CaptionSettings
+) -> list[Entry]:
+    """Entries with their files' names: those that no row names get a problem, and rows that mean none are added."""
+    why = f"no row of {PurePosixPath(cast(str, config.captions)).name} names it"
+    found = [
+        replace(entry, problem=("no caption", why)) if entry.problem is None and name not in mine else entry
+        for name, entry in entries
+    ]
+    named = {name for name, _ in entries}
+    absent = [name for name in lost if name not in named]
+    what = "named in the captions"
+    return [*found, *(Entry(printable(name), name, problem=(_labels.absent(name)[0], what)) for name in absent)]
+
+
 def never_met(found: Captions, files: Iterable[str], config: CaptionSettings, folder: str) -> SettingsError:
     """What to say where no row means any file."""
     return SettingsError(
@@ -231,7 +306,12 @@ def fetched(data: bytes, said: Sequence[Said], config: CaptionSettings) -> Store
     return data, tuple(sentence for sentence, _ in said), found
 
 
-def encoded(stored: Stored, config: CaptionSettings) -> dict[str, Array]:
+def own(data: bytes, sentences: Iterable[str]) -> Stored:
+    """An item's file with the sentences that the item itself holds, each once."""
+    return data, tuple(dict.fromkeys(captions.cleaned(each) for each in sentences)), None
+
+
+def encoded(stored: Stored, config: CaptionKeys) -> dict[str, Array]:
     """The fields of one image's captions, with notes on what was left out of them.
 
     Raises:

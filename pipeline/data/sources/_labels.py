@@ -74,11 +74,22 @@ def parsed(data: bytes, name: str) -> dict[str, str]:
     Raises:
         SettingsError: as `rows`.
     """
+    with parsing(data, name, WHERE) as file:
+        return _labels(name, file)
+
+
+@contextmanager
+def parsing(data: bytes, name: str, where: str) -> Generator[TextIO]:
+    """`opened` of a csv that was read already.
+
+    Raises:
+        SettingsError: for what is met in the block: bytes that are no UTF-8, text that is no csv.
+    """
     csv.field_size_limit(limits.CSV_FIELD_CHARACTERS)
     try:
-        return _labels(name, io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
+        yield io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{WHERE}: {name} is no csv in UTF-8 ({error})") from None
+        raise SettingsError(f"{where}: {name} is no csv in UTF-8 ({error})") from None
 
 
 def _lines(file: TextIO, seen: list[str]) -> Iterator[str]:

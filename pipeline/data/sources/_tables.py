@@ -37,7 +37,8 @@ class Head:
     """What a file's footer says.
 
     rows: how many. images: columns that may hold images, as pyarrow names their bytes. labels: columns that may be
-    labels. names: class names by column, where the Hugging Face hub's description has them.
+    labels. names: class names by column, where the Hugging Face hub's description has them. texts: columns of text,
+    or of lists of text.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class Head:
     labels: tuple[str, ...]
     names: dict[str, tuple[str, ...]]
     preferred: tuple[str, ...]
+    texts: tuple[str, ...] = ()
 
 
 def head(path: Path) -> Head:
@@ -85,7 +87,45 @@ def _head(path: str, size: int, _changed: int) -> Head:
                 shown = tuple(visible(each, lines=False) for each in cast(list[str], held))
                 names |= {field.name: shown} if len(set(shown)) == len(shown) else {}
         preferred = tuple(name for name in images if _type_of(features.get(name)) == "Image")
-        return Head(rows, images, tuple(labels), names, preferred)
+        texts = tuple(field.name for field in schema if is_text(_inner(field.type)))
+        return Head(rows, images, tuple(labels), names, preferred, texts)
+
+
+def _inner(kind: Any) -> Any:
+    """What a list's elements are; of what is no list, itself."""
+    import pyarrow as pa
+
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return kind.value_type if lists else kind
+
+
+def sentences(path: Path, column: str, max_bytes: int) -> list[tuple[str, ...]]:
+    """The texts of each row of a column of text, or of lists of text; read once a process.
+
+    Raises:
+        UserError: if the file is damaged, or the column is larger than `max_bytes` once it is unpacked.
+    """
+    return _sentences(*_shared.identity(path), column, max_bytes)
+
+
+@functools.lru_cache(maxsize=64)
+def _sentences(path: str, size: int, _changed: int, column: str, max_bytes: int) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    with opened(Path(path), size) as file:
+        rows, held = int(file.metadata.num_rows), 0
+        for batch in file.iter_batches(batch_size=ROWS, columns=[column], use_threads=False):
+            held += int(batch.column(0).nbytes)
+            if held > max_bytes:
+                raise UserError(
+                    f"{path}: the column '{visible(column, lines=False)}' takes more than {max_bytes} bytes; if you "
+                    "trust it, raise ingest.source.max_captions_bytes"
+                )
+            for value in batch.column(0).to_pylist():
+                each: list[Any] = cast(list[Any], value) if isinstance(value, list) else [value]
+                found.append(tuple(text for text in each if isinstance(text, str)))
+    if len(found) != rows:
+        raise UserError(f"{path} is damaged (it holds {len(found)} rows and says {rows}); fetch it again")
+    return found
 
 
 def labels(path: Path, column: str) -> list[int | str | None]:

@@ -22,19 +22,21 @@ from pipeline.data import images
 from pipeline.data.kinds import FIRST, IMAGES, OTHER, WITHOUT_ENDING, ending, why_passed
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
-from pipeline.data.sources import _labels, _members, _shared
+from pipeline.data.sources import _captions, _labels, _members, _shared
+from pipeline.data.sources._captions import Captions, CaptionSettings, Said, Stored
 from pipeline.data.sources._members import Member
 from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.natural import natural
-from pipeline.settings import DataPath, Settings
+from pipeline.settings import DataPath
 from pipeline.storage.damage import parse_json
+from pipeline.types import Array
 
 DATASET = "dataset.json"
 WORDS = ("auto", "folders", "none")
 NO_LABEL = {DATASET: "no label in dataset.json", "": "no label in the csv"}
 
 
-class Config(Settings):
+class Config(CaptionSettings):
     """Which archive, what of it, and where the classes come from."""
 
     path: DataPath = Field(description="a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst")
@@ -57,7 +59,12 @@ class Config(Settings):
 class Source(DataSource[Config]):
     """Every image of the archive, in the order of the names' bytes; classes in natural order (2 before 10)."""
 
-    paths = ("path", "labels")
+    paths = ("path", "labels", "captions", "caption_vectors")
+    offered = _captions.OFFERED
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        self.fields = _captions.fields(given)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -87,6 +94,11 @@ class Source(DataSource[Config]):
         elif self._table.rows and not self._labelled[0]:
             files = [name for name, _ in held.listing.items]
             raise _labels.never_met(self._table.rows, files, Path(self._table.name), config.path)
+        if config.captions is not None:
+            _captions.check_vectors(config, self._said, where)
+            if not self._captioned[0]:
+                files = [name for name, _ in held.listing.items]
+                raise _captions.never_met(self._said, files, config, config.path)
 
     def classes(self) -> tuple[str, ...]:
         if self._table is not None:
@@ -96,33 +108,51 @@ class Source(DataSource[Config]):
         return tuple(sorted(map(printable, self._held.listing.folders), key=natural))
 
     def entries(self) -> list[Entry]:
+        named = self._named_entries()
+        if self.config.captions is None:
+            return [entry for _, entry in named]
+        return _captions.matched(named, *self._captioned, self.config)
+
+    def _named_entries(self) -> list[tuple[str, Entry]]:
+        """Entries with the names of their files."""
         held, table = self._held, self._table
         if table is None:
             classes = frozenset(self.classes())
-            return [self._by_folder(name, problem, classes) for name, problem in held.listing.items]
+            return [(name, self._by_folder(name, problem, classes)) for name, problem in held.listing.items]
         labels, lost = self._labelled
-        found = [self._of_table(name, problem, labels.get(name, "")) for name, problem in held.listing.items]
+        found = [(name, self._of_table(name, problem, labels.get(name, ""))) for name, problem in held.listing.items]
         passed = dict(held.listing.passed)
         for name in sorted(lost):
             problem = ("passed over", f"named in the labels, and {passed[name]}") if name in passed else None
-            found.append(Entry(printable(name), name, problem=problem or _labels.absent(name)))
+            found.append((name, Entry(printable(name), name, problem=problem or _labels.absent(name))))
         return found
 
     def passed_over(self) -> tuple[tuple[str, str], ...]:
         names = {} if self._table is None else {printable(self._table.name.removeprefix(self._held.root)): "the labels"}
+        if self.config.captions is not None:
+            names[printable(self.config.captions.removeprefix(self._held.root))] = "the captions"
         return tuple((item, names.get(item, why)) for item, why in self._held.listing.named())
 
     def named(self) -> dict[str, str]:
-        """The archive, and the csv beside it, but not a csv that is in it."""
+        """The archive, and the tables beside it, but not those that are in it."""
         named = super().named()
-        labels = named.get("labels", "")
-        return named if os.path.lexists(labels) else {key: path for key, path in named.items() if key != "labels"}
+        within = [key for key in ("labels", "captions") if key in named and not os.path.lexists(named[key])]
+        return {key: path for key, path in named.items() if key not in within}
 
-    def fetch(self, entry: Entry, limits: Limits) -> bytes:
-        return _members.read(Path(self.config.path), cast(tuple[int, ...], entry.where), self._caps, limits)
+    def describe(self) -> dict[str, Any]:
+        return _captions.described(super().describe())
 
-    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(stored, limits)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | Stored:
+        """The member; with captions, these beside it."""
+        place = cast(tuple[int, ...], entry.where)
+        data = _members.read(Path(self.config.path), place, self._caps, limits)
+        return data if self.config.captions is None else _captions.fetched(data, self._said_at[place], self.config)
+
+    def decode(self, stored: bytes | Stored, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
+
+    def decode_fields(self, stored: bytes | Stored, limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(stored, self.given)
 
     @property
     def _caps(self) -> _members.Caps:
@@ -202,21 +232,54 @@ class Source(DataSource[Config]):
         if os.path.lexists(config.labels):
             _shared.require_file(config.labels, "ingest.source.labels")
             return _Table(config.labels, _labels.rows(Path(config.labels), config.max_labels_bytes))
-        held = self._held
-        member = held.members.get(held.root + config.labels) or held.members.get(config.labels)
+        name, data = self._table_of("labels", config.labels, config.max_labels_bytes)
+        return _Table(name, _labels.parsed(data, f"{name} of {config.path}"))
+
+    def _table_of(self, key: str, given: str, max_bytes: int) -> tuple[str, bytes]:
+        """The name and the bytes of a member that a setting names.
+
+        Raises:
+            SettingsError: if there is no such member, or it cannot be read.
+        """
+        config, held = self.config, self._held
+        member = held.members.get(held.root + given) or held.members.get(given)
         if member is None:
             raise SettingsError(
-                f"ingest.source.labels: '{config.labels}' is neither a file (paths are relative to {Path.cwd()}) nor a "
+                f"ingest.source.{key}: '{given}' is neither a file (paths are relative to {Path.cwd()}) nor a "
                 f"member of {config.path}"
             )
-        about = f"ingest.source.labels: {member.name} of {config.path}"
+        about = f"ingest.source.{key}: {member.name} of {config.path}"
         if member.problem is not None:
             raise SettingsError(f"{about}: {member.problem[0]}")
         try:
-            data = _members.read(Path(config.path), member.place, self._caps, Limits(config.max_labels_bytes))
+            return member.name, _members.read(Path(config.path), member.place, self._caps, Limits(max_bytes))
         except Rejected as error:
             raise SettingsError(f"{about}: {error.reason}") from None
-        return _Table(member.name, _labels.parsed(data, f"{member.name} of {config.path}"))
+
+    @functools.cached_property
+    def _said(self) -> Captions:
+        """The captions that the settings name, by file.
+
+        Raises:
+            SettingsError: if they name neither a file nor a member that holds captions.
+        """
+        config, given = self.config, cast(str, self.config.captions)
+        if os.path.lexists(given):
+            _shared.require_file(given, "ingest.source.captions")
+            return _captions.read(config)
+        name, data = self._table_of("captions", given, config.max_captions_bytes)
+        return _captions.parsed(data, name, f"{name} of {config.path}")
+
+    @functools.cached_property
+    def _captioned(self) -> tuple[dict[str, tuple[Said, ...]], list[str]]:
+        """The captions of each item that they mean, and the names in their file that mean none."""
+        return _captions.met(self._said, (name for name, _ in self._held.listing.items))
+
+    @functools.cached_property
+    def _said_at(self) -> dict[tuple[int, ...], tuple[Said, ...]]:
+        """The captions of each item by its place."""
+        broken = {name for name, problem in self._held.listing.items if problem is not None}
+        return {self._where(name): said for name, said in self._captioned[0].items() if name not in broken}
 
     @functools.cached_property
     def _labelled(self) -> tuple[dict[str, str], list[str]]:

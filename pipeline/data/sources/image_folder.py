@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.data import images
 from pipeline.data.kinds import IMAGES
-from pipeline.data.source import Entry, Limits, printable
-from pipeline.data.sources import _captions, _labels
+from pipeline.data.source import Entry, Limits
+from pipeline.data.sources import _captions
 from pipeline.data.sources._captions import CaptionSettings, Said, Stored
 from pipeline.data.sources._labelled_folder import FolderSettings, LabelledFolder
 from pipeline.types import Array
@@ -32,7 +31,7 @@ class Source(LabelledFolder[Config]):
 
     def __init__(self, given: Config) -> None:
         super().__init__(given)
-        self.fields = _captions.field(given)
+        self.fields = _captions.fields(given)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -55,17 +54,8 @@ class Source(LabelledFolder[Config]):
     def entries(self) -> list[Entry]:
         if self.config.captions is None:
             return super().entries()
-        mine, lost = self._captioned
-        found = [
-            replace(entry, problem=("no caption", f"no row of {Path(self.config.captions).name} names it"))
-            if entry.problem is None and entry.where not in mine
-            else entry
-            for entry in super().entries()
-        ]
-        named = {entry.where for entry in found}
-        absent = [name for name in lost if name not in named]
-        why = "named in the captions"
-        return [*found, *(Entry(printable(name), name, problem=(_labels.absent(name)[0], why)) for name in absent)]
+        named = [(cast(str, entry.where), entry) for entry in super().entries()]
+        return _captions.matched(named, *self._captioned, self.config)
 
     def describe(self) -> dict[str, Any]:
         return _captions.described(super().describe())

@@ -8,31 +8,35 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline import limits
+from pipeline.captions import FIELD
 from pipeline.data import images, listing
 from pipeline.data.kinds import PARQUET
 from pipeline.data.listing import Listing
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
-from pipeline.data.sources import _shared, _tables
+from pipeline.data.sources import _captions, _shared, _tables
+from pipeline.data.sources._captions import CaptionKeys, Stored
 from pipeline.data.sources._tables import Head
 from pipeline.errors import Damaged, Rejected, SettingsError, UserError
 from pipeline.natural import natural
 from pipeline.redaction import visible
-from pipeline.settings import DataPath, Settings
+from pipeline.settings import DataPath
+from pipeline.types import Array
 
 USUAL_LABELS = ("label", "labels", "class", "category")
 UNNAMED = "not named by the pattern"
 LABEL_CHARACTERS = 1000
 
 
-class Config(Settings):
+class Config(CaptionKeys):
     """Which files, and which of their columns."""
 
     path: DataPath = Field(description="a .parquet file, or a folder of them")
@@ -42,6 +46,10 @@ class Config(Settings):
     image: str | None = Field(default=None, description="the column of images; null: the only one that can be")
     label: str | None = Field(
         default=None, description="the column of labels; none: unlabelled; null: the only one that seems to be, if any"
+    )
+    captions: str | None = Field(default=None, description="the column of captions, text or lists of text; null: none")
+    max_captions_bytes: int = Field(
+        default=limits.CAPTIONS_BYTES, ge=1, description="of a file, a larger column of captions is refused"
     )
     links: _shared.LinksSetting = Field(default="auto", description=f"of a folder, {_shared.LINKS}")
     max_items: int = Field(default=limits.IDX_ITEMS, ge=1, description="no more rows are read")
@@ -56,6 +64,11 @@ class Source(DataSource[Config]):
     """Every row, files in natural order of their names; classes by their numbers, or in natural order."""
 
     paths = ("path",)
+    offered: ClassVar[Mapping[str, str]] = {FIELD: "captions: COLUMN"}
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        self.fields = _captions.field(given, given.captions is not None)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -94,6 +107,9 @@ class Source(DataSource[Config]):
                 f"{path} holds {rows} rows, allowed are {config.max_items}; if you trust it, raise max_items"
             )
         _ = (self._image, self._label)  # which columns
+        captions, known = config.captions, list(self._heads[0].texts)
+        if captions is not None and captions not in known:
+            raise SettingsError(_no_column("captions", captions, known, "of text, or of lists of text"))
 
     def classes(self) -> tuple[str, ...]:
         label = self._label
@@ -119,7 +135,19 @@ class Source(DataSource[Config]):
         left = [(printable(name), UNNAMED) for name, _ in self._listing.items if name not in self._files]
         return tuple(sorted((*self._listing.named(), *left)))
 
-    def fetch(self, entry: Entry, limits: Limits) -> bytes:
+    def describe(self) -> dict[str, Any]:
+        return _captions.described(super().describe())
+
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | Stored:
+        """The image's file; with captions, those of the row beside it."""
+        data = self._image_of(entry, limits)
+        captions, most = self.config.captions, self.config.max_captions_bytes
+        if captions is None:
+            return data
+        number, row = cast(tuple[int, int], entry.where)
+        return _captions.own(data, _tables.sentences(self._path(number), captions, most)[row])
+
+    def _image_of(self, entry: Entry, limits: Limits) -> bytes:
         number, row = cast(tuple[int, int], entry.where)
         column = self._heads[0].images[self._image]
         try:
@@ -132,8 +160,11 @@ class Source(DataSource[Config]):
             raise Rejected("too many bytes", f"{found}, allowed are {limits.max_bytes}")
         return found
 
-    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(stored, limits)
+    def decode(self, stored: bytes | Stored, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
+
+    def decode_fields(self, stored: bytes | Stored, limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(stored, self.given)
 
     # --- files --------------------------------------------------------------------------------------
 
@@ -167,7 +198,12 @@ class Source(DataSource[Config]):
         """
         heads = [_tables.head(self._path(number)) for number in range(len(self._files))]
         for name, head in zip(self._files, heads, strict=True):
-            if (head.images, head.labels, head.names) != (heads[0].images, heads[0].labels, heads[0].names):
+            if (head.images, head.labels, head.names, head.texts) != (
+                heads[0].images,
+                heads[0].labels,
+                heads[0].names,
+                heads[0].texts,
+            ):
                 raise SettingsError(
                     f"ingest.source.path: {printable(self._files[0])} and {printable(name)} have other columns; set "
                     "pattern: to those that belong together"

@@ -12,33 +12,36 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline import limits
+from pipeline.captions import FIELD
 from pipeline.data import images
 from pipeline.data.kinds import IMAGES
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
-from pipeline.data.sources import _members, _samples, _shared
+from pipeline.data.sources import _captions, _members, _samples, _shared
+from pipeline.data.sources._captions import CaptionKeys, Stored
 from pipeline.data.sources._members import Member
 from pipeline.data.sources._samples import Sample
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError
 from pipeline.formats.shards import MANIFEST, Manifest
 from pipeline.natural import natural
 from pipeline.redaction import visible
-from pipeline.settings import DataPath, Settings
+from pipeline.settings import DataPath
 from pipeline.storage import fetched
 from pipeline.storage.damage import parse_json
+from pipeline.types import Array
 
 LABEL_BYTES, LABEL_CHARACTERS = 2**16, 1000
 
 
-class Config(Settings):
+class Config(CaptionKeys):
     """Which shards, and which members of a sample."""
 
     urls: DataPath | tuple[DataPath, ...] = Field(
@@ -52,6 +55,9 @@ class Config(Settings):
         description="where a sample's label is: cls, txt, or json.KEY; none: unlabelled; auto: cls, if there is one",
     )
     classes: tuple[str, ...] | None = Field(default=None, description="class names by number; null: the numbers")
+    captions: str | None = Field(
+        default=None, description="where a sample's caption is: txt, or json.KEY, a sentence or a list; null: none"
+    )
     max_members: int = Field(default=limits.ARCHIVE_ITEMS, ge=1, description="a shard of more is refused")
     max_unpacked_bytes: int | None = Field(
         default=None, ge=1, description="a compressed shard may not unpack to more; null: 1 GiB, or four times its size"
@@ -63,6 +69,13 @@ class Config(Settings):
         if value in ("auto", "none", "cls", "txt") or (value.startswith("json.") and value != "json."):
             return value
         raise ValueError(f"'{value}' is not one of auto, none, cls, txt and json.KEY")
+
+    @field_validator("captions")
+    @classmethod
+    def _place(cls, value: str | None) -> str | None:
+        if value is None or value == "txt" or (value.startswith("json.") and value != "json."):
+            return value
+        raise ValueError(f"'{value}' is not one of txt and json.KEY")
 
     @field_validator("classes")
     @classmethod
@@ -76,6 +89,11 @@ class Source(DataSource[Config]):
     """Every sample, in the order of the shards and of the samples in them; classes by number, or in natural order."""
 
     paths = ("urls",)
+    offered: ClassVar[Mapping[str, str]] = {FIELD: "captions: txt"}
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        self.fields = _captions.field(given, given.captions is not None)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -111,6 +129,8 @@ class Source(DataSource[Config]):
             raise SettingsError(f"{where}.image: which member? The sample '{several.key}' holds {known}")
         if self.config.labels not in ("auto", "none") and not any(label for label, _ in self._labels):
             raise SettingsError(f"{where}.labels: no sample has a label at {self.config.labels}")
+        if self._caption is not None and not any(self._caption in sample.members for sample in self._samples):
+            raise SettingsError(f"{where}.captions: no sample has a member '{self._caption}'")
 
     def classes(self) -> tuple[str, ...]:
         if self._label is None:
@@ -123,7 +143,7 @@ class Source(DataSource[Config]):
         return [*found, *(Entry(key, key, problem=problem) for key, problem in self._refused)]
 
     def passed_over(self) -> tuple[tuple[str, str], ...]:
-        taken = {self._label, *(sample.images[0] for sample in self._samples if sample.images)}
+        taken = {self._label, self._caption, *(sample.images[0] for sample in self._samples if sample.images)}
         left = [
             (f"{sample.shard}/{printable(member.name)}", f"no {IMAGES.name}")
             for sample in self._samples
@@ -144,12 +164,38 @@ class Source(DataSource[Config]):
         here = [url for url in self._urls if not fetched.is_address(url)]
         return {"urls": here[0] if len(here) == 1 else _above(here)} if here else {}
 
-    def fetch(self, entry: Entry, limits: Limits) -> bytes:
-        number, *place = cast(tuple[int, ...], entry.where)
-        return _members.read(Path(self._shards[number]), tuple(place), self._caps, limits)
+    def describe(self) -> dict[str, Any]:
+        return _captions.described(super().describe())
 
-    def decode(self, stored: bytes, limits: Limits) -> NDArray[np.uint8]:
-        return images.decode(stored, limits)
+    def fetch(self, entry: Entry, limits: Limits) -> bytes | Stored:
+        """The image's file; with captions, those of the sample beside it."""
+        number, *place = cast(tuple[int, ...], entry.where)
+        path = Path(self._shards[number])
+        if self.config.captions is None:
+            return _members.read(path, tuple(place), self._caps, limits)
+        length, *places = place
+        image, caption = tuple(places[:length]), tuple(places[length:])
+        data = _members.read(path, image, self._caps, limits)
+        return _captions.own(data, self._sentences(path, caption) if caption else ())
+
+    def decode(self, stored: bytes | Stored, limits: Limits) -> NDArray[np.uint8]:
+        return images.decode(stored if isinstance(stored, bytes) else stored[0], limits)
+
+    def decode_fields(self, stored: bytes | Stored, limits: Limits) -> dict[str, Array]:
+        return {} if isinstance(stored, bytes) else _captions.encoded(stored, self.given)
+
+    def _sentences(self, path: Path, place: tuple[int, ...]) -> list[str]:
+        """What a sample's member of captions holds.
+
+        Raises:
+            Rejected: if it cannot be read, or holds no text.
+        """
+        _, _, key = cast(str, self.config.captions).partition(".")
+        data = _members.read(path, place, self._caps, Limits(limits.RECORD_BYTES))
+        try:
+            return _said_in(data, key)
+        except (Damaged, UnicodeDecodeError) as error:
+            raise Rejected("unreadable caption", str(error)) from None
 
     @property
     def _caps(self) -> _members.Caps:
@@ -177,7 +223,16 @@ class Source(DataSource[Config]):
             return Entry(key, key, problem=("no image in the sample", f"it holds {held}"))
         if problem is not None:
             return Entry(key, key, problem=problem)
-        return Entry(key, (sample.number, *sample.members[sample.images[0]].place), label)
+        place = sample.members[sample.images[0]].place
+        if self._caption is None:
+            return Entry(key, (sample.number, *place), label)
+        member = sample.members.get(self._caption)
+        return Entry(key, (sample.number, len(place), *place, *(() if member is None else member.place)), label)
+
+    @property
+    def _caption(self) -> str | None:
+        """The ending of the member that holds the captions."""
+        return None if self.config.captions is None else self.config.captions.partition(".")[0]
 
     # --- samples ------------------------------------------------------------------------------------
 
@@ -258,6 +313,24 @@ class Source(DataSource[Config]):
         except (Rejected, Damaged, UnicodeDecodeError) as error:
             return None, ("unknown label", str(error))
         return _named(value, self._names)
+
+
+def _said_in(data: bytes, key: str) -> list[str]:
+    """The sentences of a member: its text, or what an object of JSON has under `key`.
+
+    Raises:
+        Damaged: if it is no such JSON.
+        UnicodeDecodeError: if it is no UTF-8.
+    """
+    if not key:
+        return [data.decode("utf-8-sig")]
+    value: Any = parse_json(data)
+    said = cast(dict[str, Any], value).get(key) if isinstance(value, dict) else None
+    found = [] if said is None else _captions.sentences_of(said)
+    if found is None:
+        raise Damaged(f"{key} is neither a sentence nor a list of them")
+    _captions.check_characters(*found)
+    return found
 
 
 def _named(value: Any, names: tuple[str, ...]) -> tuple[str | None, Problem | None]:
