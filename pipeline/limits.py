@@ -56,7 +56,9 @@ LIMITS = {
     "WEBDATASET_SHARDS": Limit(16 * KIB, "shards", "the webdataset shards that one name with braces stands for"),
     "PARQUET_FOOTER_BYTES": Limit(64 * MIB, "bytes", "the footer of a parquet file"),
     "CSV_BYTES": Limit(256 * MIB, "bytes", "a csv file of labels", "ingest.source.max_labels_bytes"),
-    "CAPTIONS_BYTES": Limit(1 * GIB, "bytes", "a csv or jsonl file of captions", "ingest.source.max_captions_bytes"),
+    "CAPTIONS_BYTES": Limit(
+        1 * GIB, "bytes", "captions of a csv, a jsonl or a parquet column", "ingest.source.max_captions_bytes"
+    ),
     "CAPTION_NUMBERS": Limit(16_384, "numbers", "the vector of a caption, made beforehand"),
     "ROWS_BYTES": Limit(64 * MIB, "bytes", "a csv or parquet file whose rows are the data", "ingest.source.max_bytes"),
     "CSV_LINE_CHARACTERS": Limit(1 * MIB, "characters", "one line of a csv file"),

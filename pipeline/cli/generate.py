@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli import project
 from pipeline.data import columns
+from pipeline.data.sentences import of_file
 from pipeline.errors import UserError
 from pipeline.sampling.labels import Wording, as_indices, checked_indices, label_indices
 from pipeline.storage import files, tables
@@ -176,9 +177,7 @@ def sentences(given: Sequence[str] | None, file: Path | None) -> tuple[str, ...]
         return None if given is None else tuple(given)
     if given:
         raise UserError("--text and --texts: give one of them")
-    from pipeline.sampling import texts
-
-    return texts.of_file(file, "--texts")
+    return of_file(file, "--texts")
 
 
 def _write_rows(made: Rows, out: Path, grid: Path | None, note: str) -> Written:

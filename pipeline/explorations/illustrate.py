@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
+from pipeline.data.sentences import of_file
 from pipeline.explorations import _shared
 from pipeline.sampling import texts
 from pipeline.sampling.pictures import as_images
@@ -51,7 +52,7 @@ class Exploration:
         Raises:
             UserError: for a model that reads no text, or a file without sentences, or with one that it cannot read.
         """
-        said = texts.of_file(Path(self.config.sentences), "sentences")
+        said = of_file(Path(self.config.sentences), "sentences")
         drawn = texts.drawing(source, said, "sentences")
         parts = [said[begin : begin + ROWS] for begin in range(0, len(said), ROWS)]
         names = (

@@ -16,7 +16,7 @@ from pipeline.params import Params
 from pipeline.params.chosen import families
 from pipeline.params.space import unsteady
 from pipeline.score_names import extractor_class
-from pipeline.scoring.text_training import ROOM, WHERE, disagreement
+from pipeline.scoring.text_choice import ROOM, WHERE, disagreement
 from pipeline.storage.filesystems import is_remote
 from pipeline.storage.store import Store
 from pipeline.types import DataSpec

@@ -20,7 +20,7 @@ from pipeline.formats.reference import Reference
 from pipeline.randomness import choose
 from pipeline.sampling.samples import CHUNK, SampleSource, stored
 from pipeline.scoring.extract import ShardExamples, ShardInputs
-from pipeline.scoring.text_training import ROOM
+from pipeline.scoring.text_choice import ROOM
 from pipeline.threads import fixed_threads
 
 Table = NDArray[np.float64]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -12,13 +11,12 @@ from pipeline import captions, plugins
 from pipeline.contract import AnyFamily
 from pipeline.contract.extractor import Examples
 from pipeline.contract.text_encoder import AnyTextEncoder, Captioned
-from pipeline.errors import SettingsError
 from pipeline.formats.reference import Features, Reference, ReferenceCard, TrainedText
 from pipeline.scoring.settings import ReferenceSettings
+from pipeline.scoring.text_choice import ROOM, WHERE, disagreement
 from pipeline.threads import fixed_threads
 from pipeline.types import Array
 
-ROOM, WHERE = "text_encoders", "reference.text_encoder"
 PIECE = 256  # examples that are read at once
 
 
@@ -58,27 +56,6 @@ def text_state(family: AnyFamily, reference: Reference) -> Mapping[str, Tensor]:
     disagreement(family.name, wanted, None if found is None else {"name": found.name, **found.config})
     assert found is not None
     return found.state
-
-
-def disagreement(family: str, wanted: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
-    """Refuse a family's encoder that is not the one which the reference stage trains.
-
-    Raises:
-        SettingsError: naming both settings.
-    """
-    name = str(wanted["name"])
-    if trained is None or trained["name"] != name:
-        raise SettingsError(
-            f"{WHERE}: the encoder of families.{family} is {name}, which the reference stage trains; set "
-            f"{WHERE}: {{name: {name}}}"
-        )
-    mine, other = (plugins.configure(ROOM, each, "") for each in (wanted, trained))
-    for key in plugins.class_of(ROOM, name).shape:
-        if getattr(mine, key) != getattr(other, key):
-            raise SettingsError(
-                f"families.{family}.encoder.{key}: is {getattr(mine, key)}, and {WHERE}.{key} is "
-                f"{getattr(other, key)}; set both alike"
-            )
 
 
 def described(card: ReferenceCard) -> str:

@@ -20,7 +20,7 @@ from pipeline.errors import SettingsError
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.formats.reference import Reference
 from pipeline.sampling.samples import SampleSource, open_model
-from pipeline.scoring import captioned, text_training
+from pipeline.scoring import captioned, text_choice, text_training
 from pipeline.scoring.captioned import Regression, captions_of, choices
 from pipeline.scoring.extract import ShardExamples, inputs_of
 from pipeline.scoring.reference import measure
@@ -120,7 +120,7 @@ def test_a_family_and_the_reference_must_mean_one_encoder(shards: Path, trained:
         with pytest.raises(SettingsError, match=says):
             text_training.text_state(family_of({**ENCODER, **keys}), trained)
     with pytest.raises(SettingsError, match=r"reference\.text_encoder"):
-        text_training.disagreement("text_to_image", ENCODER, None)
+        text_choice.disagreement("text_to_image", ENCODER, None)
     assert family_of({"name": "hashed"}).learnt_encoder is None
     with pytest.raises(SettingsError, match="learns nothing"):
         validate(ReferenceSettings, {"text_encoder": "hashed"}, "reference")
