@@ -12,20 +12,23 @@ import torch
 from PIL import Image
 
 from pipeline import captions, plugins
-from pipeline.contract import AnyFamily
+from pipeline.contract import AnyFamily, LocalWorld, MemoryReporter
 from pipeline.contract.metric import AnyMetric, Statistics
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
 from pipeline.errors import SettingsError
+from pipeline.experiment import Experiment, fit_and_score, publish
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.formats.reference import Reference
 from pipeline.sampling.samples import SampleSource, open_model
 from pipeline.scoring import captioned, text_choice, text_training
 from pipeline.scoring.captioned import Regression, captions_of, choices
+from pipeline.scoring.evaluate import evaluate
 from pipeline.scoring.extract import ShardExamples, inputs_of
 from pipeline.scoring.reference import measure
-from pipeline.scoring.settings import ReferenceSettings
+from pipeline.scoring.settings import EvaluateSettings, ReferenceSettings
 from pipeline.settings import validate
+from pipeline.training.settings import TrainSettings
 from pipeline.types import DataSpec
 
 ENCODER = {"name": "char_cnn_rnn", "width": 16, "dimension": 12, "length": 75}
@@ -113,6 +116,34 @@ def test_a_model_reads_sentences_from_its_folder_alone(shards: Path, trained: Re
     said = ["a red square", "something else"]
     assert torch.equal(mine.encode(said), joint.encode(said))
     assert not torch.equal(mine.encode(said), plugins.load("text_encoders", ENCODER).encode(said))
+
+
+def test_training_takes_the_encoder_leaves_it_as_it_is_and_is_scored_by_it(
+    shards: Path, trained: Reference, tmp_path: Path
+) -> None:
+    train = TrainSettings.model_validate(
+        {"family": "text_to_image", "examples": 32, "batch_size": 16, "lanes": 2, "tick": 16, "checkpoint": 16}
+        | {"grid": 32, "score": {"every": 32, "samples": 64}}
+    )
+    keys = {"preset": "smoke", "encoder": ENCODER, "smallest": 1, "levels": 3}
+    places = {"shards": str(shards), "reference": str(trained.folder), "scratch": str(tmp_path / "scratch")}
+    experiment = Experiment(
+        train.model_dump(mode="json"), keys, cache=str(tmp_path / "cache"), cache_budget=0, grids=False, **places
+    )
+    outcome = fit_and_score(experiment, LocalWorld(), MemoryReporter())
+    publish(experiment, outcome, tmp_path / "model")
+    held = trained.text_encoder()
+    assert held is not None
+    source, _ = open_model(tmp_path / "model", inputs=inputs_of(family_of(ENCODER), shards))
+    for found in (outcome.networks["encoder"].state_dict(), source.networks["encoder"].state_dict()):
+        assert all(torch.equal(found[key], held.state[key]) for key in held.state)
+    settings = EvaluateSettings.model_validate(
+        {"samples": 64, "repeats": 1, "metrics": [{"name": "caption_agreement", "candidates": 12}]}
+    )
+    result = evaluate(settings, trained, tmp_path / "model", LocalWorld(), inputs=inputs_of(source.family, shards))
+    names = {record.name for record in result.records}
+    assert {"caption_agreement", "caption_agreement_of_reals", "caption_agreement_at_5"} <= names
+    assert all(record.split == "holdout" and record.settings["captions"] == 12 for record in result.records)
 
 
 def test_a_family_and_the_reference_must_mean_one_encoder(shards: Path, trained: Reference) -> None:
