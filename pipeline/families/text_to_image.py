@@ -77,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "main_cls": {"projected": 256, "text_norm": False, "last_activation": True, "interpolation": None},
     "small64": _SMALL,
     "smaller64": {**_SMALL, "generator_width": 16, "discriminator_width": 16},
-    # At equal rates D is far ahead after some hundred steps, and what a text says of shapes never reaches G.
+    # At equal rates D is far ahead after some hundred steps, and samples stay blurred and noisy.
     "zoo": {
         **_SMALL,
         "encoder": {"name": "bag_of_words", "dimension": 256},

@@ -98,6 +98,12 @@ def test_what_people_wrote_is_escaped() -> None:
     assert "note &lt;b&gt;" in page
 
 
+def test_a_text_encoder_that_was_trained_is_told_of() -> None:
+    assert "The text encoder" not in render(INPUTS)
+    page = render(replace(INPUTS, text_encoder="char_cnn_rnn <b>, R@1 0.5"))
+    assert "The text encoder char_cnn_rnn &lt;b&gt;, R@1 0.5" in page
+
+
 def test_what_is_empty_is_left_out() -> None:
     page = render(ReportInputs("empty", []))
     assert "<h2>" not in page
