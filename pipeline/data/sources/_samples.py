@@ -1,4 +1,4 @@
-"""Webdataset's samples: what a name with braces stands for, and which members of a shard belong together."""
+"""Webdataset's samples: what a name with braces stands for, which members belong together, and what these say."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, cast
 
 from pipeline import limits
 from pipeline.data.kinds import IMAGES
+from pipeline.data.source import Problem
+from pipeline.data.sources import _captions
 from pipeline.data.sources._members import Member
-from pipeline.errors import SettingsError
+from pipeline.errors import Damaged, SettingsError
+from pipeline.redaction import visible
+from pipeline.storage.damage import parse_json
 
+LABEL_CHARACTERS = 1000
 RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?\}")
 META = re.compile(r"__[^/]*__($|/)")  # what webdataset itself leaves out
 
@@ -84,3 +90,38 @@ def expanded(url: str) -> list[str]:
     if found is None or len(found) > limits.WEBDATASET_SHARDS:
         raise SettingsError(f"ingest.source.urls: '{url[:200]}' names more than {limits.WEBDATASET_SHARDS} shards")
     return found
+
+
+# --- what members say ---------------------------------------------------------------------------------
+
+
+def sentences(data: bytes, key: str) -> list[str]:
+    """The sentences of a member: its text, or what an object of JSON has under `key`.
+
+    Raises:
+        Damaged: if it is no such JSON.
+        UnicodeDecodeError: if it is no UTF-8.
+    """
+    if not key:
+        return [data.decode("utf-8-sig")]
+    value: Any = parse_json(data)
+    said = cast(dict[str, Any], value).get(key) if isinstance(value, dict) else None
+    found = [] if said is None else _captions.sentences_of(said)
+    if found is None:
+        raise Damaged(f"{key} is neither a sentence nor a list of them")
+    _captions.check_characters(*found)
+    return found
+
+
+def class_of(value: Any, names: tuple[str, ...]) -> tuple[str | None, Problem | None]:
+    """The class of a whole number or a text."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        return None, ("no label in the sample", "")
+    text = visible(str(value), lines=False)
+    if len(text) > LABEL_CHARACTERS:
+        return None, ("unknown label", f"{len(text)} characters")
+    if not names or text in names:
+        return text, None
+    if text.isdecimal() and len(text) < 10 and int(text) < len(names):
+        return names[int(text)], None
+    return None, ("unknown label", f"{text}, and there are {len(names)} classes")

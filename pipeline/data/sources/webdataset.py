@@ -32,13 +32,12 @@ from pipeline.data.sources._samples import Sample
 from pipeline.errors import BrokenArtefact, Damaged, Rejected, SettingsError
 from pipeline.formats.shards import MANIFEST, Manifest
 from pipeline.natural import natural
-from pipeline.redaction import visible
 from pipeline.settings import DataPath
 from pipeline.storage import fetched
 from pipeline.storage.damage import parse_json
 from pipeline.types import Array
 
-LABEL_BYTES, LABEL_CHARACTERS = 2**16, 1000
+LABEL_BYTES = 2**16
 
 
 class Config(CaptionKeys):
@@ -193,7 +192,7 @@ class Source(DataSource[Config]):
         _, _, key = cast(str, self.config.captions).partition(".")
         data = _members.read(path, place, self._caps, Limits(limits.RECORD_BYTES))
         try:
-            return _said_in(data, key)
+            return _samples.sentences(data, key)
         except (Damaged, UnicodeDecodeError) as error:
             raise Rejected("unreadable caption", str(error)) from None
 
@@ -312,39 +311,7 @@ class Source(DataSource[Config]):
                 value = cast(dict[str, Any], value).get(key) if isinstance(value, dict) else None
         except (Rejected, Damaged, UnicodeDecodeError) as error:
             return None, ("unknown label", str(error))
-        return _named(value, self._names)
-
-
-def _said_in(data: bytes, key: str) -> list[str]:
-    """The sentences of a member: its text, or what an object of JSON has under `key`.
-
-    Raises:
-        Damaged: if it is no such JSON.
-        UnicodeDecodeError: if it is no UTF-8.
-    """
-    if not key:
-        return [data.decode("utf-8-sig")]
-    value: Any = parse_json(data)
-    said = cast(dict[str, Any], value).get(key) if isinstance(value, dict) else None
-    found = [] if said is None else _captions.sentences_of(said)
-    if found is None:
-        raise Damaged(f"{key} is neither a sentence nor a list of them")
-    _captions.check_characters(*found)
-    return found
-
-
-def _named(value: Any, names: tuple[str, ...]) -> tuple[str | None, Problem | None]:
-    """The class of a whole number or a text."""
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        return None, ("no label in the sample", "")
-    text = visible(str(value), lines=False)
-    if len(text) > LABEL_CHARACTERS:
-        return None, ("unknown label", f"{len(text)} characters")
-    if not names or text in names:
-        return text, None
-    if text.isdecimal() and len(text) < 10 and int(text) < len(names):
-        return names[int(text)], None
-    return None, ("unknown label", f"{text}, and there are {len(names)} classes")
+        return _samples.class_of(value, self._names)
 
 
 def _above(paths: list[str]) -> str:
