@@ -12,7 +12,7 @@ from typing import Any, cast
 from pipeline import limits
 from pipeline.data.kinds import IMAGES
 from pipeline.data.source import Problem
-from pipeline.data.sources import _captions
+from pipeline.data.sources import _caption_files
 from pipeline.data.sources._members import Member
 from pipeline.errors import Damaged, SettingsError
 from pipeline.redaction import visible
@@ -106,10 +106,10 @@ def sentences(data: bytes, key: str) -> list[str]:
         return [data.decode("utf-8-sig")]
     value: Any = parse_json(data)
     said = cast(dict[str, Any], value).get(key) if isinstance(value, dict) else None
-    found = [] if said is None else _captions.sentences_of(said)
+    found = [] if said is None else _caption_files.sentences_of(said)
     if found is None:
         raise Damaged(f"{key} is neither a sentence nor a list of them")
-    _captions.check_characters(*found)
+    _caption_files.check_characters(*found)
     return found
 
 

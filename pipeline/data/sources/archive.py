@@ -20,9 +20,10 @@ from pipeline import limits
 from pipeline.data import images
 from pipeline.data.kinds import FIRST
 from pipeline.data.source import DataSource, Entry, Limits, Problem, printable
-from pipeline.data.sources import _captions, _labels, _members, _shared
+from pipeline.data.sources import _caption_files, _captions, _labels, _members, _shared
 from pipeline.data.sources._archived import DATASET, Held, held
-from pipeline.data.sources._captions import Captions, CaptionSettings, Said, Stored
+from pipeline.data.sources._caption_files import Captions, Said
+from pipeline.data.sources._captions import CaptionSettings, Stored
 from pipeline.data.sources._members import Member
 from pipeline.errors import Damaged, Rejected, SettingsError
 from pipeline.natural import natural
@@ -266,7 +267,7 @@ class Source(DataSource[Config]):
             _shared.require_file(given, "ingest.source.captions")
             return _captions.read(config)
         name, data = self._table_of("captions", given, config.max_captions_bytes)
-        return _captions.parsed(data, name, f"{name} of {config.path}")
+        return _caption_files.parsed(data, name, f"{name} of {config.path}")
 
     @functools.cached_property
     def _captioned(self) -> tuple[dict[str, tuple[Said, ...]], list[str]]:

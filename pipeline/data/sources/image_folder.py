@@ -13,7 +13,8 @@ from pipeline.data import images
 from pipeline.data.kinds import IMAGES
 from pipeline.data.source import Entry, Limits
 from pipeline.data.sources import _captions
-from pipeline.data.sources._captions import CaptionSettings, Said, Stored
+from pipeline.data.sources._caption_files import Said
+from pipeline.data.sources._captions import CaptionSettings, Stored
 from pipeline.data.sources._labelled_folder import FolderSettings, LabelledFolder
 from pipeline.types import Array
 
