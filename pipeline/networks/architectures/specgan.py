@@ -104,7 +104,9 @@ class SpecGenerator(nn.Module):
         magnitudes = (self.scale.stored(seen).exp() - analysis.floor).clamp(min=0)
         if not analysis.nyquist:
             magnitudes = F.pad(magnitudes, (0, 0, 0, 1))
-        x = griffin_lim(magnitudes.double(), analysis.hop, iterations).float()[..., analysis.before :][..., : analysis.samples]
+        x = griffin_lim(magnitudes.double(), analysis.hop, iterations).float()[..., analysis.before :][
+            ..., : analysis.samples
+        ]
         return F.pad(x, (0, analysis.samples - x.shape[-1])).clamp(-1, 1)
 
 

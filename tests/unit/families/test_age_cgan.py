@@ -214,9 +214,10 @@ def test_segments_and_players() -> None:
 
 def test_another_band_is_any_other() -> None:
     drawn = another(torch.full((600,), 2), BANDS, torch.Generator().manual_seed(0))
-    assert torch.bincount(drawn, minlength=BANDS).tolist() == [pytest.approx(120, abs=45)] * 2 + [0] + [
-        pytest.approx(120, abs=45)
-    ] * 3
+    assert (
+        torch.bincount(drawn, minlength=BANDS).tolist()
+        == [pytest.approx(120, abs=45)] * 2 + [0] + [pytest.approx(120, abs=45)] * 3
+    )
 
 
 def test_an_image_is_encoded_as_the_latents_are_named() -> None:
