@@ -1,4 +1,4 @@
-"""LPIPS against a transcription of its own, with random weights under public names; its stand-in, and what is refused."""
+"""LPIPS against a transcription of its own, with random weights; its stand-in, and what is refused."""
 
 from __future__ import annotations
 
