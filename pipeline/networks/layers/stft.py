@@ -9,7 +9,7 @@ from torch import Tensor
 LEAST = 1e-8
 """Spectra are not divided by smaller magnitudes."""
 EDGE = 0.01
-"""Sums of squared windows are not divided by less: the first and last few samples, which one window hardly covers, fade."""
+"""Sums of squared windows are not divided by less: the first and last samples, which one window hardly covers, fade."""
 
 
 def stft(x: Tensor, window: int, hop: int) -> Tensor:
