@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline import plugins
+from pipeline.assets import place
 from pipeline.contract import AnyFamily, LocalWorld, Reporter, Scorer, World
 from pipeline.contract.checks import check_data
 from pipeline.data.batches import Batches, Reader
@@ -30,7 +31,7 @@ from pipeline.scoring.in_training import InTrainingScorer
 from pipeline.scoring.text_training import text_state
 from pipeline.settings import validate
 from pipeline.storage import files, scratch
-from pipeline.storage.files import sha256_json
+from pipeline.storage.files import sha256_file, sha256_json
 from pipeline.storage.node_cache import LEAST, NodeCache, node_folder
 from pipeline.storage.store import Store
 from pipeline.training import beside, schedules
@@ -241,6 +242,8 @@ def publish(experiment: Experiment, outcome: Outcome, out: Path) -> ModelCard:
             "reference": Reference.load(Path(experiment.reference)).key,
             "settings_sha256": sha256_json(computed),
             "torch": torch.__version__,
+            # What the objectives looked through: other weights would have trained another model.
+            **{f"{name}_sha256": sha256_file(place(name)) for name in family.assets},
         },
         files={},
     )

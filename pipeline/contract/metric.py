@@ -19,11 +19,22 @@ from pipeline.settings import Settings
 from pipeline.types import Array, Column, Modality
 
 Need = Literal[
-    "features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples", "columns", "captions"
+    "features",
+    "moments",
+    "logits",
+    "labels",
+    "classes",
+    "holdout",
+    "pairs",
+    "reconstructions",
+    "examples",
+    "columns",
+    "captions",
 ]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
-truths of their inputs; "examples": not what an extractor saw in them, but they themselves; "columns": features that are
-the rows of a table as they are; "captions": samples of sentences, beside captions to choose from."""
+truths of their inputs; "reconstructions": pairs of held-out examples and what a design with an encoder makes of them;
+"examples": not what an extractor saw in them, but they themselves; "columns": features that are the rows of a table as
+they are; "captions": samples of sentences, beside captions to choose from."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -112,15 +123,18 @@ class PairBlock:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Samples of a design with inputs, each beside its truth.
+    """Samples of a design with inputs, each beside its truth; of one with an encoder, reconstructions and originals.
 
     count: how many there are. blocks: the first of them, at most as many as it is asked for, in order. baseline: what
-    `given` is, in words.
+    `given` is, in words. features: what the reference's extractor sees in images uint8 (n, C, H, W), float64 (n, d).
+    reconstructed: whether each sample was made of its own truth.
     """
 
     count: int
     blocks: Callable[[int], Iterator[PairBlock]]
     baseline: str = ""
+    features: Callable[[NDArray[np.uint8]], NDArray[np.float64]] | None = None
+    reconstructed: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +231,11 @@ class Metric(ABC, Generic[MetricConfig]):
     def rows(self) -> int:
         """The most rows of features it looks at: `limit` of its Config; 0 = moments or predictions alone."""
         return int(getattr(self.config, "limit", 0))
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Pretrained weights that it looks through, by their files in `assets/`."""
+        return ()
 
     @property
     def splits(self) -> int:

@@ -13,12 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline import limits
-from pipeline.data import kinds, listing, regular
-from pipeline.data.images import decode, fit
-from pipeline.data.settings import IngestSettings
-from pipeline.data.source import Problem
-from pipeline.errors import Rejected, UserError
-from pipeline.explorations import _shared
+from pipeline.errors import UserError
+from pipeline.explorations import _pictures, _shared
 from pipeline.sampling.samples import Pixels, SampleSource, evaluating, fixed_threads, pixels
 from pipeline.settings import LocalPath
 from pipeline.types import Batch
@@ -57,7 +53,8 @@ class Exploration:
         config = self.config
         count = config.candidates
         label = _shared.chosen_labels(source, count, config)
-        pictures, names = _pictures(Path(config.images), config, source)
+        found = _pictures.read(Path(config.images), config.limit, config.max_pixels, source.spec)
+        pictures, names = np.stack([each.pixels for each in found]), [each.name for each in found]
         start = _shared.noise(source, config.seed, count)
         fitted = self._styled if self._by_style(source) else self._fitted
         best: list[Pixels] = []
@@ -165,37 +162,3 @@ def _free(value: Tensor, distribution: str) -> Tensor:
 
 def _bound(value: Tensor, distribution: str) -> Tensor:
     return torch.tanh(value) if distribution == "uniform" else value
-
-
-def _pictures(path: Path, config: Config, source: SampleSource) -> tuple[Pixels, list[str]]:
-    """Pixels (n, C, H, W) in the model's own shape, and their file names.
-
-    Raises:
-        UserError: if there are none, or one of them is broken.
-    """
-    files: list[tuple[Path, Problem | None]] = [(path, None)]
-    if path.is_dir():
-        found = listing.listed(path, kinds.IMAGES).items
-        files = [(path / name, problem) for name, problem in found if "/" not in name]
-    if not files or not path.exists():
-        raise UserError(f"images: there is no picture (PNG, JPEG, WebP) at {path}")
-    channels, height, width = source.spec.shape
-    settings = IngestSettings.model_validate(
-        {
-            "source": {"name": "image_folder", "folder": str(path)},
-            "resolution": [height, width],
-            "channels": channels,
-            "resize": "center_crop",
-            "max_pixels": config.max_pixels,
-        }
-    )
-    pictures: list[Pixels] = []
-    for file, problem in files[: config.limit]:
-        if problem is not None:
-            raise UserError(f"images: {file} cannot be read: {': '.join(filter(None, problem))}")
-        try:
-            pictures.append(fit(decode(regular.read(file, settings.max_bytes), settings.limits), settings))
-        except Rejected as error:
-            why = ": ".join(filter(None, (error.reason, error.detail)))
-            raise UserError(f"images: {file} cannot be read: {why}") from None
-    return np.stack(pictures), [file.name for file, _ in files[: config.limit]]

@@ -48,7 +48,8 @@ def scores(name: str, statistics: Statistics, config: PairSettings, similarity: 
             key, float(values.mean()), len(values), len(values), "holdout", told, spread, settings=settings, each=values
         )
 
-    found = [score(name, made, "each sample")] if len(made) else []
+    what = "each reconstruction" if statistics.pairs.reconstructed else "each sample"
+    found = [score(name, made, what)] if len(made) else []
     return [*found, score(f"{name}_of_input", given, statistics.pairs.baseline)] if len(given) else found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.contract import metric as contract
 from pipeline.contract.metric import Score, Statistics
@@ -12,7 +13,9 @@ from pipeline.settings import Settings
 
 
 class Config(Settings):
-    """Nothing to choose."""
+    """Whether classes have an order, as age bands do."""
+
+    ordered: bool = Field(default=False, description="also the share of samples recognised as theirs or a class beside")
 
 
 class Metric(contract.Metric[Config]):
@@ -29,7 +32,16 @@ class Metric(contract.Metric[Config]):
         worst = min(each, key=lambda label: (each[label], label))
         name = statistics.classes[worst] if worst < len(statistics.classes) else str(worst)
         value = agreement(recognised, fake.labels)
-        return [Score("label_agreement", value, 0, len(fake), None, f"worst class: {name}, {each[worst]:.3f}")]
+        settings = {"ordered": True} if self.config.ordered else {}
+        found = [
+            Score("label_agreement", value, 0, len(fake), None, f"worst class: {name}, {each[worst]:.3f}",
+                  settings=settings)
+        ]  # fmt: skip
+        if self.config.ordered:
+            near = float((np.abs(recognised - fake.labels) <= 1).mean())
+            told = "recognised as the class that was asked for, or the one before or behind it"
+            found.append(Score("label_agreement_within_one", near, 0, len(fake), None, told, settings=settings))
+        return found
 
 
 def agreement(recognised: NDArray[np.int64], labels: NDArray[np.int64]) -> float:

@@ -10,6 +10,7 @@ from pipeline.assets import place
 from pipeline.cluster.training.resources import use_cuda
 from pipeline.contract import AnyFamily
 from pipeline.contract.checks import check_data, check_fields
+from pipeline.contract.metric import AnyMetric
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.shards import Manifest
 from pipeline.params import Params
@@ -115,7 +116,7 @@ def check_lanes(params: Params, family: AnyFamily) -> None:
 def check_extractor(params: Params, family: AnyFamily) -> None:
     """Refuse a search by Fréchet distance where nobody looks at samples, and an extractor where there is no data.
 
-    Also a design whose losses look through weights that are not there.
+    Also losses and metrics that look through weights that are not there.
 
     Raises:
         SettingsError: naming the extractor that would do.
@@ -132,6 +133,14 @@ def check_extractor(params: Params, family: AnyFamily) -> None:
                 f"families.{family.name}.content: the weights of {name} are not on this machine; `zerosum weights "
                 f"fetch {name}` puts them there, or take content: {{name: reference}}, which needs none"
             )
+    for metric in params.evaluate.metrics:
+        looking: AnyMetric = plugins.load("metrics", metric, "evaluate.metrics")
+        for name in looking.assets:
+            if not place(name).is_file():
+                raise SettingsError(
+                    f"evaluate.metrics: {metric['name']} needs the weights of {name}, which are not on this machine; "
+                    f"`zerosum weights fetch {name}` puts them there, or take network: reference, which needs none"
+                )
     if not blind and not family.needs:
         raise SettingsError(
             f"reference.extractor.name: {family.name} has no data that an extractor could look at; take none, with "

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline import plugins
 from pipeline.contract import World
 from pipeline.contract.extractor import Examples
-from pipeline.contract.metric import AnyMetric, Captions, Need, Score, Side, Statistics
+from pipeline.contract.metric import AnyMetric, Captions, Need, Pairs, Score, Side, Statistics
 from pipeline.errors import UserError
 from pipeline.formats.model import ModelCard
 from pipeline.formats.reference import Reference
@@ -34,13 +34,14 @@ from pipeline.scoring.extract import (
     one_by_one,
 )
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
-from pipeline.scoring.pairing import pairs_of
+from pipeline.scoring.pairing import pairs_for
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
 from pipeline.threads import one_blas_thread
 from pipeline.types import Array
 
 MOMENTS: frozenset[Need] = frozenset({"moments"})
+PAIRED: frozenset[Need] = frozenset({"pairs", "reconstructions"})
 WITHOUT_DATA = 4096
 EXAMPLES = 2048  # of a side, at most, for metrics that look at the examples themselves
 
@@ -80,7 +81,7 @@ def evaluate(
     generator, card = open_model(model, device=world.device, threads=settings.threads, inputs=inputs)
     if card.spec != reference.card.spec:
         raise UserError(f"the model makes {card.spec.shape}, the reference measured {reference.card.spec.shape}")
-    metrics = applicable(settings, reference, generator, has_examples=splits is not None)
+    metrics = applicable(settings, reference, generator, splits)
     sampler = Sampler(settings, reference, generator, card, model, inputs, splits or {})
     repeats: list[list[Score]] = []
     first: Side | None = None
@@ -98,7 +99,10 @@ def evaluate(
 
 
 def applicable(
-    settings: EvaluateSettings, reference: Reference, generator: SampleSource, *, has_examples: bool = False
+    settings: EvaluateSettings,
+    reference: Reference,
+    generator: SampleSource,
+    splits: Mapping[str, Examples] | None = None,
 ) -> list[AnyMetric]:
     """The metrics of this data whose needs this extractor and this model can meet, in the settings' order."""
     if reference.blind:
@@ -111,11 +115,11 @@ def applicable(
         missing.add("classes")
     if not generator.conditional:
         missing.add("labels")
-    if pairs_of(generator, settings.seed) is None:
-        missing.add("pairs")
+    pairs = pairs_for(generator, reference, splits or {}, settings.seed)
+    missing |= {"pairs", "reconstructions"} if pairs is None else set() if pairs.reconstructed else {"reconstructions"}
     if captions_of(generator, reference, settings.seed) is None:
         missing.add("captions")
-    if not has_examples:
+    if splits is None:
         missing.add("examples")
     if not (seen_by.verbatim and reference.card.spec.columns):
         missing.add("columns")
@@ -218,7 +222,7 @@ class Sampler:
             seed=seed,
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
-            pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
+            pairs=self.pairs(seed) if metric.needs & PAIRED else None,
             columns=reference.card.spec.columns,
             captions=self._captions(seed) if "captions" in metric.needs else None,
         )
@@ -226,6 +230,10 @@ class Sampler:
             found = self.with_examples(found, seed)
         foreign = reference.statistics if metric.needs == MOMENTS else None
         return found if foreign is None else replace(found, real=Side(foreign), split=None)
+
+    def pairs(self, seed: int) -> Pairs | None:
+        """Samples with their truths, or held-out examples made again."""
+        return pairs_for(self.generator, self.reference, self.splits, seed, self.settings.truncation)
 
     def with_examples(self, found: Statistics, seed: int) -> Statistics:
         """The same with the first samples themselves, and with reals that seed 0 chose: at most `EXAMPLES` a side."""

@@ -1,18 +1,37 @@
-"""Samples beside what they ought to be, and what they were made from: for designs with inputs whose truth is known."""
+"""Samples beside what they ought to be, and what they were made from: for designs with inputs whose truth is known.
+
+A design with an encoder makes its samples of the held-out examples themselves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.contract.metric import PairBlock, Pairs
-from pipeline.sampling.samples import CHUNK, SampleSource, stored
+from pipeline.formats.reference import Reference
+from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, stored
 from pipeline.scoring.extract import ShardInputs
+from pipeline.threads import fixed_threads
 
 Pixels = NDArray[np.uint8]
+
+
+def pairs_for(
+    source: SampleSource, reference: Reference, splits: Mapping[str, Examples], seed: int, truncation: float = 1.0
+) -> Pairs | None:
+    """Held-out examples made again, else samples with their truths, as the reference's extractor sees them too."""
+    found = reconstructions_of(source, splits.get("holdout")) or pairs_of(source, seed, truncation)
+    if found is None:
+        return None
+    return replace(found, features=lambda x: features_of(reference.extractor(), reference.card.threads, x))
 
 
 def pairs_of(source: SampleSource, seed: int, truncation: float = 1.0) -> Pairs | None:
@@ -35,6 +54,56 @@ def pairs_of(source: SampleSource, seed: int, truncation: float = 1.0) -> Pairs 
             yield PairBlock(made, truth, _given(source, inputs, numbers))
 
     return Pairs(len(inputs.examples), blocks, _said(source, inputs))
+
+
+def reconstructions_of(source: SampleSource, holdout: Examples | None) -> Pairs | None:
+    """Held-out images with what the generator makes of their codes and labels; None where there is no encoder.
+
+    Every rank makes all of them.
+    """
+    if holdout is None or not len(holdout) or not makes_again(source):
+        return None
+
+    def blocks(limit: int) -> Iterator[PairBlock]:
+        for begin in range(0, min(limit, len(holdout)), CHUNK):
+            found = holdout.examples(np.arange(begin, min(begin + CHUNK, limit, len(holdout)), dtype=np.int64))
+            labels = found["label"] if source.conditional else None
+            yield PairBlock(reconstructed(source, found["x"], labels), found["x"])
+
+    return Pairs(len(holdout), blocks, reconstructed=True)
+
+
+def makes_again(source: SampleSource) -> bool:
+    """Whether the model's design has an encoder, and makes images."""
+    pictures = source.spec.modality == "image" and source.spec.dtype == "uint8"
+    return pictures and "encode" in source.family.procedures()
+
+
+def reconstructed(source: SampleSource, x: Pixels, labels: NDArray[np.int64] | None) -> Pixels:
+    """Images uint8 (n, C, H, W), encoded and made again with their labels (n,); n is 64 at most.
+
+    Networks see whole chunks: the bits do not depend on n.
+    """
+    places = np.arange(CHUNK) % len(x)
+    batch: Any = {}
+    if labels is not None:
+        batch["label"] = torch.from_numpy(np.ascontiguousarray(labels[places])).to(source.device)
+    shown = source.spec.x.tensor(np.ascontiguousarray(x[places]), source.device)
+    with torch.no_grad(), fixed_threads(source.threads), evaluating(source.networks):
+        latents = source.family.procedures()["encode"](source.networks, shown)
+        made = source.family.sample(source.networks, latents, batch)
+    return stored(made, source.spec)[: len(x)]
+
+
+@torch.no_grad()
+def features_of(extractor: AnyExtractor, threads: int, x: Pixels) -> NDArray[np.float64]:
+    """What an extractor sees in images uint8 (n, C, H, W), in chunks: (n, d)."""
+    with fixed_threads(threads):
+        parts = [
+            extractor.features(torch.from_numpy(np.ascontiguousarray(x[begin : begin + CHUNK])).float() / 127.5 - 1)[0]
+            for begin in range(0, len(x), CHUNK)
+        ]
+    return torch.cat(parts).cpu().double().numpy()
 
 
 def _shown(source: SampleSource, inputs: ShardInputs) -> str | None:

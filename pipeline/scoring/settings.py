@@ -21,6 +21,7 @@ METRICS: list[dict[str, Any]] = [
     {"name": "ssim"},
     {"name": "occupancy_iou"},
     {"name": "caption_agreement"},
+    {"name": "identity_kept"},
 ]
 
 

@@ -31,11 +31,16 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
     columns = (Column("n"), Column("m", std=2.0), Column("k", ("x", "y", "z")))
     truth = draw.integers(0, 256, (20, 3, 12, 12), np.uint8)
     made = np.clip(truth + other.integers(0, 9, truth.shape), 0, 255).astype(np.uint8)
-    pairs = Pairs(20, lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]), "the input")
     right = np.arange(6)[None] == (np.arange(30) % 6)[:, None]
     fits = right + draw.normal(0, 0.1, right.shape)
     chosen = CaptionChoice(fits + other.normal(size=right.shape), fits, right, "somebody")
     captions = Captions(lambda limit, among: chosen)
+    pairs = Pairs(
+        20,
+        lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]),
+        "the input",
+        lambda x: x.reshape(len(x), -1)[:, :5].astype(np.float64),
+    )
     sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
     return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, columns=columns, captions=captions)
 

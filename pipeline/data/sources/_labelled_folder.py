@@ -59,6 +59,10 @@ class LabelledFolder(DataSource[F]):
             raise _labels.never_met(self._rows(), files, self._csv, config.folder)
 
     def classes(self) -> tuple[str, ...]:
+        return self.labels_found()
+
+    def labels_found(self) -> tuple[str, ...]:
+        """The labels that folders or the csv name, in natural order; nothing where they name none."""
         if self._csv is not None:
             return tuple(sorted(set(self._rows().values()) - {""}, key=natural))
         if self.config.labels == "none":
@@ -66,7 +70,7 @@ class LabelledFolder(DataSource[F]):
         return tuple(sorted(map(printable, self._listing.folders), key=natural))
 
     def entries(self) -> list[Entry]:
-        classes = frozenset(self.classes())
+        classes = frozenset(self.labels_found())
         if self._csv is None:
             return [self._entry(name, problem, classes) for name, problem in self._listing.items]
         labels, lost = self._labelled

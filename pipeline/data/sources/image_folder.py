@@ -1,4 +1,4 @@
-"""A folder of JPEG, PNG or WebP images; classes are its sub-folders, or stand in a csv."""
+"""A folder of JPEG, PNG or WebP images; classes are its sub-folders, or stand in a csv or in files' names."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipeline.data import images
 from pipeline.data.kinds import IMAGES
 from pipeline.data.source import Entry, Limits
 from pipeline.data.sources import _captions
+from pipeline.data.sources._bands import BandedFolder, BandSettings
 from pipeline.data.sources._caption_files import Said
 from pipeline.data.sources._captions import CaptionSettings, Stored
-from pipeline.data.sources._labelled_folder import FolderSettings, LabelledFolder
 from pipeline.types import Array
 
 
-class Config(CaptionSettings, FolderSettings):
+class Config(CaptionSettings, BandSettings):
     """Where the images are and where their classes and captions come from."""
 
 
-class Source(LabelledFolder[Config]):
+class Source(BandedFolder[Config]):
     """Every image below the folder, in the order of the paths' bytes; classes in natural order (2 before 10)."""
 
     kind = IMAGES

@@ -24,3 +24,14 @@ def test_the_note_names_the_worst_class() -> None:
     (score,) = label_agreement.Metric(label_agreement.Config()).compute(statistics)
     assert (score.name, score.value) == ("label_agreement", 0.8)
     assert score.note == "worst class: dog, 0.667"
+
+
+def test_of_ordered_classes_a_neighbour_is_near() -> None:
+    logits = np.eye(4)[[0, 1, 3, 3, 0]]
+    side = Side.of(np.zeros((5, 2)), logits, np.array([0, 0, 2, 1, 3]))
+    statistics = Statistics(side, side, None, WHO, 0, True, ("0-18", "19-29", "30-39", "40+"))
+    found = label_agreement.Metric(label_agreement.Config(ordered=True)).compute(statistics)
+    assert {score.name: score.value for score in found} == {
+        "label_agreement": 0.2,
+        "label_agreement_within_one": 0.6,
+    }

@@ -15,8 +15,8 @@ from pipeline.contract import AnyFamily
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
 from pipeline.sampling.samples import SampleSource
-from pipeline.scoring.extract import inputs_of
-from pipeline.scoring.pairing import pairs_of
+from pipeline.scoring.extract import ShardExamples, inputs_of
+from pipeline.scoring.pairing import pairs_of, reconstructions_of
 from pipeline.types import Array
 
 HELD_OUT = 70
@@ -91,3 +91,30 @@ def test_domains_without_pairs_have_no_truth(pictures: Path, tmp_path: Path) -> 
     assert pairs_of(source, seed=1) is None
     source.inputs = None
     assert pairs_of(source, seed=1) is None
+
+
+def test_a_design_with_an_encoder_makes_held_out_examples_again(pictures: Path, tmp_path: Path) -> None:
+    source = opened(
+        pictures, tmp_path / "shards", "age_cgan", {"smallest": 2},
+        source={"name": "image_folder", "folder": str(pictures)},
+    )  # fmt: skip
+    held = ShardExamples(tmp_path / "shards", "holdout")
+    pairs = reconstructions_of(source, held)
+    assert pairs is not None
+    assert (pairs.count, pairs.reconstructed) == (HELD_OUT, True)
+    blocks = list(pairs.blocks(HELD_OUT))
+    whole = held.examples(np.arange(HELD_OUT))
+    assert np.array_equal(np.concatenate([each.truth for each in blocks]), whole["x"])
+    x = torch.from_numpy(whole["x"][65:66]).float() / 127.5 - 1
+    with torch.no_grad():
+        z = source.networks["encoder"](x)
+        made = source.networks["generator"](z, torch.from_numpy(whole["label"][65:66]))
+    expected = made.add(1).mul(127.5).round().clamp(0, 255)
+    assert np.abs(np.concatenate([each.made for each in blocks])[65] - expected[0].numpy()).max() <= 1
+    (few,) = pairs.blocks(3)
+    assert np.array_equal(few.made, blocks[0].made[:3])
+    assert reconstructions_of(source, None) is None
+    dcgan = opened(
+        pictures, tmp_path / "other", "dcgan", {}, source={"name": "image_folder", "folder": str(pictures)}
+    )  # fmt: skip
+    assert reconstructions_of(dcgan, held) is None
