@@ -42,7 +42,7 @@ class Config(Settings):
 class Exploration:
     """Each picture is padded by its own mirror image to what the networks take, translated, and cut back.
 
-    Design by design: srgan gives `scale` times the size; pix2pix and cyclegan keep it, and normalise each tile by
+    Design by design: srgan gives `scale` times the size; pix2pix, cyclegan and cut keep it, and normalise each tile by
     its own statistics, so that a large tile is nearer to the whole. What cannot be read is rejected and named.
     """
 

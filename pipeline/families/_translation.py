@@ -17,9 +17,9 @@ ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 """As in both papers, batches of one example."""
 
 
-def fading(examples: int) -> dict[str, Ramp]:
-    """The published schedule: 2e-4 for 100 epochs of `examples` each, then linearly to 0 in 100 more."""
-    return {"lr": Ramp(start=2e-4, end=0.0, examples=100 * examples, after=100 * examples)}
+def fading(examples: int, epochs: int = 100, falling: int = 100) -> dict[str, Ramp]:
+    """The published schedule: 2e-4 for `epochs` of `examples` each, then linearly to 0 in `falling` more."""
+    return {"lr": Ramp(start=2e-4, end=0.0, examples=falling * examples, after=epochs * examples)}
 
 
 class Jitter(Settings):
@@ -114,6 +114,21 @@ def check_halvings(family: str, spec: DataSpec, field: str, halvings: int, last:
             f"{written}; set fewer, or {_geometry.resize_to((last * multiple,) * 2, multiple)}"
         )
     check_planes(family, spec, field, multiple)
+
+
+def check_patches(family: str, spec: DataSpec, layers: int) -> None:
+    """Refuse images too small for a PatchGAN of so many halvings, whose last norm needs more than one place.
+
+    Raises:
+        SettingsError: with the resolution that would do.
+    """
+    least = 3 * 2**layers
+    if layers and min(spec.resolution) < least:
+        written = "×".join(str(axis) for axis in spec.resolution)
+        raise SettingsError(
+            f"families.{family}.discriminator_layers: {layers} need sides of {least} or more, and the data is "
+            f"{written}; set fewer, or {_geometry.resize_to((least,) * 2, 4)}"
+        )
 
 
 def field_of(batch: Batch, name: str, family: str) -> Tensor:
