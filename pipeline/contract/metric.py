@@ -18,10 +18,12 @@ from pipeline.errors import UserError
 from pipeline.settings import Settings
 from pipeline.types import Array, Column, Modality
 
-Need = Literal["features", "moments", "logits", "labels", "classes", "holdout", "pairs", "examples", "columns"]
+Need = Literal[
+    "features", "moments", "logits", "labels", "classes", "holdout", "pairs", "cycles", "examples", "columns"
+]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
-truths of their inputs; "examples": not what an extractor saw in them, but they themselves; "columns": features that are
-the rows of a table as they are."""
+truths of their inputs; "cycles": what there and back again leaves of held-out examples; "examples": not what an extractor
+saw in them, but they themselves; "columns": features that are the rows of a table as they are."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 
 
@@ -127,7 +129,8 @@ class Statistics:
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
     reals are; None where they are something else. pairs: samples with their truths; None where no truth is known.
-    columns: of a table, what the numbers of its rows stand for.
+    cycles: of a design with both directions, by the domain that a way begins and ends in: each example (`truth`) beside
+    what came back (`made`); None for all others. columns: of a table, what the numbers of its rows stand for.
     """
 
     real: Side
@@ -139,6 +142,7 @@ class Statistics:
     classes: tuple[str, ...] = ()
     split: Literal["train", "holdout"] | None = "train"
     pairs: Pairs | None = None
+    cycles: Mapping[str, Pairs] | None = None
     columns: tuple[Column, ...] = ()
 
 

@@ -29,12 +29,12 @@ class Jitter(Settings):
     mirror: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
 
 
-def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Tensor:
+def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator, planes: bool = False) -> Tensor:
     """Images (n, c, h, w) in [−1, 1], each enlarged, cut back to its size at a place of its own, and maybe mirrored.
 
     Isola et al. 2017, appendix 6.2. Every place is as likely as any other; enlarging is bicubic, and what it
-    throws beyond the range is cut. Draws are from the generator alone, so that equal ones treat images alike. Without a
-    jitter, x itself.
+    throws beyond the range is cut. Values of `planes` of classes are not mixed. Draws are from the generator alone, so
+    that equal ones treat images alike. Without a jitter, x itself.
     """
     if jitter is None:
         return x
@@ -47,7 +47,9 @@ def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Te
     mirrored = torch.rand(count, generator=generator) < jitter.mirror
     rows, columns = (offset + torch.arange(side) for offset, side in zip(offsets, sides, strict=True))
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    if larger != sides:
+    if larger != sides and planes:
+        x = F.interpolate(x, size=larger, mode="nearest-exact")
+    elif larger != sides:
         # With antialias the cubic is Keys's (a = −½), which the authors' image library uses.
         x = F.interpolate(x, size=larger, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
     index = torch.arange(count)[:, None, None]

@@ -73,6 +73,8 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
     """Why a metric of these needs cannot be had; None where it can."""
     if "pairs" in needs:
         return "it compares samples with the truths of their inputs, which the stage evaluate alone has"
+    if "cycles" in needs:
+        return "it sends held-out images there and back, which the stage evaluate alone does"
     if "examples" in needs:
         return "it looks at the examples themselves, which the evaluate stage hands it"
     if "logits" in needs:

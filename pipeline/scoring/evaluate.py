@@ -33,7 +33,7 @@ from pipeline.scoring.extract import (
     one_by_one,
 )
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
-from pipeline.scoring.pairing import pairs_of
+from pipeline.scoring.pairing import cycles_of, pairs_of
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
 from pipeline.threads import one_blas_thread
@@ -112,6 +112,8 @@ def applicable(
         missing.add("labels")
     if pairs_of(generator, settings.seed) is None:
         missing.add("pairs")
+    if cycles_of(generator, settings.seed) is None:
+        missing.add("cycles")
     if not has_examples:
         missing.add("examples")
     if not (seen_by.verbatim and reference.card.spec.columns):
@@ -216,6 +218,7 @@ class Sampler:
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
             pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
+            cycles=cycles_of(self.generator, seed, self.settings.truncation) if "cycles" in metric.needs else None,
             columns=reference.card.spec.columns,
         )
         if "examples" in metric.needs:

@@ -33,7 +33,8 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
     made = np.clip(truth + other.integers(0, 9, truth.shape), 0, 255).astype(np.uint8)
     pairs = Pairs(20, lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]), "the input")
     sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
-    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, columns=columns)
+    cycles = {"x": pairs, "unpaired": pairs}
+    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, cycles=cycles, columns=columns)
 
 
 @pytest.mark.parametrize("name", METRICS)

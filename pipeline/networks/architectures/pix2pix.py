@@ -17,13 +17,15 @@ from pipeline.networks.layers.resample import MirroredDownsample
 class UnetPlan:
     """inputs, outputs: channels of the two images; widths: maps of each halving, from the image inwards.
 
-    dropped: decoder blocks that drop numbers, counted from the second innermost.
+    dropped: decoder blocks that drop numbers, counted from the second innermost. planes: the input is planes of
+    classes, whose values are not to be mixed.
     """
 
     inputs: int
     outputs: int
     widths: tuple[int, ...]
     dropped: int = 3
+    planes: bool = False
 
     @property
     def multiple(self) -> int:
@@ -40,6 +42,7 @@ class Unet(nn.Module):
 
     def __init__(self, plan: UnetPlan) -> None:
         super().__init__()
+        self.planes = plan.planes
         count, widths = len(plan.widths), plan.widths
         self.dropped = range(1, 1 + plan.dropped)
         before = (plan.inputs, *widths)
