@@ -22,7 +22,7 @@ Need = Literal[
     "features", "moments", "logits", "labels", "classes", "holdout", "pairs", "cycles", "examples", "columns"
 ]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
-truths of their inputs; "cycles": what there and back again leaves of held-out examples; "examples": not what an extractor
+truths of their inputs; "cycles": what there and back leaves of held-out examples; "examples": not what an extractor
 saw in them, but they themselves; "columns": features that are the rows of a table as they are."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
 

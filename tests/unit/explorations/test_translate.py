@@ -169,3 +169,23 @@ def test_label_maps_are_read_by_number_and_unknown_classes_are_rejected(tmp_path
     latents = {"dropout": source.latents(0, 0)["dropout"][:1]}
     expected = source.family.sample(source.networks, latents, condition, 0.0)[0].add(1).mul(127.5).round().byte()
     assert np.array_equal(read(tmp_path / "out/translated/a.png"), expected.permute(1, 2, 0).numpy())
+
+
+def test_an_analogy_by_translation_says_how_it_does_on_the_given_pair(tmp_path: Path) -> None:
+    folder = model(tmp_path / "model", "pix2pix")
+    paths = {name: tmp_path / f"{name}.png" for name in ("a", "a_prime", "b")}
+    pixels = {name: picture(path, 16, 16, 1 if name != "a_prime" else 3) for name, path in paths.items()}
+    explore(folder, "analogy", tmp_path / "out", [f"{name}={path}" for name, path in paths.items()])
+    record = json.loads((tmp_path / "out/explore.json").read_text())
+    assert record["by"] == "translation"
+    source, _ = open_model(Path(folder))
+    latents = {"dropout": source.latents(0, 0)["dropout"][:1]}
+    condition: Any = {"pair": like_x({"pair": (1, 16, 16)})[0].tensor(pixels["a"].transpose(2, 0, 1)[None].copy())}
+    made = source.family.sample(source.networks, latents, condition)[0].add(1).mul(127.5).round().permute(1, 2, 0)
+    apart = np.sqrt(((made.detach().numpy() - pixels["a_prime"]) ** 2).mean())
+    copied = np.sqrt(((pixels["a"].astype(float) - pixels["a_prime"]) ** 2).mean())
+    assert record["of_the_given_pair"]["translation_in_grey_levels"] == pytest.approx(apart, abs=0.01)
+    assert record["of_the_given_pair"]["copying_in_grey_levels"] == pytest.approx(copied)
+    assert (tmp_path / "out/analogy.png").is_file()
+    with pytest.raises(UserError, match="there is no picture"):
+        explore(folder, "analogy", tmp_path / "no", [f"a={paths['a']}", "a_prime=nowhere", f"b={paths['b']}"])
