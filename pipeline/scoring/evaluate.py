@@ -33,6 +33,7 @@ from pipeline.scoring.extract import (
     one_by_one,
 )
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
+from pipeline.scoring.map_pairs import maps_of
 from pipeline.scoring.pairing import cycles_of, pairs_of
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
@@ -114,6 +115,8 @@ def applicable(
         missing.add("pairs")
     if cycles_of(generator, settings.seed) is None:
         missing.add("cycles")
+    if maps_of(generator, settings.seed) is None:
+        missing.add("label_maps")
     if not has_examples:
         missing.add("examples")
     if not (seen_by.verbatim and reference.card.spec.columns):
@@ -204,7 +207,7 @@ class Sampler:
 
     def statistics(self, metric: AnyMetric, fake: Side, seed: int) -> Statistics:
         """The reals of the reference and one repeat's samples, side by side; foreign reals where moments suffice."""
-        reference = self.reference
+        reference, truncation = self.reference, self.settings.truncation
         real, holdout = (
             Side(reference.moments(split), reference.features(split), None, reference.labels(split))
             for split in ("train", "holdout")
@@ -217,8 +220,9 @@ class Sampler:
             seed=seed,
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
-            pairs=pairs_of(self.generator, seed, self.settings.truncation) if "pairs" in metric.needs else None,
-            cycles=cycles_of(self.generator, seed, self.settings.truncation) if "cycles" in metric.needs else None,
+            pairs=pairs_of(self.generator, seed, truncation) if "pairs" in metric.needs else None,
+            cycles=cycles_of(self.generator, seed, truncation) if "cycles" in metric.needs else None,
+            label_maps=maps_of(self.generator, seed, truncation) if "label_maps" in metric.needs else None,
             columns=reference.card.spec.columns,
         )
         if "examples" in metric.needs:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.contract.metric import AnyMetric, Need, PairBlock, Pairs, Side, Statistics
+from pipeline.contract.metric import AnyMetric, LabelMaps, MapBlock, Need, PairBlock, Pairs, Side, Statistics
 from pipeline.settings import Settings
 from pipeline.types import Column
 
@@ -34,7 +34,14 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
     pairs = Pairs(20, lambda limit: iter([PairBlock(made[:limit], truth[:limit], truth[:limit, :1])]), "the input")
     sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
     cycles = {"x": pairs, "unpaired": pairs}
-    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, cycles=cycles, columns=columns)
+    places = (truth[:, 0] > 127).astype(np.int64)
+    maps = LabelMaps(
+        2, 20, 20, lambda numbers: MapBlock(truth[numbers], places[numbers]),
+        lambda limit: iter([MapBlock(truth[:limit], places[:limit], made[:limit])]),
+    )  # fmt: skip
+    return Statistics(
+        *sides, who, seed, True, ("a", "b", "c"), pairs=pairs, cycles=cycles, label_maps=maps, columns=columns
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -26,12 +26,14 @@ def blocks() -> list[dict[str, Any]]:
     return [yaml_text.load(each.split("```")[0], "it") for each in section.split("```yaml\n")[1:]]
 
 
-def test_six_uses_are_shown() -> None:
-    transforms = [next(iter(each["ingest"]["derive"].values()))["name"] for each in blocks()]
+def test_seven_uses_are_shown() -> None:
+    derived_fields = [field for each in blocks() for field in each["ingest"].get("derive", {}).values()]
+    transforms = [field["name"] for field in derived_fields]
+    assert len(blocks()) == len(transforms) + 1
     assert transforms == ["downscale", "degrade", "grey", "edges", "mask", "one_hot"]
 
 
-@pytest.mark.parametrize("shown", blocks(), ids=lambda shown: str(shown["ingest"]["derive"]))
+@pytest.mark.parametrize("shown", blocks(), ids=lambda shown: str(shown["ingest"].get("derive", shown["train"])))
 def test_each_is_valid_and_fits(shown: dict[str, Any]) -> None:
     ingest = validate(IngestSettings, shown["ingest"], "ingest")
     x = DataSpec("image", (3, 64, 64))
