@@ -108,8 +108,9 @@ def translations(
         images = None if values is None else field_images(values, x)
         columns |= {} if images is None else {name: coloured(images)}
     pairs: dict[str, list[NDArray[np.uint8]]] = {}
-    alike = [name for name in given if name in shown and generator.field(name).shape == x.shape]
-    if {"output", "target"} <= set(columns):
+    translates = any(each is not None for each in shown.values())  # what is drawn from words has no one truth
+    alike = [name for name in given if (generator.field(name).kind, generator.field(name).shape) == (x.kind, x.shape)]
+    if translates and {"output", "target"} <= set(columns):
         pairs = {"difference": [columns["output"], columns["target"]]}
     elif "output" in columns and len(given) == len(alike) == 1:
         pairs = {"change": [columns["output"], columns["input"]]}
