@@ -21,6 +21,10 @@ from pipeline.settings import DataPath, Settings
 from pipeline.types import Array
 
 
+MAPS = frozenset({"input_classes", "ignored"})
+"""The keys of label maps."""
+
+
 class Config(Settings):
     """Where the pairs are, and which half is made from which: the target is x, the input its `pair`."""
 
@@ -76,6 +80,11 @@ class Source(DataSource[Config]):
             Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
         (folder / "input" / "lonely.png").touch()
         return {"folder": str(folder)}
+
+    def describe(self) -> dict[str, Any]:
+        """Without the keys of label maps where there are none, so that manifests of before keep their bytes."""
+        found = super().describe()
+        return found if self.given.input_classes is not None else {k: v for k, v in found.items() if k not in MAPS}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config

@@ -136,6 +136,13 @@ def test_unlike_numbers_of_classes_are_found_at_ingest(tmp_path: Path) -> None:
         packing.ingest(settings(streets(tmp_path / "streets"), derive=wrong), tmp_path / "shards")
 
 
+def test_sources_without_maps_are_described_as_before(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"name": "paired_folder", "folder": str(tmp_path)}
+    plain, maps = (plugins.load("data.sources", given | keys).describe() for keys in ({}, {"input_classes": 3}))
+    assert set(maps) - set(plain) == {"input_classes", "ignored"}
+    assert (maps["input_classes"], maps["ignored"]) == (3, 255)
+
+
 @pytest.mark.parametrize("keys", [{"layout": "side_by_side"}, {"ignored": 3}])
 def test_what_cannot_be_a_map_is_refused(tmp_path: Path, keys: dict[str, Any]) -> None:
     source = {"name": "paired_folder", "folder": str(tmp_path), "input_classes": CLASSES, **keys}
