@@ -20,7 +20,6 @@ from pipeline.errors import Rejected, SettingsError
 from pipeline.settings import DataPath, Settings
 from pipeline.types import Array
 
-
 MAPS = frozenset({"input_classes", "ignored"})
 """The keys of label maps."""
 
