@@ -27,12 +27,15 @@ Need = Literal[
     "holdout",
     "pairs",
     "reconstructions",
+    "cycles",
+    "label_maps",
     "examples",
     "columns",
     "captions",
 ]
 """What a metric looks at; "classes": class predictions that are of the data's own classes; "pairs": samples with the
 truths of their inputs; "reconstructions": pairs of held-out examples and what a design with an encoder makes of them;
+"cycles": what there and back leaves of held-out examples; "label_maps": samples with the maps that they are made from;
 "examples": not what an extractor saw in them, but they themselves; "columns": features that are the rows of a table as
 they are; "captions": samples of sentences, beside captions to choose from."""
 MetricConfig = TypeVar("MetricConfig", bound=Settings)
@@ -164,12 +167,41 @@ class Captions:
 
 
 @dataclass(frozen=True)
+class MapBlock:
+    """Photographs uint8 (n, C, H, W) and the class of each place, int64 (n, H, W), -1 where it has none.
+
+    made: of held-out maps, what the model made of them.
+    """
+
+    photo: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+    made: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """The data of a design that makes photographs of label maps.
+
+    classes: how many. trained, held: examples of either split. train: those of these numbers. blocks: the first
+    held-out ones, at most as many as it is asked for, in order.
+    """
+
+    classes: int
+    trained: int
+    held: int
+    train: Callable[[NDArray[np.int64]], MapBlock]
+    blocks: Callable[[int], Iterator[MapBlock]]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What one repeat of a measurement holds: reals, samples, the holdout, and who extracted them.
 
     conditional: the samples' `labels` are what the generator was asked for. split: of shards, that the
     reals are; None where they are something else. pairs: samples with their truths; None where no truth is known.
-    columns: of a table, what the numbers of its rows stand for. captions: of a design that draws from sentences.
+    cycles: of a design with both directions, by the domain that a way begins and ends in: each example (`truth`) beside
+    what came back (`made`); None for all others. label_maps: of a design that makes photographs of such. columns: of a
+    table, what the numbers of its rows stand for. captions: of a design that draws from sentences.
     """
 
     real: Side
@@ -181,6 +213,8 @@ class Statistics:
     classes: tuple[str, ...] = ()
     split: Literal["train", "holdout"] | None = "train"
     pairs: Pairs | None = None
+    cycles: Mapping[str, Pairs] | None = None
+    label_maps: LabelMaps | None = None
     columns: tuple[Column, ...] = ()
     captions: Captions | None = None
 

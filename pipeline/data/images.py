@@ -9,6 +9,7 @@ What is done with unusual images is decided here, once:
     CMYK and other spaces   rejected: a conversion needs the right colour profile
     embedded colour profile ignored, as image models read plain values
     animated                rejected; of an MPO (a camera's JPEG with previews) the first picture is taken
+    of a label map          its numbers: of a palette the indices, of grey the levels; all else is rejected
     alpha 0                 its hidden colour becomes 0, so that equal looks have equal content
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -49,6 +51,19 @@ def decode(data: bytes, limits: Limits) -> Pixels:
     Raises:
         Rejected: for anything else, and for what the table above rejects.
     """
+    return _opened(data, limits, _pixels)
+
+
+def decode_map(data: bytes, limits: Limits) -> Pixels:
+    """A PNG whose values are numbers of classes → uint8 (H, W, 1): indices into its palette, or levels of grey.
+
+    Raises:
+        Rejected: for anything else; a JPEG or a resized picture in colours holds no numbers of classes.
+    """
+    return _opened(data, limits, _numbers)
+
+
+def _opened(data: bytes, limits: Limits, read: Callable[[Image.Image], Pixels]) -> Pixels:
     if len(data) > limits.max_bytes:
         raise Rejected("too many bytes", f"{len(data)}, allowed are {limits.max_bytes}")
     with warnings.catch_warnings():
@@ -60,7 +75,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
                 if _scans(data) > JPEG_SCANS:
                     raise Rejected("too many scans", f"a JPEG of more than {JPEG_SCANS}; save it as a plain JPEG")
                 image.load()
-                return _pixels(ImageOps.exif_transpose(image))
+                return read(image)
         except UnidentifiedImageError:
             raise Rejected("not an image", "neither JPEG, PNG nor WebP") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -98,8 +113,18 @@ def _scans(data: bytes) -> int:
     return count
 
 
+def _numbers(image: Image.Image) -> Pixels:
+    """uint8 (H, W, 1) of a label map."""
+    if image.format != "PNG":
+        raise Rejected("no label map", f"a {image.format}; numbers of classes are kept by a PNG alone")
+    if image.mode not in ("P", "L", "1"):
+        raise Rejected("no label map", f"a PNG of the mode {image.mode}; save it with a palette, or as grey levels")
+    return np.asarray(ImageOps.exif_transpose(image), dtype=np.uint8)[:, :, None]
+
+
 def _pixels(image: Image.Image) -> Pixels:
     """uint8 (H, W, C) of an image of an accepted mode."""
+    image = ImageOps.exif_transpose(image)
     see_through = image.mode == "PA" or "transparency" in image.info
     mode = "RGBA" if see_through else MODES.get(image.mode, "RGB")
     array = np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)

@@ -41,7 +41,10 @@ class Preview:
             SettingsError: if a field cannot be derived of such data.
         """
         shape = (channels, *(self.resolution if self.resolution is not None else (1, 1)))
-        fields = tuple(each.spec(shape if each.shape is None else each.shape) for each in self.fields)
+        fields = tuple(
+            each.spec((each.channels or channels, *shape[1:]) if each.shape is None else each.shape)
+            for each in self.fields
+        )
         spec = DataSpec(self.modality, shape, self.classes, self.dtype, fields, self.rate, columns=self.columns)
         stored = (spec.x, *spec.stored)
         unsure = {each.name for each in self.fields if not each.fitted and each.shape is None}

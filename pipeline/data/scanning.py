@@ -76,7 +76,7 @@ def prepared(source: DataSource[Any], entry: Entry, settings: IngestSettings) ->
 def _fitted(pixels: Array, field: SourceField, settings: IngestSettings, like: tuple[int, int]) -> Array:
     """(H, W, C) → (C', H', W') as x is fitted; values of a mask are not mixed, and its channels stay."""
     if field.kind == "mask":
-        settings = settings.model_copy(update={"filter": "nearest", "channels": None, "pad_value": 0})
+        settings = settings.model_copy(update={"filter": "nearest", "channels": None, "pad_value": field.ground})
     return images.fit(pixels, settings, like)
 
 

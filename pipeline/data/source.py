@@ -59,6 +59,7 @@ class SourceField:
     aligned: an image or a mask shows what x shows, place by place: it gets x's resolution, with the same region kept.
         All else is stored as the source gives it.
     shape: as it is packed, where that is known and not x's. stored: its type, where it is not the kind's usual one.
+    channels: of an aligned mask, where its sides are x's. ground: a mask's value beyond the border of what is padded.
     """
 
     name: str
@@ -67,6 +68,8 @@ class SourceField:
     aligned: bool = True
     shape: tuple[int, ...] | None = None
     stored: Dtype | None = None
+    channels: int | None = None
+    ground: int = 0
 
     @property
     def dtype(self) -> Dtype:

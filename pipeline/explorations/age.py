@@ -134,7 +134,8 @@ class Exploration:
         """
         config = self.config
         if config.images is not None:
-            return _pictures.read(Path(config.images), config.limit, config.max_pixels, source.spec), None
+            files = _pictures.files_of(Path(config.images), "images", config.limit)
+            return _pictures.read(files, "images", source.spec.shape, config.max_pixels), None
         if not (Path(config.shards) / "manifest.json").is_file():
             raise UserError(f"images: name pictures, or shards: there are none at {config.shards}")
         held = ShardExamples(Path(config.shards), "holdout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from pydantic import Field
 from pipeline import limits
 from pipeline.contract.family import Resizing
 from pipeline.data import kinds, listing, regular
-from pipeline.data.images import decode, with_channels
+from pipeline.data.derived import Derived
+from pipeline.data.images import decode, decode_map, with_channels
 from pipeline.data.source import Limits
 from pipeline.errors import Rejected, UserError
 from pipeline.explorations import _shared
@@ -42,8 +44,9 @@ class Config(Settings):
 class Exploration:
     """Each picture is padded by its own mirror image to what the networks take, translated, and cut back.
 
-    Design by design: srgan gives `scale` times the size; pix2pix and cyclegan keep it, and normalise each tile by
-    its own statistics, so that a large tile is nearer to the whole. What cannot be read is rejected and named.
+    Design by design: srgan gives `scale` times the size; pix2pix, cyclegan and cut keep it, and normalise each tile by
+    its own statistics, so that a large tile is nearer to the whole. A model of label maps reads PNGs of class numbers.
+    What cannot be read is rejected and named.
     """
 
     modalities = _shared.PICTURES
@@ -68,7 +71,7 @@ class Exploration:
             UserError: for a model that makes nothing of an image, or of one size only.
         """
         resizing, images = source.family.resizing, sorted(source.family.inputs)
-        if len(images) != 1 or source.field(images[0]).kind != "image":
+        if len(images) != 1 or source.field(images[0]).kind not in ("image", "mask"):
             raise UserError(f"translate: {_shared.design(source)} makes no image from an image")
         if resizing is None:
             raise UserError(f"translate: {_shared.design(source)} takes images of one size only")
@@ -97,8 +100,7 @@ class Exploration:
                 if isinstance(place, Rejected):
                     raise place
                 limit = Limits(config.max_bytes, config.max_pixels)
-                pixels = with_channels(decode(regular.read(place, limit.max_bytes), limit), field.shape[0], "white")
-                x = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+                x = _input(regular.read(place, limit.max_bytes), field, limit)
                 cuts = tiling.cut((x.shape[1], x.shape[2]), resizing, config.tile, config.overlap)
             except Rejected as error:
                 rejected.append({"image": name, "reason": ": ".join(filter(None, (error.reason, error.detail)))})
@@ -123,6 +125,27 @@ class Exploration:
             return made[0].float().cpu().numpy()
 
         return make
+
+
+def _input(data: bytes, field: FieldSpec, limit: Limits) -> Pixels:
+    """A file as the model reads it, uint8 (C, H, W): a picture with its channels, or the planes of a label map.
+
+    Raises:
+        Rejected: for what is neither.
+    """
+    if field.kind == "image":
+        pixels = with_channels(decode(data, limit), field.shape[0], "white")
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    numbers = np.ascontiguousarray(decode_map(data, limit).transpose(2, 0, 1))
+    if field.source != "derived":
+        return numbers
+    sides = numbers.shape[1:]
+    stored = FieldSpec.usual(field.of, "mask", (1, *sides))
+    made = Derived([replace(field, shape=(field.shape[0], *sides))], [stored])
+    try:
+        return made.computed({field.of: numbers[None]}, np.zeros(1, dtype=np.int64), [field.name])[field.name][0]
+    except UserError as error:
+        raise Rejected("unknown class", str(error)) from None
 
 
 def _listed(root: Path) -> dict[str, Path | Rejected]:

@@ -107,6 +107,11 @@ class AdversarialFamily(AugmentingFamily[C]):
         return ("discriminator",)
 
     @property
+    def generator_networks(self) -> tuple[str, ...]:
+        """What G's player owns."""
+        return ("generator",)
+
+    @property
     def adversarial(self) -> float:
         """Weight of the loss in what G minimises."""
         return 1.0
@@ -159,7 +164,7 @@ class AdversarialFamily(AugmentingFamily[C]):
 
     def players(self) -> tuple[Player, ...]:
         """Each with Adam's constants corrected for its own lazy phases."""
-        networks = {"discriminator": self.discriminator_networks, "generator": ("generator",)}
+        networks = {"discriminator": self.discriminator_networks, "generator": self.generator_networks}
         optimisers = {"discriminator": self.config.discriminator, "generator": self.config.generator}
         lazy = {"discriminator": self._lazy_phases(), "generator": self.further_phases()}
         return tuple(

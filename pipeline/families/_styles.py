@@ -54,14 +54,26 @@ def sampling_noise(kind: SampleNoise, z: Tensor) -> Noise:
 
 
 def procedures() -> dict[str, Callable[..., Any]]:
-    """`map`, `style_mixing`, `truncation_sweep` and `project`, each called with the networks first."""
-    return {"map": map_latents, "style_mixing": style_mixing, "truncation_sweep": truncation_sweep, "project": project}
+    """`map`, `synthesis`, `style_mixing`, `truncation_sweep` and `project`, each called with the networks first."""
+    return {
+        "map": map_latents,
+        "synthesis": synthesis,
+        "style_mixing": style_mixing,
+        "truncation_sweep": truncation_sweep,
+        "project": project,
+    }
 
 
 @torch.no_grad()
 def map_latents(networks: Networks, z: Tensor, label: Tensor | None = None, truncation: float = 1.0) -> Tensor:
     """ws (n, layers, width) of noise z (n, latent)."""
     return generator_of(networks).styles(z, label, truncation)
+
+
+@torch.no_grad()
+def synthesis(networks: Networks, ws: Tensor) -> Tensor:
+    """Images (n, C, H, W) in [-1, 1] of ws (n, layers, width), without noise."""
+    return generator_of(networks).synthesis(ws).clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ ADAM = Optimiser(lr=2e-4, beta1=0.5, beta2=0.999)
 """As in both papers, batches of one example."""
 
 
-def fading(examples: int) -> dict[str, Ramp]:
-    """The published schedule: 2e-4 for 100 epochs of `examples` each, then linearly to 0 in 100 more."""
-    return {"lr": Ramp(start=2e-4, end=0.0, examples=100 * examples, after=100 * examples)}
+def fading(examples: int, epochs: int = 100, falling: int = 100) -> dict[str, Ramp]:
+    """The published schedule: 2e-4 for `epochs` of `examples` each, then linearly to 0 in `falling` more."""
+    return {"lr": Ramp(start=2e-4, end=0.0, examples=falling * examples, after=epochs * examples)}
 
 
 class Jitter(Settings):
@@ -29,12 +29,12 @@ class Jitter(Settings):
     mirror: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
 
 
-def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Tensor:
+def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator, planes: bool = False) -> Tensor:
     """Images (n, c, h, w) in [−1, 1], each enlarged, cut back to its size at a place of its own, and maybe mirrored.
 
     Isola et al. 2017, appendix 6.2. Every place is as likely as any other; enlarging is bicubic, and what it
-    throws beyond the range is cut. Draws are from the generator alone, so that equal ones treat images alike. Without a
-    jitter, x itself.
+    throws beyond the range is cut. Values of `planes` of classes are not mixed. Draws are from the generator alone, so
+    that equal ones treat images alike. Without a jitter, x itself.
     """
     if jitter is None:
         return x
@@ -47,7 +47,9 @@ def jittered(x: Tensor, jitter: Jitter | None, generator: torch.Generator) -> Te
     mirrored = torch.rand(count, generator=generator) < jitter.mirror
     rows, columns = (offset + torch.arange(side) for offset, side in zip(offsets, sides, strict=True))
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    if larger != sides:
+    if larger != sides and planes:
+        x = F.interpolate(x, size=larger, mode="nearest-exact")
+    elif larger != sides:
         # With antialias the cubic is Keys's (a = −½), which the authors' image library uses.
         x = F.interpolate(x, size=larger, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
     index = torch.arange(count)[:, None, None]
@@ -114,6 +116,21 @@ def check_halvings(family: str, spec: DataSpec, field: str, halvings: int, last:
             f"{written}; set fewer, or {_geometry.resize_to((last * multiple,) * 2, multiple)}"
         )
     check_planes(family, spec, field, multiple)
+
+
+def check_patches(family: str, spec: DataSpec, layers: int) -> None:
+    """Refuse images too small for a PatchGAN of so many halvings, whose last norm needs more than one place.
+
+    Raises:
+        SettingsError: with the resolution that would do.
+    """
+    least = 3 * 2**layers
+    if layers and min(spec.resolution) < least:
+        written = "×".join(str(axis) for axis in spec.resolution)
+        raise SettingsError(
+            f"families.{family}.discriminator_layers: {layers} need sides of {least} or more, and the data is "
+            f"{written}; set fewer, or {_geometry.resize_to((least,) * 2, 4)}"
+        )
 
 
 def field_of(batch: Batch, name: str, family: str) -> Tensor:

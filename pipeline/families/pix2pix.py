@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -136,7 +136,7 @@ class Family(AdversarialFamily[Config]):
         widths = tuple(config.generator_width * min(2**depth, WIDEST) for depth in range(config.halvings))
         patches = PatchPlan(inputs + spec.channels, config.discriminator_width, config.discriminator_layers)
         networks: dict[str, nn.Module] = {
-            "generator": Unet(UnetPlan(inputs, spec.channels, widths, config.dropped_blocks)),
+            "generator": Unet(UnetPlan(inputs, spec.channels, widths, config.dropped_blocks, _is_map(spec))),
             "discriminator": PatchDiscriminator(patches),
         }
         init.normal(config.init_std, *networks.values())
@@ -156,9 +156,10 @@ class Family(AdversarialFamily[Config]):
         source, target = _translation.field_of(turn.batch, "pair", self.name), _shared.real_of(turn)
 
         def make() -> tuple[Tensor, Tensor]:
-            pair = torch.cat([source, target], dim=1)
-            pair = _translation.jittered(pair, self.config.jitter, turn.generator("jitter"))
-            return pair[:, : source.shape[1]], pair[:, source.shape[1] :]
+            planes = cast(Unet, turn.networks["generator"]).planes
+            # Two generators of one purpose draw alike, so that both halves are cut at the same place.
+            cut = _translation.jittered(source, self.config.jitter, turn.generator("jitter"), planes)
+            return cut, _translation.jittered(target, self.config.jitter, turn.generator("jitter"))
 
         return turn.once("pair", make)
 
@@ -175,6 +176,12 @@ class Family(AdversarialFamily[Config]):
     def generator_terms(self, turn: Turn, seen: Passes) -> Terms:
         target = self._pair(turn)[1]
         return {"l1": (self.config.reconstruction, (target - seen.fake[:, -target.shape[1] :]).abs().mean())}
+
+
+def _is_map(spec: DataSpec) -> bool:
+    """Whether the input is planes of classes, made of a label map."""
+    pair = spec.field("pair")
+    return pair is not None and pair.kind == "mask"
 
 
 def seeds(bits: Tensor) -> Tensor:

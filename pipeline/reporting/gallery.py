@@ -19,6 +19,7 @@ from pipeline.contract.extractor import Examples
 from pipeline.extractors import _shared as extractors
 from pipeline.formats.reference import Reference
 from pipeline.metrics._neighbours import centred, nearest
+from pipeline.reporting.comparison import GREY, Slider, heat, of_one_size
 from pipeline.sampling import pictures
 from pipeline.sampling.pictures import as_images, field_images, wav
 from pipeline.sampling.samples import CHUNK, Labels, Pixels, SampleSource, stored
@@ -27,9 +28,9 @@ from pipeline.storage import files
 from pipeline.threads import fixed_threads, one_blas_thread
 
 GUTTER = 2
-GREY = 205
 CHECKS = (255, 222)
 MOVING = ("normal", "uniform")
+SLIDERS = 4
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Gallery:
     """PNG bytes of each picture, and the names of the rows of `samples` (empty where nothing is asked).
 
     A picture without bytes means nothing for this design. translated: what stands in a row of `samples`
-    for designs that translate (input, output, target). sounds: (name, wav bytes) of a waveform design. moving: (name,
+    for designs that translate (input, output, target, difference). sliders: the first of these rows, one picture over
+    the other. sounds: (name, wav bytes) of a waveform design. moving: (name,
     bytes of an animated PNG) where samples are volumes or videos. captions: what each item of `samples` was drawn
     from, row by row, of designs that draw from words.
     """
@@ -52,6 +54,7 @@ class Gallery:
     sounds: tuple[tuple[str, bytes], ...] = ()
     moving: tuple[tuple[str, bytes], ...] = ()
     captions: tuple[str, ...] = ()
+    sliders: tuple[Slider, ...] = ()
 
 
 def build(settings: EvaluateSettings, generator: SampleSource, reference: Reference, train: Examples) -> Gallery:
@@ -59,10 +62,11 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
     show, family = settings.gallery, generator.family
     samples, classes, translated = b"", (), ()
     said: tuple[str, ...] = ()
+    sliders: tuple[Slider, ...] = ()
     if generator.spec.columns:  # rows are shown as a table
         return Gallery(b"", (), b"", b"", tuple(settings.truncations), b"")
     if family.inputs:
-        samples, translated = translations(generator, show, settings.seed, settings.truncation)
+        samples, translated, sliders = translations(generator, show, settings.seed, settings.truncation)
         said = captions_of(generator, _translated_count(show))
     else:
         samples, classes = by_class(generator, show, settings.seed, settings.truncation)
@@ -79,15 +83,17 @@ def build(settings: EvaluateSettings, generator: SampleSource, reference: Refere
         sounds=sounds(generator, show, settings) if generator.spec.modality == "waveform" else (),
         moving=moving(generator, show, settings) if generator.spec.modality in pictures.MOVING else (),
         captions=said,
+        sliders=sliders,
     )
 
 
 def translations(
     generator: SampleSource, show: GallerySettings, seed: int, truncation: float = 1.0
-) -> tuple[bytes, tuple[str, ...]]:
+) -> tuple[bytes, tuple[str, ...], tuple[Slider, ...]]:
     """Inputs, what was made of them, and what was to be made where that is known, side by side; and their names.
 
-    Inputs that no picture shows, such as texts, are left out.
+    Behind them is how far the output is from the target; where none is known, from an input that is such an image.
+    Inputs that no picture shows, such as texts, are left out. Sliders are of the first input and output of some rows.
     """
     count = _translated_count(show)
     numbers = np.arange(count, dtype=np.int64)
@@ -101,9 +107,26 @@ def translations(
     for name, values in {"output": made, "target": target}.items():
         images = None if values is None else field_images(values, x)
         columns |= {} if images is None else {name: coloured(images)}
+    pairs: dict[str, list[NDArray[np.uint8]]] = {}
+    translates = any(each is not None for each in shown.values())  # what is drawn from words has no one truth
+    alike = [name for name in given if (generator.field(name).kind, generator.field(name).shape) == (x.kind, x.shape)]
+    if translates and {"output", "target"} <= set(columns):
+        pairs = {"difference": [columns["output"], columns["target"]]}
+    elif "output" in columns and len(given) == len(alike) == 1:
+        pairs = {"change": [columns["output"], columns["input"]]}
+    columns |= {name: heat(*both) for name, both in pairs.items()}
     pictures = of_one_size(list(columns.values()))
     rows = np.stack(pictures, axis=1).reshape(-1, *pictures[0].shape[1:])
-    return grid(rows, len(columns) * (count // show.rows), show.side), tuple(columns)
+    names = tuple(columns)
+    sliders = _sliders(pictures, names) if names[0] != "output" and "output" in names else ()
+    return grid(rows, len(columns) * (count // show.rows), show.side), names, sliders
+
+
+def _sliders(pictures: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> tuple[Slider, ...]:
+    output = names.index("output")
+    pairs = zip(pictures[0][:SLIDERS], pictures[output][:SLIDERS], strict=True)
+    plain = [tuple(png(np.ascontiguousarray(each.transpose(1, 2, 0))) for each in pair) for pair in pairs]
+    return tuple(Slider(before, after, (names[0], "output")) for before, after in plain)
 
 
 def captions_of(generator: SampleSource, count: int) -> tuple[str, ...]:
@@ -117,20 +140,6 @@ def captions_of(generator: SampleSource, count: int) -> tuple[str, ...]:
 
 def _translated_count(show: GallerySettings) -> int:
     return show.rows * max(1, show.per_class // 3)
-
-
-def of_one_size(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Images (n, C, h, w) of several sizes: each enlarged a whole number of times, in the middle of a grey ground."""
-    height, width = (max(images.shape[axis] for images in pictures) for axis in (2, 3))
-    found: list[NDArray[np.uint8]] = []
-    for images in pictures:
-        scale = min(height // images.shape[2], width // images.shape[3])
-        large = images.repeat(scale, axis=2).repeat(scale, axis=3)
-        ground = np.full((*images.shape[:2], height, width), GREY, dtype=np.uint8)
-        top, left = (height - large.shape[2]) // 2, (width - large.shape[3]) // 2
-        ground[:, :, top : top + large.shape[2], left : left + large.shape[3]] = large
-        found.append(ground)
-    return found
 
 
 def coloured(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,6 +18,9 @@ from pipeline.reporting.gallery import Gallery
 from pipeline.reporting.table_view import TableView
 from pipeline.storage import files, tables
 
+DIFFERENCES = ("pair_l1",)
+"""Scores of pairs of which the smaller is the better."""
+
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -102,7 +105,9 @@ def headlines(records: Sequence[ScoreRecord]) -> list[Headline]:
             unit = " dB" if record.name.startswith("psnr") else ""
             verdict = f"between samples and their truths; between inputs and truths {number(given.value)}{unit}"
             label = record.name.replace("_", " ").upper()
-            found.append(Headline(label, f"{number(record.value)}{unit}", verdict, record.value > given.value))
+            higher = record.value > given.value
+            good = record.value < given.value if record.name.startswith(DIFFERENCES) else higher
+            found.append(Headline(label, f"{number(record.value)}{unit}", verdict, good))
     if "memorisation" in by_name:
         found.append(_memorisation(by_name["memorisation"], by_name.get("nearest_train_ratio")))
     return found

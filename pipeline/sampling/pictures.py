@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data import label_maps
 from pipeline.sampling import volumes
 from pipeline.types import DataSpec, FieldSpec, Modality
 
@@ -49,12 +50,15 @@ def as_images(x: NDArray[Any], spec: DataSpec) -> Images:
 def field_images(x: NDArray[Any], field: FieldSpec) -> Images | None:
     """Stored values of a field (n, …) as images (n, C, H, W); None for what no picture shows: texts, labels, vectors.
 
-    A spectrogram's channels are laid over each other, low notes below, from its least value (black) to its largest.
+    A mask of several channels is planes of classes, each in a colour of its own. A spectrogram's channels are laid over
+    each other, low notes below, from its least value (black) to its largest.
     """
     if field.kind in ("tensor", "label", "text"):
         return None
     if field.kind == "mask":
-        return x if x.ndim == 4 and x.shape[1] in (1, 3, 4) else None
+        if x.ndim != 4:
+            return None
+        return x if x.shape[1] == 1 else label_maps.coloured(x)
     if field.kind == "spectrogram":
         level = x.astype(np.float64).mean(axis=1, keepdims=True)[:, :, ::-1]
         least, most = (end(level, axis=(2, 3), keepdims=True) for end in (np.min, np.max))

@@ -75,6 +75,10 @@ def hindrance(needs: Set[Need], pair: Pair, has_holdout: bool) -> str | None:
         return "it compares samples with the truths of their inputs, which the stage evaluate alone has"
     if "captions" in needs:
         return "it draws pictures of held-out captions, which the stage evaluate alone has"
+    if "cycles" in needs:
+        return "it sends held-out images there and back, which the stage evaluate alone does"
+    if "label_maps" in needs:
+        return "it compares samples with the label maps they are made from, which the stage evaluate alone has"
     if "examples" in needs:
         return "it looks at the examples themselves, which the evaluate stage hands it"
     if "logits" in needs:

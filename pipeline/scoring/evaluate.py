@@ -34,7 +34,8 @@ from pipeline.scoring.extract import (
     one_by_one,
 )
 from pipeline.scoring.in_training import asked, asked_labels, own_scores, see, summed
-from pipeline.scoring.pairing import pairs_for
+from pipeline.scoring.map_pairs import maps_of
+from pipeline.scoring.pairing import cycles_of, pairs_for
 from pipeline.scoring.path_length import path_length
 from pipeline.scoring.settings import EvaluateSettings
 from pipeline.threads import one_blas_thread
@@ -119,6 +120,10 @@ def applicable(
     missing |= {"pairs", "reconstructions"} if pairs is None else set() if pairs.reconstructed else {"reconstructions"}
     if captions_of(generator, reference, settings.seed) is None:
         missing.add("captions")
+    if cycles_of(generator, settings.seed) is None:
+        missing.add("cycles")
+    if maps_of(generator, settings.seed) is None:
+        missing.add("label_maps")
     if splits is None:
         missing.add("examples")
     if not (seen_by.verbatim and reference.card.spec.columns):
@@ -209,7 +214,7 @@ class Sampler:
 
     def statistics(self, metric: AnyMetric, fake: Side, seed: int) -> Statistics:
         """The reals of the reference and one repeat's samples, side by side; foreign reals where moments suffice."""
-        reference = self.reference
+        reference, truncation = self.reference, self.settings.truncation
         real, holdout = (
             Side(reference.moments(split), reference.features(split), None, reference.labels(split))
             for split in ("train", "holdout")
@@ -223,6 +228,8 @@ class Sampler:
             conditional=self.generator.conditional,
             classes=reference.card.spec.classes,
             pairs=self.pairs(seed) if metric.needs & PAIRED else None,
+            cycles=cycles_of(self.generator, seed, truncation) if "cycles" in metric.needs else None,
+            label_maps=maps_of(self.generator, seed, truncation) if "label_maps" in metric.needs else None,
             columns=reference.card.spec.columns,
             captions=self._captions(seed) if "captions" in metric.needs else None,
         )

@@ -218,7 +218,17 @@ class ShardInputs:
         fields = [self.examples.spec.field(name) for name in self.names]
         if all(each is None or each.source == "other_domain" for each in fields):
             return None
+        return self.reals(numbers)
+
+    def reals(self, numbers: Labels) -> NDArray[Any]:
+        """x of these examples (n, …), and of the first again after the last."""
         return _reader(self.examples).examples(numbers % len(self.examples), ())["x"]
+
+    def count(self, name: str) -> int:
+        """How many different inputs `name` there are."""
+        field, reader = self.examples.spec.field(name), _reader(self.examples)
+        apart = field is not None and field.source == "other_domain" and reader.other is not None
+        return len(reader.other) if apart and reader.other is not None else len(reader)
 
 
 def inputs_of(family: AnyFamily, shards: Path) -> ShardInputs | None:

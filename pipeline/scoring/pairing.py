@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from pipeline.contract.extractor import AnyExtractor, Examples
 from pipeline.contract.metric import PairBlock, Pairs
 from pipeline.formats.reference import Reference
-from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, stored
+from pipeline.sampling.samples import CHUNK, SampleSource, evaluating, quantise, stored
 from pipeline.scoring.extract import ShardInputs
 from pipeline.threads import fixed_threads
 
@@ -104,6 +105,47 @@ def features_of(extractor: AnyExtractor, threads: int, x: Pixels) -> NDArray[np.
             for begin in range(0, len(x), CHUNK)
         ]
     return torch.cat(parts).cpu().double().numpy()
+
+
+def cycles_of(source: SampleSource, seed: int, truncation: float = 1.0) -> dict[str, Pairs] | None:
+    """Held-out examples of both domains beside what comes back of them; None for designs without a way back.
+
+    A design has one where its procedures name `back`: from x to the domain that its samples are made from. Between the
+    two ways nothing is rounded. Noise, where a design has any, is that of the first samples of the seed.
+    """
+    back, inputs = source.family.procedures().get("back"), source.inputs
+    if back is None or not isinstance(inputs, ShardInputs) or len(inputs.names) != 1 or not len(inputs.examples):
+        return None
+    if source.spec.modality != "image" or source.spec.dtype != "uint8":
+        return None
+    (name,) = inputs.names
+
+    def forth(given: Tensor, number: int) -> Tensor:
+        condition: Any = {name: given}
+        noise = {each: values.to(source.device) for each, values in source.latents(seed, number).items()}
+        chosen = {each: values[: len(given)] for each, values in noise.items()}
+        return source.family.sample(source.networks, chosen, condition, truncation)
+
+    def there_and_back(domain: str, x: Tensor, number: int) -> Tensor:
+        with torch.no_grad(), fixed_threads(source.threads), evaluating(source.networks):
+            if domain == name:
+                return back(source.networks, forth(x, number))
+            return forth(back(source.networks, x), number)
+
+    def of(domain: str) -> Pairs:
+        field = source.field(name) if domain == name else source.spec.x
+
+        def blocks(limit: int) -> Iterator[PairBlock]:
+            for number in range(-(-limit // CHUNK)):
+                numbers = np.arange(number * CHUNK, (number + 1) * CHUNK, dtype=np.int64)
+                held = inputs(numbers)[name] if domain == name else inputs.reals(numbers)
+                again = quantise(there_and_back(domain, field.tensor(held, source.device), number)).cpu().numpy()
+                kept = min(CHUNK, limit - number * CHUNK)
+                yield PairBlock(again[:kept], held[:kept])
+
+        return Pairs(inputs.count(name) if domain == name else len(inputs.examples), blocks)
+
+    return {name: of(name), "x": of("x")}
 
 
 def _shown(source: SampleSource, inputs: ShardInputs) -> str | None:

@@ -11,7 +11,18 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contract.extractor import ExtractorIdentity
-from pipeline.contract.metric import AnyMetric, CaptionChoice, Captions, Need, PairBlock, Pairs, Side, Statistics
+from pipeline.contract.metric import (
+    AnyMetric,
+    CaptionChoice,
+    Captions,
+    LabelMaps,
+    MapBlock,
+    Need,
+    PairBlock,
+    Pairs,
+    Side,
+    Statistics,
+)
 from pipeline.settings import Settings
 from pipeline.types import Column
 
@@ -42,7 +53,24 @@ def statistics(seed: int = 0, fake_seed: int = 1) -> Statistics:
         lambda x: x.reshape(len(x), -1)[:, :5].astype(np.float64),
     )
     sides = (side(draw, 60), side(other, 50, 0.3), side(draw, 20))
-    return Statistics(*sides, who, seed, True, ("a", "b", "c"), pairs=pairs, columns=columns, captions=captions)
+    cycles = {"x": pairs, "unpaired": pairs}
+    places = (truth[:, 0] > 127).astype(np.int64)
+    maps = LabelMaps(
+        2, 20, 20, lambda numbers: MapBlock(truth[numbers], places[numbers]),
+        lambda limit: iter([MapBlock(truth[:limit], places[:limit], made[:limit])]),
+    )  # fmt: skip
+    return Statistics(
+        *sides,
+        who,
+        seed,
+        True,
+        ("a", "b", "c"),
+        pairs=pairs,
+        cycles=cycles,
+        label_maps=maps,
+        columns=columns,
+        captions=captions,
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)

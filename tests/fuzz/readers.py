@@ -29,7 +29,7 @@ from safetensors.torch import save
 
 from pipeline import params
 from pipeline.assets import inception
-from pipeline.data import clips, images, voxels, waves
+from pipeline.data import clips, images, label_maps, voxels, waves
 from pipeline.data.batches import Reader as Shards
 from pipeline.data.source import Limits
 from pipeline.data.sources import (
@@ -685,9 +685,14 @@ def _images(data: bytes, _: Path) -> None:
     images.decode(data, Limits(max_pixels=2**16))
 
 
+def _maps(data: bytes, _: Path) -> None:
+    label_maps.check(images.decode_map(data, Limits(max_pixels=2**16)), 19, 255)
+
+
 READERS: dict[str, Reader] = {
     "image": Reader(pictures, (B, B, change.png, change.spliced(pictures())), _images),
     "flac, ogg": Reader(compressed, (B, change.spliced(compressed())), _sound),
+    "label map": Reader(pictures, (B, B, change.png, change.spliced(pictures())), _maps),
     "wav": Reader(sounds, (B, change.spliced(sounds())), _sound),
     "voxels": Reader(grids, (B, change.npy, change.archive(change.npy), change.spliced(grids())), _grid),
     "clip": Reader(moving, (B, B, change.png, change.spliced(moving())), _clip),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.data import images
+from pipeline.data import images, label_maps
 from pipeline.data.kinds import IMAGES
 from pipeline.data.listing import Item, Listing
 from pipeline.data.source import DataSource, Entry, Limits, SourceField, printable
@@ -19,6 +19,9 @@ from pipeline.data.sources import _shared
 from pipeline.errors import Rejected, SettingsError
 from pipeline.settings import DataPath, Settings
 from pipeline.types import Array
+
+MAPS = frozenset({"input_classes", "ignored"})
+"""The keys of label maps."""
 
 
 class Config(Settings):
@@ -31,20 +34,41 @@ class Config(Settings):
     input: str = Field(default="input", description="folders: the sub-folder of what is translated")
     target: str = Field(default="target", description="folders: the sub-folder of what is to come out")
     target_side: Literal["left", "right"] = Field(default="right", description="side_by_side: where the target is")
+    input_classes: int | None = Field(
+        default=None,
+        ge=2,
+        le=255,
+        description="the inputs are label maps: PNGs whose values are 0 to one less than this",
+    )
+    ignored: int | None = Field(default=255, ge=0, le=255, description="a value of label maps that is no class")
     links: _shared.LinksSetting = Field(default="auto", description=_shared.LINKS)
 
     @model_validator(mode="after")
     def _two(self) -> Config:
         if self.layout == "folders" and self.input == self.target:
             raise ValueError(f"target: input and target are both '{self.input}'; name two sub-folders")
+        if self.layout != "folders" and self.input_classes is not None:
+            raise ValueError("input_classes: a map cannot lie in one picture with a photograph; use layout: folders")
+        if self.input_classes is not None and self.ignored is not None and self.ignored < self.input_classes:
+            raise ValueError(
+                f"ignored: {self.ignored} is one of the {self.input_classes} classes; name another or null"
+            )
         return self
 
 
 class Source(DataSource[Config]):
-    """Unlabelled pairs in the order of their names; what has no partner is rejected."""
+    """Unlabelled pairs in the order of their names; what has no partner is rejected.
+
+    The input is the field `pair`, or `map` where it is a label map: one number of a class for each place.
+    """
 
     paths = ("folder",)
     fields = (SourceField("pair"),)
+
+    def __init__(self, given: Config) -> None:
+        super().__init__(given)
+        if given.input_classes is not None:
+            self.fields = (SourceField("map", "mask", channels=1, ground=given.ignored or 0),)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
@@ -55,6 +79,11 @@ class Source(DataSource[Config]):
             Image.new("RGB", (4, 5), (1, 2, 3)).save(folder / side / "x.png")
         (folder / "input" / "lonely.png").touch()
         return {"folder": str(folder)}
+
+    def describe(self) -> dict[str, Any]:
+        """Without the keys of label maps where there are none, so that manifests of before keep their bytes."""
+        found = super().describe()
+        return found if self.given.input_classes is not None else {k: v for k, v in found.items() if k not in MAPS}
 
     def check(self, where: str = "ingest.source") -> None:
         config = self.config
@@ -170,7 +199,12 @@ class Source(DataSource[Config]):
         return self._half(stored, limits, target=True)
 
     def decode_fields(self, stored: tuple[bytes, ...], limits: Limits) -> dict[str, Array]:
-        return {"pair": self._half(stored, limits, target=False)}
+        classes = self.config.input_classes
+        if classes is None:
+            return {"pair": self._half(stored, limits, target=False)}
+        numbers = images.decode_map(stored[1], limits)
+        label_maps.check(numbers, classes, self.config.ignored)
+        return {"map": numbers}
 
     def _half(self, stored: tuple[bytes, ...], limits: Limits, target: bool) -> NDArray[np.uint8]:
         """The target or the input of a pair.

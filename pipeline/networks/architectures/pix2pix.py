@@ -10,19 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.layers.dropout import Dropper
+from pipeline.networks.layers.resample import MirroredDownsample
 
 
 @dataclass(frozen=True, slots=True)
 class UnetPlan:
     """inputs, outputs: channels of the two images; widths: maps of each halving, from the image inwards.
 
-    dropped: decoder blocks that drop numbers, counted from the second innermost.
+    dropped: decoder blocks that drop numbers, counted from the second innermost. planes: the input is planes of
+    classes, whose values are not to be mixed.
     """
 
     inputs: int
     outputs: int
     widths: tuple[int, ...]
     dropped: int = 3
+    planes: bool = False
 
     @property
     def multiple(self) -> int:
@@ -39,6 +42,7 @@ class Unet(nn.Module):
 
     def __init__(self, plan: UnetPlan) -> None:
         super().__init__()
+        self.planes = plan.planes
         count, widths = len(plan.widths), plan.widths
         self.dropped = range(1, 1 + plan.dropped)
         before = (plan.inputs, *widths)
@@ -97,12 +101,14 @@ class PatchPlan:
     """width: maps of the first convolution, doubled by each further one up to 8·width.
 
     layers: convolutions of stride 2; 3 gives the 70×70 patch, 0 the pixel discriminator.
+    antialiased: those convolutions keep stride 1, and a fixed filter halves behind each (Park et al. 2020).
     """
 
     channels: int
     width: int = 64
     layers: int = 3
     norm: PlaneNorm = "batch"
+    antialiased: bool = False
 
 
 def receptive_field(layers: int) -> int:
@@ -141,15 +147,19 @@ class PatchDiscriminator(nn.Module):
                 nn.Conv2d(2 * plan.width, 1, 1, bias=bias),
             )
             return
-        layers: list[nn.Module] = [nn.Conv2d(plan.channels, plan.width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
+        strided = 1 if plan.antialiased else 2
+        layers: list[nn.Module] = [nn.Conv2d(plan.channels, plan.width, 4, strided, 1), nn.LeakyReLU(SLOPE)]
+        if plan.antialiased:
+            layers.append(MirroredDownsample())
         before = plan.width
         for number in range(1, plan.layers + 1):
             after = plan.width * min(2**number, 8)
-            stride = 2 if number < plan.layers else 1
+            last = number == plan.layers
             layers += [
-                nn.Conv2d(before, after, 4, stride, 1, bias=bias),
+                nn.Conv2d(before, after, 4, 1 if last else strided, 1, bias=bias),
                 plane_norm(plan.norm, after),
                 nn.LeakyReLU(SLOPE),
+                *([MirroredDownsample()] if plan.antialiased and not last else []),
             ]
             before = after
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, 4, 1, 1))

@@ -80,6 +80,15 @@ def glorot(*networks: nn.Module, residual_gain: float = math.sqrt(2)) -> None:
 
 
 @torch.no_grad()
+def glorot_normal(gain: float, *networks: nn.Module) -> None:
+    """Convolutions and linear layers N(0, 2·gain² / (fan-in + fan-out)) (Glorot and Bengio 2010), biases 0."""
+    for module in _modules(networks):
+        if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
+            nn.init.xavier_normal_(module.weight, gain)
+            _zero_bias(module)
+
+
+@torch.no_grad()
 def uniform_variance(weight: Tensor, variance: float) -> None:
     """U(−√(3v), √(3v)): uniform of the given variance."""
     nn.init.uniform_(weight, -math.sqrt(3 * variance), math.sqrt(3 * variance))

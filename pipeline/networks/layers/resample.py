@@ -139,3 +139,38 @@ class DownConvolution(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(self.blur(x), weight, stride=2)
+
+
+class _Between(nn.Module):
+    """Holds the kernel of a separable filter (k, k), whose sum is `gain`."""
+
+    def __init__(self, weights: Sequence[float], gain: float = 1.0) -> None:
+        super().__init__()
+        line = torch.tensor(list(weights), dtype=torch.float32)
+        kernel = torch.outer(line, line)
+        self.kernel: Tensor
+        self.register_buffer("kernel", kernel * (gain / kernel.sum()))
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+
+
+class MirroredDownsample(_Between):
+    """(n, c, h, w) → (n, c, ⌈h/2⌉, ⌈w/2⌉): [1, 2, 1] at every second position, margins mirrored (Zhang 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__((1.0, 2.0, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self._depthwise(x), stride=2, groups=x.shape[1])
+
+
+class RepeatedUpsample(_Between):
+    """(n, c, h, w) → (n, c, 2h, 2w): zeros between, then [1, 3, 3, 1] at gain 4, margins repeated."""
+
+    def __init__(self) -> None:
+        super().__init__((1.0, 3.0, 3.0, 1.0), gain=4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        return F.conv_transpose2d(x, self._depthwise(x), stride=2, padding=2, groups=x.shape[1])[:, :, 1:-1, 1:-1]

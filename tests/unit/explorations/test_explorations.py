@@ -21,7 +21,7 @@ from pipeline.explorations.truncation import variety
 from pipeline.networks.layers.embedding import one_hot
 from pipeline.sampling.samples import SampleSource
 from pipeline.settings import Settings
-from pipeline.types import Batch, DataSpec
+from pipeline.types import Array, Batch, DataSpec
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -267,6 +267,49 @@ def test_projection_of_what_is_no_picture(tmp_path: Path) -> None:
         run("projection", toy(), images=str(tmp_path))
 
 
+def saved(tmp_path: Path, **pictures: Array) -> dict[str, str]:
+    for name, picture in pictures.items():
+        Image.fromarray(picture[0]).save(tmp_path / f"{name}.png")
+    return {name: str(tmp_path / f"{name}.png") for name in pictures}
+
+
+def test_an_analogy_by_latents_adds_what_lies_between_two_pictures(tmp_path: Path) -> None:
+    source = toy()
+    z = torch.tensor([[0.5, -0.7, 0.3, 0.8], [0.9, -0.2, 0.1, 0.8], [-0.4, 0.1, 0.6, -0.3]])
+    a, a_prime, b, wanted = draw(source, {"z": torch.cat([z, z[2:] + z[1:2] - z[:1]])})
+    paths = saved(tmp_path, a=a, a_prime=a_prime, b=b)
+    found = run("analogy", source, **paths, prior=0.0, candidates=4)
+    sheet = found.grids["analogy"]
+    assert sheet.shape == (1, 4, 1, 2, 2)
+    for column, picture in enumerate((a, a_prime, b)):
+        assert np.array_equal(sheet[0, column], picture)
+    assert np.abs(sheet[0, 3].astype(int) - wanted).max() <= 2
+    assert found.said["by"] == "latents"
+    assert found.said["space"] == "noise"
+    far = found.said["nearest_samples_in_grey_levels"]
+    assert set(far) == {"a", "a_prime", "b"}
+    assert all(value <= 1 for values in far.values() for value in values)
+
+
+def test_an_analogy_by_styles_of_a_picture_with_itself_is_its_nearest_sample(tmp_path: Path) -> None:
+    source = styled()
+    picture = draw(source, noise(source, 3, 1))[0]
+    Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(tmp_path / "a.png")
+    path = str(tmp_path / "a.png")
+    found = run("analogy", source, a=path, a_prime=path, b=path, steps=20)
+    near = run("projection", source, images=path, steps=20).grids["projection"][1, 0]
+    assert np.abs(found.grids["analogy"][0, 3].astype(int) - near).max() <= 1
+    assert found.said["space"] == "w"
+
+
+def test_an_analogy_needs_pictures(tmp_path: Path) -> None:
+    paths = saved(tmp_path, a=np.zeros((1, 2, 2), np.uint8))
+    with pytest.raises(UserError, match="a_prime: there is no picture"):
+        run("analogy", toy(), a=paths["a"], a_prime=str(tmp_path / "no.png"), b=paths["a"])
+    with pytest.raises(UserError, match="is a folder"):
+        run("analogy", toy(), a=str(tmp_path), a_prime=paths["a"], b=paths["a"])
+
+
 def test_labels_are_asked_of_those_who_know_them() -> None:
     assert chosen_labels(toy(), 3, Labelled()) is None
     chosen = chosen_labels(toy(conditional=True), 5, Labelled())
@@ -283,7 +326,7 @@ def test_labels_are_asked_of_those_who_know_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["arithmetic", "interpolation", "projection", "style_mixing", "traversal", "truncation"]
+    "how", ["analogy", "arithmetic", "interpolation", "projection", "style_mixing", "traversal", "truncation"]
 )
 @pytest.mark.parametrize("asked", [{"label": ["1"]}, {"label_index": [3]}])
 def test_a_wrong_label_is_told_before_anything_is_drawn(
@@ -295,7 +338,8 @@ def test_a_wrong_label_is_told_before_anything_is_drawn(
         raise AssertionError("the model was asked to draw")
 
     monkeypatch.setattr(source.family, "sample", drawn)
-    keys = {"images": "nowhere"} if how == "projection" else {}
+    pictures = {"projection": ["images"], "analogy": ["a", "a_prime", "b"]}
+    keys = dict.fromkeys(pictures.get(how, []), "nowhere")
     told = (
         r"label: '1' is no class; .* write label_index=\[1\]" if "label" in asked else "label_index is 3, which is no"
     )

@@ -15,6 +15,8 @@ from PIL import Image
 from pipeline import plugins
 from pipeline.cli.explore import explore
 from pipeline.contract import AnyFamily
+from pipeline.data import derived
+from pipeline.data.settings import IngestSettings
 from pipeline.errors import SettingsError, UserError
 from pipeline.formats.model import ModelCard, save_model
 from pipeline.sampling.samples import open_model
@@ -25,19 +27,22 @@ SPECS = {
     "srgan": DataSpec("image", (3, 16, 16), fields=(LOW,)),
     "pix2pix": DataSpec("image", (3, 16, 16), fields=like_x({"pair": (1, 16, 16)})),
     "cyclegan": DataSpec("image", (3, 16, 16), fields=like_x({"unpaired": (3, 16, 16)})),
+    "cut": DataSpec("image", (3, 16, 16), fields=like_x({"unpaired": (3, 16, 16)})),
     "dcgan": DataSpec("image", (3, 16, 16)),
 }
 
 
-def model(folder: Path, name: str) -> str:
+def model(folder: Path, name: str, spec: DataSpec | None = None) -> str:
     """A published model of the design's smallest preset, not trained."""
     keys = {"conditional": False} if name == "dcgan" else {}
     family: AnyFamily = plugins.load("families", {"name": name, "preset": "smoke", **keys})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        built = family.build(SPECS[name])
+        built = family.build(spec or SPECS[name])
     states = {each: built[each].state_dict() for each in family.averaged}
-    card = ModelCard(name, family.config.model_dump(mode="json"), SPECS[name], family.averaged, 0, 0, 0, True, {}, {})
+    card = ModelCard(
+        name, family.config.model_dump(mode="json"), spec or SPECS[name], family.averaged, 0, 0, 0, True, {}, {}
+    )
     save_model(folder, card, states)
     return str(folder)
 
@@ -64,7 +69,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "scale"), [("srgan", 4), ("pix2pix", 1), ("cyclegan", 1)])
+@pytest.mark.parametrize(("name", "scale"), [("srgan", 4), ("pix2pix", 1), ("cyclegan", 1), ("cut", 1)])
 def test_every_picture_of_a_folder_is_translated_at_its_own_size(
     tmp_path: Path, pictures: Path, name: str, scale: int
 ) -> None:
@@ -141,3 +146,46 @@ def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
         explore(folder, "translate", tmp_path / name, [f"images={tmp_path / name}.png"])
         made.append(read(tmp_path / name / "translated" / f"{name}.png"))
     assert np.array_equal(*made)
+
+
+def test_label_maps_are_read_by_number_and_unknown_classes_are_rejected(tmp_path: Path) -> None:
+    ingest = IngestSettings(derive={"pair": {"name": "one_hot", "of": "map", "classes": 4}})
+    stored = FieldSpec.usual("map", "mask", (1, 16, 16))
+    spec = DataSpec("image", (3, 16, 16), fields=(stored, *derived.fields(ingest.derive, [stored])))
+    folder = model(tmp_path / "model", "pix2pix", spec)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    numbers = np.random.default_rng(0).integers(0, 4, (16, 16), np.uint8)
+    Image.fromarray(numbers).save(maps / "a.png")
+    Image.fromarray(numbers + 3).save(maps / "b.png")
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(maps / "c.png")
+    explore(folder, "translate", tmp_path / "out", [f"images={maps}", "truncation=0"])
+    record = json.loads((tmp_path / "out/explore.json").read_text())
+    assert [each["image"] for each in record["pictures"]] == ["a.png"]
+    assert [each["reason"].split(":")[0] for each in record["rejected"]] == ["unknown class", "no label map"]
+    source, _ = open_model(Path(folder))
+    planes = torch.nn.functional.one_hot(torch.from_numpy(numbers).long(), 4).permute(2, 0, 1).float()[None]
+    condition: Any = {"pair": planes}
+    latents = {"dropout": source.latents(0, 0)["dropout"][:1]}
+    expected = source.family.sample(source.networks, latents, condition, 0.0)[0].add(1).mul(127.5).round().byte()
+    assert np.array_equal(read(tmp_path / "out/translated/a.png"), expected.permute(1, 2, 0).numpy())
+
+
+def test_an_analogy_by_translation_says_how_it_does_on_the_given_pair(tmp_path: Path) -> None:
+    folder = model(tmp_path / "model", "pix2pix")
+    paths = {name: tmp_path / f"{name}.png" for name in ("a", "a_prime", "b")}
+    pixels = {name: picture(path, 16, 16, 1 if name != "a_prime" else 3) for name, path in paths.items()}
+    explore(folder, "analogy", tmp_path / "out", [f"{name}={path}" for name, path in paths.items()])
+    record = json.loads((tmp_path / "out/explore.json").read_text())
+    assert record["by"] == "translation"
+    source, _ = open_model(Path(folder))
+    latents = {"dropout": source.latents(0, 0)["dropout"][:1]}
+    condition: Any = {"pair": like_x({"pair": (1, 16, 16)})[0].tensor(pixels["a"].transpose(2, 0, 1)[None].copy())}
+    made = source.family.sample(source.networks, latents, condition)[0].add(1).mul(127.5).round().permute(1, 2, 0)
+    apart = np.sqrt(((made.detach().numpy() - pixels["a_prime"]) ** 2).mean())
+    copied = np.sqrt(((pixels["a"].astype(float) - pixels["a_prime"]) ** 2).mean())
+    assert record["of_the_given_pair"]["translation_in_grey_levels"] == pytest.approx(apart, abs=0.01)
+    assert record["of_the_given_pair"]["copying_in_grey_levels"] == pytest.approx(copied)
+    assert (tmp_path / "out/analogy.png").is_file()
+    with pytest.raises(UserError, match="there is no picture"):
+        explore(folder, "analogy", tmp_path / "no", [f"a={paths['a']}", "a_prime=nowhere", f"b={paths['b']}"])

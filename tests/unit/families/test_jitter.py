@@ -17,7 +17,11 @@ from pipeline.families._translation import Jitter, jittered
 from pipeline.types import DataSpec
 
 SPEC = DataSpec("image", (1, 16, 16))
-CANONICAL = {"pix2pix": ("facades256", "unet128", "pixel128"), "cyclegan": ("horse2zebra256", "images128")}
+CANONICAL = {
+    "pix2pix": ("facades256", "unet128", "pixel128"),
+    "cyclegan": ("horse2zebra256", "images128"),
+    "cut": ("horse2zebra256", "fast256"),
+}
 
 
 def source(seed: int = 0) -> torch.Generator:

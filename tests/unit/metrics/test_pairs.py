@@ -117,3 +117,33 @@ def test_it_is_the_papers_equation_under_scipys_gaussian() -> None:
 def test_images_smaller_than_the_window_have_no_score() -> None:
     assert scored("ssim", statistics(MADE[:, :, :10], TRUTH[:, :, :10])) == {}
     assert set(scored("ssim", statistics(given=MADE))) == {"ssim", "ssim_of_input"}
+
+
+# --- absolute differences -----------------------------------------------------------------------
+
+
+def test_l1_is_in_grey_levels_with_that_of_copying_the_input_beside_it() -> None:
+    found = scored("pair_l1", statistics(given=GREY))
+    each = np.abs(MADE.astype(float) - TRUTH).mean(axis=(1, 2, 3))
+    assert found["pair_l1"].value == pytest.approx(each.mean())
+    assert found["pair_l1"].each == pytest.approx(each)
+    copied = np.abs(GREY.repeat(3, 1).astype(float) - TRUTH).mean(axis=(1, 2, 3))
+    assert found["pair_l1_of_input"].value == pytest.approx(copied.mean())
+
+
+def test_cycle_error_is_of_each_domain_and_of_both() -> None:
+    pairs = statistics().pairs
+    same = statistics(TRUTH).pairs
+    assert pairs is not None
+    assert same is not None
+    found = scored("cycle_error", replace(statistics(), cycles={"x": pairs, "unpaired": same}))
+    error = np.abs(MADE.astype(float) - TRUTH).mean(axis=(1, 2, 3))
+    assert found["cycle_error_x"].value == pytest.approx(error.mean())
+    assert found["cycle_error_x"].spread == pytest.approx(error.std(ddof=1))
+    assert found["cycle_error_unpaired"].value == 0
+    assert found["cycle_error"].value == pytest.approx(error.mean() / 2)
+    assert found["cycle_error"].n_fake == 10
+    few = scored("cycle_error", replace(statistics(), cycles={"x": pairs}), limit=3)
+    assert few["cycle_error_x"].value == pytest.approx(error[:3].mean())
+    with pytest.raises(UserError, match="no way back"):
+        scored("cycle_error", statistics())

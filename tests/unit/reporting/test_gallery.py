@@ -84,8 +84,9 @@ def test_samples_of_sentences_stand_with_what_they_were_drawn_from() -> None:
     source = drawing_from_words()
     assert gallery.captions_of(source, 7) == (*SAID, *SAID[:2])
     assert gallery.captions_of(SOURCE, 7) == ()
-    data, names = gallery.translations(source, SHOW, seed=0)
+    data, names, sliders = gallery.translations(source, SHOW, seed=0)
     assert names == ("output",)
+    assert sliders == ()
     assert opened(data).ndim == 3
 
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline.formats.report import ExtractorIdentity, ScoreRecord
 from pipeline.reporting import gallery
 from pipeline.reporting.charts import charts, compact, group, ticks
+from pipeline.reporting.comparison import Slider
 from pipeline.reporting.gallery import Gallery
 from pipeline.reporting.report import ReportInputs, agreements, headlines, number, render, write_report
 
@@ -62,8 +63,20 @@ def test_captions_stand_in_the_page_as_text() -> None:
     assert "drawn from" not in render(INPUTS)
 
 
-def test_the_page_is_whole_and_loads_nothing() -> None:
-    page = render(INPUTS)
+SLID = replace(GALLERY, translated=("input", "output"), sliders=(Slider(PNG, PNG, ("input", "output")),))
+
+
+def test_sliders_are_reached_by_keys_and_need_no_script() -> None:
+    page = render(replace(INPUTS, gallery=SLID))
+    assert page.count('class="slider" tabindex="0" role="group" aria-label="Row 1: input, then output;') == 1
+    assert page.count('alt="output"') == 1
+    assert "<h3>Before and after</h3>" in page
+    assert "<h3>Before and after</h3>" not in render(INPUTS)
+
+
+@pytest.mark.parametrize("gallery", [GALLERY, SLID])
+def test_the_page_is_whole_and_loads_nothing(gallery: Gallery) -> None:
+    page = render(replace(INPUTS, gallery=gallery))
     HTMLParser().feed(page)
     links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]{1,30})""", page)
     assert links

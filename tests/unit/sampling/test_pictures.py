@@ -16,7 +16,7 @@ from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
 from pipeline.errors import SettingsError, UserError
 from pipeline.preflight.fits import sources_of_fields
-from pipeline.reporting import gallery
+from pipeline.reporting import comparison, gallery
 from pipeline.sampling import pictures
 from pipeline.sampling.pictures import as_images, spectrogram
 from pipeline.sampling.samples import SampleSource
@@ -115,23 +115,28 @@ def test_without_inputs_a_translator_says_so(packed: Path) -> None:
 
 def test_input_output_and_target_stand_side_by_side(packed: Path) -> None:
     source = translator(packed)
-    png, names = gallery.translations(source, SHOW, seed=1)
-    assert names == ("input", "output", "target")
+    png, names, sliders = gallery.translations(source, SHOW, seed=1)
+    assert names == ("input", "output", "target", "difference")
     shown = np.asarray(Image.open(io.BytesIO(png)))
     scale = 3  # 16 pixels towards the 48 of `side`
     high, wide = 8 * scale + 2, 16 * scale + 2
-    assert shown.shape == (2 * high + 2, 3 * wide + 2, 3)
+    assert shown.shape == (2 * high + 2, 4 * wide + 2, 3)
     assert source.inputs is not None
     numbers = np.arange(2)
     given = source.inputs(numbers)["pair"]
     target: Any = source.inputs.targets(numbers)  # type: ignore[attr-defined]
     for row in range(2):
         cells = [
-            shown[row * high + 2 : (row + 1) * high : scale, c * wide + 2 : (c + 1) * wide : scale] for c in range(3)
+            shown[row * high + 2 : (row + 1) * high : scale, c * wide + 2 : (c + 1) * wide : scale] for c in range(4)
         ]
         assert np.array_equal(cells[0], given[row].repeat(3, axis=0).transpose(1, 2, 0))
         assert np.array_equal(cells[1], source.sample(2, seed=1)[row].transpose(1, 2, 0))
         assert np.array_equal(cells[2], target[row].transpose(1, 2, 0))
+        apart = np.abs(cells[1].astype(int) - cells[2]).mean(axis=2)
+        assert np.array_equal(cells[3][:, :, 0], np.rint(255 * np.minimum(3 * apart / 128, 1)))
+        before, after = (np.asarray(Image.open(io.BytesIO(each))) for each in (sliders[row].before, sliders[row].after))
+        assert np.array_equal(before, cells[0])
+        assert np.array_equal(after, cells[1])
 
 
 @pytest.mark.parametrize(("name", "source"), [("pix2pix", "paired_folder"), ("cyclegan", "two_folders")])
@@ -177,8 +182,9 @@ class Enlarging(Family[Config]):
 def test_inputs_of_other_sizes_are_enlarged_and_texts_left_out() -> None:
     fields = (FieldSpec.usual("low", "image", (3, 4, 8), "derived"), FieldSpec.usual("words", "text", (5,)))
     source = SampleSource(Enlarging(Config()), {}, DataSpec("image", (3, 8, 16), fields=fields), inputs=_Inputs())
-    png, names = gallery.translations(source, SHOW, seed=1)
+    png, names, sliders = gallery.translations(source, SHOW, seed=1)
     assert names == ("low", "output")
+    assert sliders[0].names == ("low", "output")
     shown = np.asarray(Image.open(io.BytesIO(png)))
     wide = 16 * 3 + 2
     assert np.array_equal(shown[2:26, 2:50], shown[2:26, wide + 2 : wide + 50]), "each pixel four times"
@@ -200,7 +206,7 @@ def test_fields_as_pictures() -> None:
 
 def test_pictures_of_two_sizes_stand_on_one_ground() -> None:
     small, large = np.zeros((2, 3, 3, 3), np.uint8), np.ones((2, 3, 8, 7), np.uint8)
-    one, other = gallery.of_one_size([small, large])
+    one, other = comparison.of_one_size([small, large])
     assert np.array_equal(other, large)
     assert np.array_equal(one[:, :, 1:7, :6], np.zeros((2, 3, 6, 6)))
     assert int((one == 0).sum()) == 2 * 3 * 36

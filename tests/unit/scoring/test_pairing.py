@@ -14,9 +14,9 @@ from pipeline import plugins
 from pipeline.contract import AnyFamily
 from pipeline.data import packing
 from pipeline.data.settings import IngestSettings
-from pipeline.sampling.samples import SampleSource
+from pipeline.sampling.samples import SampleSource, quantise
 from pipeline.scoring.extract import ShardExamples, inputs_of
-from pipeline.scoring.pairing import pairs_of, reconstructions_of
+from pipeline.scoring.pairing import cycles_of, pairs_of, reconstructions_of
 from pipeline.types import Array
 
 HELD_OUT = 70
@@ -118,3 +118,32 @@ def test_a_design_with_an_encoder_makes_held_out_examples_again(pictures: Path, 
         pictures, tmp_path / "other", "dcgan", {}, source={"name": "image_folder", "folder": str(pictures)}
     )  # fmt: skip
     assert reconstructions_of(dcgan, held) is None
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "discogan"])
+def test_both_directions_bring_back_what_the_networks_make_of_it(pictures: Path, tmp_path: Path, name: str) -> None:
+    source = opened(
+        pictures, tmp_path / "shards", name, {}, resolution=16,
+        source={"name": "two_folders", "folder": str(pictures), "input": "a", "target": "b"},
+    )  # fmt: skip
+    cycles = cycles_of(source, seed=1)
+    assert cycles is not None
+    assert {domain: pairs.count for domain, pairs in cycles.items()} == {"unpaired": 35, "x": 35}
+    (block,) = cycles["x"].blocks(3)
+    assert block.made.shape == (3, 3, 16, 16)
+    back: Any = source.family.procedures()["back"]
+    x = source.spec.x.tensor(block.truth)
+    condition: Any = {"unpaired": back(source.networks, x)}
+    again = source.family.sample(source.networks, {}, condition)
+    assert np.abs(quantise(again).numpy().astype(int) - block.made).max() <= 1
+    (other,) = cycles["unpaired"].blocks(2)
+    assert source.inputs is not None
+    assert np.array_equal(other.truth, source.inputs(np.arange(2))["unpaired"])
+
+
+def test_one_direction_alone_brings_nothing_back(pictures: Path, tmp_path: Path) -> None:
+    source = opened(
+        pictures, tmp_path / "shards", "cut", {}, resolution=16,
+        source={"name": "two_folders", "folder": str(pictures), "input": "a", "target": "b"},
+    )  # fmt: skip
+    assert cycles_of(source, seed=1) is None

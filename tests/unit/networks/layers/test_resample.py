@@ -10,6 +10,8 @@ from pipeline.networks.layers.resample import (
     DownConvolution,
     FilteredDownsample,
     FilteredUpsample,
+    MirroredDownsample,
+    RepeatedUpsample,
     UpConvolution,
     mean_pool,
     upsample_nearest,
@@ -119,3 +121,24 @@ def test_both_have_second_derivatives() -> None:
     x, weight = noise(1, 2, 4, 4).requires_grad_(), noise(2, 2, 3, 3).requires_grad_()
     for layer in (UpConvolution(LINE, 3).double(), DownConvolution(LINE, 3).double()):
         assert torch.autograd.gradgradcheck(layer, (x, weight))
+
+
+def test_mirrored_downsampling_weighs_neighbours_one_two_one() -> None:
+    x = torch.rand(2, 3, 6, 8)
+    line = torch.cat([x[..., 1:2], x, x[..., -2:-1]], dim=3)
+    across = (line[..., :-2] + 2 * line[..., 1:-1] + line[..., 2:])[..., ::2] / 4
+    column = torch.cat([across[:, :, 1:2], across, across[:, :, -2:-1]], dim=2)
+    wanted = (column[:, :, :-2] + 2 * column[:, :, 1:-1] + column[:, :, 2:])[:, :, ::2] / 4
+    assert torch.allclose(MirroredDownsample()(x), wanted, atol=1e-6)
+
+
+def test_repeated_upsampling_mixes_each_position_three_to_one_with_a_neighbour() -> None:
+    x = torch.rand(1, 2, 3, 4)
+
+    def doubled(x: Tensor) -> Tensor:
+        line = torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+        left, right = (line[..., :-2] + 3 * x) / 4, (3 * x + line[..., 2:]) / 4
+        return torch.stack([left, right], dim=4).flatten(3)
+
+    wanted = doubled(doubled(x).transpose(2, 3)).transpose(2, 3)
+    assert torch.allclose(RepeatedUpsample()(x), wanted, atol=1e-6)
