@@ -70,7 +70,7 @@ class Exploration:
         if not source.conditional:
             raise UserError(f"age: this model was trained without classes; train {_shared.design(source)} with bands")
         reference, classes = self._reference(source), source.spec.classes
-        judge = Judge(source, reference)
+        judge = IdentityJudge(source, reference)
         found, known = self._pictures(source)
         labels = self._labels(source, known, len(found))
         rows: list[NDArray[np.uint8]] = []
@@ -163,7 +163,7 @@ class Exploration:
         return [int(label) for label in chosen]
 
     def _start(
-        self, source: SampleSource, judge: Judge, x: NDArray[np.uint8], wanted: NDArray[np.float64], label: int | None
+        self, source: SampleSource, judge: IdentityJudge, x: NDArray[np.uint8], wanted: NDArray[np.float64], label: int | None
     ) -> tuple[Latents, int]:
         """The code of a picture, and its class: the one whose reconstruction is nearest where none is given."""
         shown = source.spec.x.tensor(np.ascontiguousarray(x[None].repeat(CHUNK, 0)), source.device)
@@ -178,7 +178,7 @@ class Exploration:
     def _moved(
         self,
         source: SampleSource,
-        judge: Judge,
+        judge: IdentityJudge,
         x: NDArray[np.uint8],
         start: Latents,
         label: int,
@@ -220,7 +220,7 @@ class Exploration:
         return {key: value.detach().cpu() for key, value in free.items()}
 
 
-class Judge:
+class IdentityJudge:
     """How a reference's extractor sees whether two pictures show the same."""
 
     def __init__(self, source: SampleSource, reference: Reference) -> None:

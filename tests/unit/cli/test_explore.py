@@ -210,6 +210,7 @@ def test_what_only_pictures_have_is_refused_for_sounds(sound: Path, tmp_path: Pa
 def test_each_exploration_says_what_it_serves() -> None:
     served = {name: plugins.module("explorations", name).Exploration.modalities for name, _ in work.names()}
     assert {name for name, modalities in served.items() if "waveform" not in modalities} == {
+        "age",
         "analogy",
         "illustrate",
         "projection",

@@ -16,6 +16,8 @@ from pipeline.types import Batch, DataSpec
 class Constant(nn.Module):
     """The same answer for everything, of the shape that `shaped` gives it."""
 
+    planes = False  # it reads images, as pix2pix asks its generator
+
     def __init__(self, value: float, shaped: Any = lambda x: x) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor(value))
