@@ -161,7 +161,8 @@ class Family(AdversarialFamily[Config]):
             cut = _translation.jittered(source, self.config.jitter, turn.generator("jitter"), planes)
             return cut, _translation.jittered(target, self.config.jitter, turn.generator("jitter"))
 
-        return turn.once("pair", make)
+        # With several turns of D, each has a batch of its own.
+        return make() if self.config.repeats else turn.once("pair", make)
 
     def real(self, turn: Turn) -> Tensor:
         """The input and its counterpart behind it (n, both's channels, H, W), as D sees them."""

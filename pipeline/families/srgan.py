@@ -272,7 +272,8 @@ class Family(AdversarialFamily[Config]):
             a, b = _translation.cropped(low, x, self.config.crop, self.config.scale, turn.generator("crop"))
             return _shared.unit(a), _shared.unit(b) if self._unit_range else b
 
-        return turn.once("pair", make)
+        # With several turns of D, each has a batch of its own.
+        return make() if self.config.repeats else turn.once("pair", make)
 
     def _content_range(self, x: Tensor) -> Tensor:
         return x if self._unit_range else _shared.unit(x)
