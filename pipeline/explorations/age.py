@@ -163,7 +163,12 @@ class Exploration:
         return [int(label) for label in chosen]
 
     def _start(
-        self, source: SampleSource, judge: IdentityJudge, x: NDArray[np.uint8], wanted: NDArray[np.float64], label: int | None
+        self,
+        source: SampleSource,
+        judge: IdentityJudge,
+        x: NDArray[np.uint8],
+        wanted: NDArray[np.float64],
+        label: int | None,
     ) -> tuple[Latents, int]:
         """The code of a picture, and its class: the one whose reconstruction is nearest where none is given."""
         shown = source.spec.x.tensor(np.ascontiguousarray(x[None].repeat(CHUNK, 0)), source.device)
