@@ -265,7 +265,7 @@ ORIGINAL = "gan"
 
 # Of those that may be worse than the 2014 GAN at equal time.
 WHY = {
-    "age_cgan": "The generator trains on the first 64,000 examples alone, for about two of the five minutes; the others "
+    "age_cgan": "The generator trains on the first 64,000 examples alone, for about two of the five minutes; the rest "
     "go to its encoder. A tenth of the examples that the 2014 GAN sees bring it as near, and nearer in recall.",
     "actor_critic": "The generator sees the reward only as the critic has learnt it, which lags behind a discriminator "
     "that moves on, so that its gradient is a poor copy of the 2014 GAN's. Its samples are trousers and little else: "
