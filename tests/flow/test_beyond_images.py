@@ -216,7 +216,7 @@ def check_report(folder: Path, case: Case) -> None:
         assert rows[0] == "number,psnr,psnr_of_input,ssim,ssim_of_input"
         assert len(rows) == 1 + case.splits["holdout"]
     if case.family == "cyclegan":
-        assert "Side by side: input, output." in page
+        assert "Side by side: input, output, change." in page
     if case.family == "adversarial_cryptography":
         assert set(metrics) == {"bits_lost", "bob_bits_wrong", "eve_bits_wrong"}
         assert 0 <= metrics["bob_bits_wrong"] <= 8
