@@ -86,6 +86,7 @@ def test_a_projects_own_family_reaches_the_workers(
     assert checkout.hashes(made["there"], "model") == checkout.hashes(made["here"], "model")
 
 
+@pytest.mark.long
 def test_a_job_is_found_again_by_a_workstation_that_died(
     cluster: clusters.Cluster, unsearched: Path, trained: tuple[Path, str], fork: Callable[..., Path], tmp_path: Path
 ) -> None:

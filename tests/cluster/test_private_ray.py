@@ -109,6 +109,7 @@ def test_a_ray_that_was_imported_open_is_refused(bare: dict[str, str]) -> None:
     assert "start this process again" in done.stderr
 
 
+@pytest.mark.long
 def test_an_empty_mode_is_no_mode(bare: dict[str, str]) -> None:
     """Ray takes it for disabled, whether it was imported before or not."""
     for before in ("", "import ray\n"):

@@ -135,7 +135,7 @@ CASES = {
 }
 
 
-LONG = {"shiny", "larger"}  # in `make bench`
+LONG = {"shiny", "larger", "secrets"}  # in `make bench`
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CASES])

@@ -68,6 +68,7 @@ def versions(database: Path) -> list[int]:
         return sorted(version for (version,) in store.execute("select version from model_versions"))
 
 
+@pytest.mark.long
 def test_the_page_does_what_it_says(whole: tuple[Path, str], tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(whole[0], project, symlinks=True)

@@ -40,7 +40,7 @@ def test_the_records_are_json(records: list[dict[str, object]]) -> None:
 
 def test_people_get_a_line_a_preset(records: list[dict[str, object]]) -> None:
     lines = list(work.lines(records))
-    (line,) = (each for each in lines if "faces64" in each)
+    (line,) = (each for each in lines if "DCGAN 64 px RGB" in each)
     assert line.split() == [
         "faces64", "needs", "x", "image", "3×64×64", "generator", "3,576,704", "discriminator", "2,765,568",
         "[DCGAN", "64", "px", "RGB]",
