@@ -6,28 +6,24 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.contract import Networks, Optimiser, Turn
+from pipeline.contract import Networks, Turn
 from pipeline.errors import SettingsError
-from pipeline.families import _choices, _translation
+from pipeline.families import _translation
 from pipeline.families._adversarial import LatentFamily
-from pipeline.families._choices import LossChoice, PenaltyChoices
-from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
+from pipeline.families._sounds import SoundSettings
 from pipeline.networks.architectures.specgan import Analysis, Scale, SpecCritic, SpecGenerator, SpecPlan
 from pipeline.networks.architectures.wavegan import quadruplings
 from pipeline.types import Batch, DataSpec, FieldSpec, Modality
 
 FIELD = "spectrogram"
-ADAM = Optimiser(lr=1e-4, beta1=0.5, beta2=0.9)
 
 
-class Config(LatentSettings):
+class Config(SoundSettings):
     """Donahue et al. 2019; the field `spectrogram` is a derived one of the sounds, base·stride^levels on both axes."""
-
-    labelled: ClassVar[bool] = False
 
     width: int = Field(default=64, ge=1, description="maps next to the spectrogram, doubled towards the smallest map")
     kernel: int = Field(default=5, ge=2)
@@ -36,22 +32,6 @@ class Config(LatentSettings):
     smallest: int = Field(default=4, ge=1, description="shortest side of the smallest map, where levels is none")
     clip: float = Field(default=3.0, gt=0, description="standard deviations of a frequency that become 1; more is cut")
     iterations: int = Field(default=16, ge=1, le=1000, description="of Griffin and Lim, for each sample")
-    discriminator_steps: int = Field(default=5, ge=1, description="turns of the critic a step, each on fresh data")
-    loss: LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
-    penalties: PenaltyChoices = Field(default=({"name": "gradient_penalty"},), description="of pipeline/penalties")
-    generator: Optimiser = ADAM
-    discriminator: Optimiser = ADAM
-
-    @model_validator(mode="after")
-    def _fits(self) -> Config:
-        if self.kernel < self.stride:
-            raise ValueError(
-                f"kernel: {self.kernel} is not allowed below stride: {self.stride}; places would be skipped"
-            )
-        if self.augment and self.augment["name"] != "instance_noise":
-            raise ValueError(f"augment: {self.augment['name']} changes images, and this is sound; take instance_noise")
-        _choices.check_bounded(self.loss, self.penalties)
-        return self
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -4,50 +4,26 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.contract import Optimiser, Turn
+from pipeline.contract import Turn
 from pipeline.errors import SettingsError
-from pipeline.families import _choices
 from pipeline.families._adversarial import LatentFamily
-from pipeline.families._choices import LossChoice, PenaltyChoices
-from pipeline.families._settings import LatentSettings
 from pipeline.families._shared import Canon, both
+from pipeline.families._sounds import SoundSettings
 from pipeline.networks.architectures.wavegan import WaveCritic, WaveGenerator, WavePlan, near_length, quadruplings
 from pipeline.types import DataSpec, Modality
 
-ADAM = Optimiser(lr=1e-4, beta1=0.5, beta2=0.9)
 
-
-class Config(LatentSettings):
+class Config(SoundSettings):
     """Donahue et al. 2019; the data's length must be base·stride^levels, such as 16384 = 16·4^5."""
 
-    labelled: ClassVar[bool] = False
-
     width: int = Field(default=64, ge=1, description="maps next to the sound, doubled towards the shortest map")
-    kernel: int = Field(default=25, ge=2)
-    stride: int = Field(default=4, ge=2)
     levels: int | None = Field(default=None, ge=1, le=12, description="none: as many as leave `shortest`")
     shortest: int = Field(default=16, ge=1, description="samples of the shortest map at least, where levels is none")
     phase_shuffle: int = Field(default=2, ge=0, description="largest shift behind the critic's first four levels")
     filter: int = Field(default=0, ge=0, description="taps of a learnt filter behind the generator, as 512; 0: none")
-    discriminator_steps: int = Field(default=5, ge=1, description="turns of the critic a step, each on fresh data")
-    loss: LossChoice = Field(default={"name": "wasserstein"}, description="a file of pipeline/losses")
-    penalties: PenaltyChoices = Field(default=({"name": "gradient_penalty"},), description="of pipeline/penalties")
-    generator: Optimiser = ADAM
-    discriminator: Optimiser = ADAM
-
-    @model_validator(mode="after")
-    def _fits(self) -> Config:
-        if self.kernel < self.stride:
-            raise ValueError(
-                f"kernel: {self.kernel} is not allowed below stride: {self.stride}; samples would be skipped"
-            )
-        if self.augment and self.augment["name"] != "instance_noise":
-            raise ValueError(f"augment: {self.augment['name']} changes images, and this is sound; take instance_noise")
-        _choices.check_bounded(self.loss, self.penalties)
-        return self
 
 
 PRESETS: dict[str, dict[str, Any]] = {
